@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * seg.h - an association's segment: System V shared memory, created by the client, attached by the server's processes.
+ *
+ * The client marks it for removal at once: it lives while somebody has it attached, and has no name to leak. System V on purpose: it
+ * cannot be truncated under a reader, and the kernel attests who created it.
+ *
+ * Address space is type-stable: a detached segment's range is mapped over with private zero pages and kept for the next
+ * segment, so that a thread which still holds a stale pointer reads zeros or another segment's tokens, and never faults. Whoever takes a token
+ * checks afterwards that the channel is still his.
+ *
+ * Any thread, not signal handlers.
+ */
+#ifndef SHUNT_SEG_H
+#define SHUNT_SEG_H
+
+#include <stdint.h>
+
+#include "ncadg_sm_abi.h"
+
+struct seg {
+	struct sm_hdr *hdr; /* base of the mapping; NULL: none */
+	int shmid;
+	uint64_t nonce;
+	uint32_t cuid; /* who created it, from the kernel */
+};
+
+/* Create, attach, mark for removal, initialise the header, give to `server_uid`. 0 or -errno (-ENOSPC: SHMMNI or SHMALL). */
+int seg_create(struct seg *s, uint32_t server_uid);
+/*
+ * Attach one that a client made: attach first, IPC_STAT after (ids are reused). Refuses (-EPERM) unless: size is SM_SEG_LEN,
+ * mode 0600 at most, owner is our effective uid (or we are its creator), not marked by huge pages, header as this build has it, nonce as told (0: any).
+ */
+int seg_attach(struct seg *s, int shmid, uint64_t nonce);
+/* Forget it; the address range stays ours. */
+void seg_detach(struct seg *s);
+
+static inline struct sm_chan *seg_chan(const struct seg *s, uint32_t i)
+{
+	return (struct sm_chan *)((char *)s->hdr + SM_CHANS_OFF) + i;
+}
+static inline struct sm_bell *seg_bell(const struct seg *s, int side, uint32_t i)
+{
+	return (struct sm_bell *)((char *)s->hdr + SM_BELLS_OFF) + (uint32_t)side * SM_N_BELL + i;
+}
+/* The ring into which `side` writes. */
+static inline uint8_t *seg_ring(const struct seg *s, uint32_t i, int side)
+{
+	return (uint8_t *)s->hdr + SM_RINGS_OFF + (2u * i + (uint32_t)side) * (uint64_t)SM_RING_LEN;
+}
+
+/* Channel allocation in the segment (client side). Index, or -ENOSPC. Lock-free; any thread or process of the side. */
+int seg_chan_alloc(const struct seg *s);
+/* Give back; the caller knows that neither side touches it any more. */
+void seg_chan_free(const struct seg *s, uint32_t i);
+/* Bell slots of a side. Index, or -ENOSPC. */
+int seg_bell_alloc(const struct seg *s, int side, const uint8_t name[16]);
+void seg_bell_free(const struct seg *s, int side, uint32_t i);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * sys.h - the system calls that core uses, as functions of our own that return -errno.
+ *
+ * core never calls a libc name that the interposer replaces (the call would come back to us), and never touches errno: these are
+ * async-signal-safe. A test can replace any of them with a failing one through sys_fault (see below).
+ */
+#ifndef SHUNT_SYS_H
+#define SHUNT_SYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+
+/* Raw system call; returns the kernel's value: >= 0, or -errno. */
+long sys_call(long nr, long a, long b, long c, long d, long e, long f);
+
+/* If not NULL, asked before each call: a non-zero answer (-errno) is returned instead of making it. Tests only. */
+extern long (*sys_fault)(long nr);
+
+#define SYS_ARG(x) ((long)(uintptr_t)(x))
+#define sys0(nr) sys_call((nr), 0, 0, 0, 0, 0, 0)
+#define sys1(nr, a) sys_call((nr), SYS_ARG(a), 0, 0, 0, 0, 0)
+#define sys2(nr, a, b) sys_call((nr), SYS_ARG(a), SYS_ARG(b), 0, 0, 0, 0)
+#define sys3(nr, a, b, c) sys_call((nr), SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), 0, 0, 0)
+#define sys4(nr, a, b, c, d) sys_call((nr), SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), 0, 0)
+#define sys5(nr, a, b, c, d, e) sys_call((nr), SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), SYS_ARG(e), 0)
+#define sys6(nr, a, b, c, d, e, f)                                                                                               \
+	sys_call((nr), SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), SYS_ARG(e), SYS_ARG(f))
+
+#endif

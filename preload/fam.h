@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fam.h - family memory: what all processes that hold a socket by fork must agree on, and what the peer must not be able to write.
+ *
+ * A memfd ("/memfd:shunt-fam" in /proc/PID/fd), sealed against shrinking, mapped shared: a child of fork sees its parent's, and makes one of its
+ * own for the sockets that it creates. `shunt ps` reads it. A socket's record exists before a second process can hold the socket.
+ *
+ * Lifeline: each process that maps an arena has a number in it and holds a POSIX record lock on that byte of the memfd (per process,
+ * not inherited, gone at any death and at exec): F_GETLK tells whether the holder of a token still lives.
+ */
+#ifndef SHUNT_FAM_H
+#define SHUNT_FAM_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "diag.h"
+
+#define FAM_MAGIC UINT64_C(0x6d61665f746e6873)
+#define FAM_VERSION 1u
+#define FAM_N_SOCK 65536u
+#define FAM_MEMFD_NAME "shunt-fam"
+
+/* fam_sock.flags */
+#define FAM_NONBLOCK 0x0001u /* O_NONBLOCK of the open file description */
+#define FAM_CONNECTED 0x0002u
+#define FAM_CLIENT 0x0004u  /* this end called connect() */
+#define FAM_LISTEN 0x0008u
+#define FAM_RESET 0x0010u   /* the peer died with unread bytes of ours: report ECONNRESET once */
+#define FAM_RESET_SAID 0x0020u
+#define FAM_RD_SHUT 0x0040u /* shutdown(SHUT_RD) */
+#define FAM_WR_SHUT 0x0080u /* shutdown(SHUT_WR) */
+#define FAM_USED 0x0100u    /* the record is in use */
+#define FAM_BROKEN 0x0200u  /* the peer wrote nonsense: ECONNRESET for ever */
+#define FAM_PIN_RX 0x0400u  /* never consent */
+#define FAM_PIN_TX 0x0800u  /* never go up */
+
+struct fam_sock {
+	/* tx: guarded by tx_token */
+	_Alignas(64) _Atomic uint64_t tx_token; /* 0: free; else (process number in this arena) << 32 | tid */
+	_Atomic uint64_t tx_tail;  /* the truth of which sm_end.tx_tail is the published copy */
+	uint64_t tx_head;	   /* last checked value of the peer's rx_head */
+	uint64_t tx_shift;
+	uint32_t tx_epoch;	   /* odd: through the ring */
+	_Atomic uint32_t tx_inkernel; /* calls inside a kernel send: position unknown, no going up */
+	_Atomic uint32_t tx_waiters;
+	uint32_t tx_full;	   /* went down because the ring was full, and the reader has not caught up */
+
+	/* rx: guarded by rx_token */
+	_Alignas(64) _Atomic uint64_t rx_token;
+	_Atomic uint64_t rx_head;
+	uint64_t rx_tail;	   /* last checked value of the peer's tx_tail (or down_rpos) */
+	_Atomic uint32_t rx_epoch;
+	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
+	_Atomic uint32_t rx_waiters;
+	_Atomic uint32_t lowat;	   /* SO_RCVLOWAT; 0 counts as 1 */
+
+	/* life */
+	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */
+	_Atomic uint32_t holders;	     /* processes that hold it */
+	_Atomic uint32_t link;		     /* 0 none, 1 being made, 2 done: the next four are valid */
+	int32_t link_shmid;
+	uint32_t link_chan, link_side;
+	uint64_t link_nonce;
+	_Atomic uint32_t tx_why, rx_why; /* enum why */
+	uint64_t cookie;
+	uint32_t inode; /* 0: not asked yet */
+
+	/* stats: written under the token of the direction; read by anybody */
+	_Alignas(64) _Atomic uint64_t tx_shm_bytes;
+	_Atomic uint64_t tx_shm_msgs, tx_kernel_bytes, tx_kernel_msgs;
+	_Alignas(64) _Atomic uint64_t rx_shm_bytes;
+	_Atomic uint64_t rx_shm_msgs, rx_kernel_bytes, rx_kernel_msgs;
+	_Atomic uint32_t ups, downs;
+
+	_Alignas(64) struct diag_addr own, peer;
+	uint8_t pad[24];
+};
+static_assert(sizeof(struct fam_sock) % 64 == 0, "records start on a cache line");
+
+struct fam_hdr {
+	uint64_t magic;
+	uint32_t version, sock_len, n_sock, pid;
+	_Atomic uint32_t next_proc;  /* process numbers given out */
+	_Atomic uint32_t high_water; /* records 0 .. high_water-1 have been used */
+	_Atomic uint32_t free_head;  /* hint where to look for a free record */
+};
+#define FAM_SOCKS_OFF 4096u
+#define FAM_LEN (FAM_SOCKS_OFF + (uint64_t)FAM_N_SOCK * sizeof(struct fam_sock))
+
+#endif
