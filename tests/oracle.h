@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * oracle.h - plain socket programs whose transcript must not depend on what carries the bytes. The kernel is the oracle.
+ *
+ * A test program is a table of cases. A case has a server's and a client's part, which run as two processes (tests/run_oracle.sh starts
+ * them with and without shunt). Each part writes a transcript: calls, their results, errnos by name, checksums, events; never a time,
+ * a pid, a port or anything else that two runs may disagree on. The programs know nothing of shunt.
+ *
+ * The two parts meet out of band, on two pipes (descriptors ORACLE_RD and ORACLE_WR): "the peer has closed" is a message there, not a delay.
+ */
+#ifndef ORACLE_H
+#define ORACLE_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define ORACLE_RD 100  /* out-of-band pipe from the other part */
+#define ORACLE_WR 101  /* ... and to it */
+#define ORACLE_LOG 102 /* the transcript: the stdout that the program was started with, so that a case may use 0, 1 and 2 */
+#define ORACLE_FIRST_FD ORACLE_RD /* cases that close whole ranges of descriptors stay below */
+
+/* oracle_case.flags: what the runner must know; printed by --list */
+#define CASE_KERNEL 0x01u /* stays in the kernel by design: no proof of shared memory wanted */
+#define CASE_KILLED 0x02u /* a process is killed: its counters are lost, its names may be left for the next shunt process to remove */
+#define CASE_SELF 0x04u	  /* connects to itself: may be upgraded although only one part runs under shunt */
+#define CASE_SLOW 0x08u	  /* 60 seconds instead of 15 */
+#define CASE_NOWARM 0x10u /* starts on a fresh connection: whether it was upgraded in time is not certain, so no proof wanted */
+
+struct oracle_case {
+	const char *name;
+	void (*server)(void);
+	void (*client)(void);
+	unsigned flags;
+	const void *arg; /* for the parts, by way of the_case */
+};
+extern const struct oracle_case oracle_cases[]; /* each program has one; the last entry has no name */
+extern const struct oracle_case *the_case;	/* the one that runs */
+extern int is_server;
+
+/* ---- transcript ---- */
+void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* TRY(call): makes the call, writes "call = result" (or -1 and errno's name), returns the result, leaves errno. */
+#define TRY(call) say_result(#call, (errno = 0, (long)(call)))
+long say_result(const char *what, long result);
+/* HOLDS(condition): writes the condition and whether it is true; the runner fails a transcript in which one is FALSE. */
+#define HOLDS(condition) say_holds(#condition, !!(condition))
+int say_holds(const char *what, int is_true);
+/* MUST(call): for scaffolding whose success is no part of the transcript; -1 ends the part. */
+#define MUST(call) must(#call, (long)(call))
+long must(const char *what, long result);
+const char *event_names(unsigned poll_or_epoll_events); /* "IN|OUT|RDHUP"; a static buffer of the calling thread */
+
+/* ---- out of band ---- */
+void tell(const char *what);	     /* at most 23 characters */
+void await(const char *what);	     /* waits for exactly this message; anything else ends the part */
+void tell_number(long n);
+long await_number(void);
+void meet(const char *where);	     /* both parts have come here */
+
+/* ---- connections; sockets come back blocking ---- */
+int listen_on(const char *ip, int backlog, int *port); /* any port; IPv6 wildcard "::" is dual-stack */
+int connect_to(const char *ip, int port);	       /* -1, errno */
+int serve_one(void);	/* server: listens on 127.0.0.1, tells the port, accepts one connection, closes the listener */
+int connect_one(void);	/* client: its counterpart */
+int serve_warm(void);	/* the same, then warm_up() */
+int connect_warm(void);
+/* Ping-pong of small messages with tiny pauses, long enough for anything that is done to a connection behind its back to be
+ * over. Both parts call it; nothing of it is in the transcript. */
+void warm_up(int fd);
+
+/* ---- data; the byte at position p of stream s is fixed ---- */
+void fill(void *buf, size_t len, unsigned stream, uint64_t pos);
+uint64_t sum_bytes(uint64_t sum, const void *buf, size_t len); /* start with 0 */
+void put(int fd, size_t len, unsigned stream, uint64_t pos);   /* blocking, all of it; any failure ends the part */
+void get(int fd, size_t len, unsigned stream, uint64_t pos);   /* ... and every byte compared */
+uint64_t get_to_eof(int fd, uint64_t *sum);		       /* how many came */
+
+/* ---- conditions, waited for with a limit of 5 s, then written as they are ---- */
+void poll_is(int fd, unsigned events, unsigned want);  /* poll() reports `want` */
+void epoll_is(int ep, unsigned want);		       /* epoll_wait() reports one member with `want`; 0: none, at once */
+void unread_is(int fd, int want);		       /* FIONREAD */
+int wait_until(int (*is_true)(void *), void *arg);     /* 1, or 0 after the limit */
+int64_t now_ms(void);
+void set_nonblock(int fd, int on); /* fcntl */
+
+/* ---- processes ---- */
+pid_t fork_part(void);		/* fork(); the child has its own time limit */
+void join_child(pid_t pid);	/* waits, writes its exit status or signal */
+
+#endif
