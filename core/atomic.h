@@ -9,6 +9,7 @@
 #define SHUNT_ATOMIC_H
 
 #include <stdatomic.h>
+#include <stdint.h>
 
 #define load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
 #define load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
@@ -36,6 +37,21 @@
 static inline void fence_storeload(void)
 {
 	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/*
+ * Compare-and-swap that is atomic only towards this thread's own signal handlers: the word is guarded by a token, but a handler that
+ * interrupts the holder is let in. On x86 that is the plain instruction without the lock, a tenth of its price.
+ */
+static inline _Bool cas_own_thread(_Atomic uint64_t *p, uint64_t from, uint64_t to)
+{
+#if defined(__x86_64__)
+	_Bool ok;
+	__asm__ volatile("cmpxchgq %3, %0" : "+m"(*p), "+a"(from), "=@ccz"(ok) : "r"(to) : "memory");
+	return ok;
+#else
+	return atomic_compare_exchange_strong_explicit(p, &from, to, memory_order_release, memory_order_relaxed);
+#endif
 }
 
 static inline void cpu_relax(void)

@@ -51,6 +51,7 @@ struct sm_end {
 	_Alignas(64) _Atomic uint64_t tx_tail; /* bytes written to this end's ring, ever (release; pairs with the peer's acquire) */
 	_Atomic uint64_t rx_head;	       /* bytes read from the peer's ring, ever (release: the space may be written again) */
 	_Atomic uint64_t tx_shift;	       /* ring offset of position p is (p + tx_shift) & MASK; changes only while the ring is empty */
+	_Atomic uint32_t tx_want;	       /* 1: the writer waits for space (a hint: its wait is bounded) */
 
 	/* ctl: written when somebody sleeps, wakes, or changes state; read by the peer on every send */
 	_Alignas(64) _Atomic uint64_t armed; /* SM_ARM_* and bell bits; set by the owner, exchanged for 0 by whoever rings */
@@ -61,6 +62,7 @@ struct sm_end {
 	_Atomic uint32_t svc_bell;	     /* bell of the process that serves requests about this end, + 1; 0: none */
 	_Atomic uint32_t want_back;	     /* take-back requests made by this end's reader, ever */
 	_Atomic uint32_t did_back;	     /* take-back requests of the peer that this end has answered, ever */
+	_Atomic uint32_t back_extra;	     /* octets that the reader appended behind tx_tail, read from the kernel, to be put back too */
 
 	/* move: the sending direction's switches; one record holds the last up and the last down */
 	_Alignas(64) _Atomic uint32_t tx_epoch; /* odd: this end sends through the ring; written after the positions (release) */

@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,6 +48,7 @@ struct fam_sock {
 	_Atomic uint32_t tx_inkernel; /* calls inside a kernel send: position unknown, no going up */
 	_Atomic uint32_t tx_waiters;
 	uint32_t tx_full;	   /* went down because the ring was full, and the reader has not caught up */
+	uint64_t tx_rewind;	   /* position at which to look again whether the ring may start over */
 
 	/* rx: guarded by rx_token */
 	_Alignas(64) _Atomic uint64_t rx_token;
@@ -56,6 +58,8 @@ struct fam_sock {
 	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
 	_Atomic uint32_t rx_waiters;
 	_Atomic uint32_t lowat;	   /* SO_RCVLOWAT; 0 counts as 1 */
+	uint32_t rx_kepoch;	   /* the up (value of tx_epoch) for which rx_kleft was worked out */
+	uint64_t rx_kleft;	   /* octets to read from the kernel before the ring's first */
 
 	/* life */
 	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */
@@ -85,9 +89,21 @@ struct fam_hdr {
 	uint32_t version, sock_len, n_sock, pid;
 	_Atomic uint32_t next_proc;  /* process numbers given out */
 	_Atomic uint32_t high_water; /* records 0 .. high_water-1 have been used */
-	_Atomic uint32_t free_head;  /* hint where to look for a free record */
+	_Atomic uint32_t free_head;  /* where to look next for a free record */
+	uint32_t n_free;	     /* about how many records below high_water are free again (a hint) */
 };
 #define FAM_SOCKS_OFF 4096u
 #define FAM_LEN (FAM_SOCKS_OFF + (uint64_t)FAM_N_SOCK * sizeof(struct fam_sock))
+
+
+struct arena;
+/* A free record of this process's own arena (made on first use), zeroed, FAM_USED set, one holder. NULL: out of memory or records. */
+struct fam_sock *fam_alloc(struct arena **a);
+/* This process lets go; the last holder's release frees the record. true: it was the last. */
+bool fam_release(struct fam_sock *f);
+/* Is the process with number `nr` in this arena alive? */
+bool fam_proc_alive(const struct arena *a, uint32_t nr);
+/* In the child of fork: a number of our own in each inherited arena, and no arena of our own yet. */
+void fam_fork_child(void);
 
 #endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * assoc.h - with whom this process talks: published endpoints (server side), endpoints found (client side), and associations with their channels.
+ *
+ * Slow paths only, under g_lock (signals blocked): lists are arrays that only grow, entries are type-stable, readers without the lock see an entry
+ * only after it is complete (release / acquire on its state).
+ */
+#ifndef SHUNT_ASSOC_H
+#define SHUNT_ASSOC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ept.h"
+#include "rdv.h"
+#include "seg.h"
+#include "sock.h"
+
+/* The lock of all slow paths: futex-based; the holder's signals are blocked, so that handlers may come here too. */
+struct guard {
+	uint64_t mask;
+};
+void guard_enter(struct guard *g);
+void guard_leave(struct guard *g);
+
+struct assoc {
+	_Atomic uint32_t live;
+	int side; /* SM_CLIENT: we created it */
+	struct seg seg;
+	struct endpoint *endpoint; /* client side */
+	struct server *server;	   /* server side */
+	uint32_t svc_bell;	   /* the service thread's bell slot + 1; 0: none */
+	uint32_t n_linked;	   /* channels that this process has linked */
+	uint64_t idle_since_ns;
+	_Atomic(struct sock *) chan_sock[SM_N_CHAN];
+};
+#define N_ASSOC 1024
+extern struct assoc *assoc_tab[N_ASSOC];
+extern _Atomic uint32_t n_assoc; /* entries of assoc_tab, live or not */
+
+/* An endpoint that this process connects to. */
+struct endpoint {
+	struct diag_addr to;
+	_Atomic uint32_t state; /* EP_* */
+	int64_t check_ns;	/* when to look at the map again */
+	struct ept_ref ref;	/* EP_FOUND */
+	_Atomic(struct assoc *) assoc;
+	_Atomic uint32_t want;	/* 1: the service thread shall make an association */
+	struct diag_addr want_own, want_peer;
+	int64_t retry_ns;	/* after a failure: not before */
+	uint32_t failures;
+	enum why why;
+};
+enum { EP_UNKNOWN, EP_NONE, EP_FOUND };
+
+/* An endpoint that this process serves. */
+struct server {
+	_Atomic uint32_t live;
+	struct ept ept;
+	uint32_t refs; /* listening socks */
+	_Atomic uint32_t seen_msg;
+	bool watched; /* the service thread's epoll has its bell */
+};
+
+/* Where connect() goes: what the map says of `to` (cached). NULL: nothing is published there, or it is not local. */
+struct endpoint *endpoint_find(const struct diag_addr *to, int fd);
+/* Ask the service thread for an association, once the connection own-peer has shown that it is worth it. */
+void endpoint_want(struct endpoint *e, const struct diag_addr *own, const struct diag_addr *peer);
+/* Service thread: make those that are wanted. */
+void endpoint_serve_wants(void);
+
+/* listen(): publish the endpoint of a bound TCP socket. NULL: it cannot be (logged). */
+struct server *server_publish(int fd);
+void server_release(struct server *v);
+/* Answer rendezvous messages and adopt associations that other acceptors have made. */
+void server_serve_all(void);
+struct server *server_at(uint32_t i); /* for iteration; NULL at the end */
+
+struct assoc *assoc_add(const struct seg *g, int side);
+struct assoc *assoc_find(int shmid, uint64_t nonce);
+void assoc_gc(int64_t now_ns);
+void assoc_fork_child(void);
+
+int64_t now_ns(void);
+
+#endif

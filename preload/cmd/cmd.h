@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* cmd.h - the `shunt` command: one file a subcommand. Single-threaded programs; messages for people go to stderr. */
+#ifndef SHUNT_CMD_H
+#define SHUNT_CMD_H
+
+/* Exit statuses, as env(1) has them: 125 shunt itself failed, 126 CMD cannot be executed, 127 CMD was not found. */
+#define EXIT_SHUNT 125
+#define EXIT_NOEXEC 126
+#define EXIT_NOTFOUND 127
+
+/* One line: "shunt SUB: what: why; what to do". Returns `status`, for `return complain(...)`. */
+int complain(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Subcommands. argv[0] is the subcommand's name. The result is the exit status. */
+int cmd_run(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+
+/*
+ * Can the file at `path` be interposed when this process executes it? NULL: yes, or it cannot be opened (exec will say so); otherwise why
+ * not, in words for people. Looks through "#!" lines at the interpreter, as the kernel does. `self` is a program known to be
+ * interposable (/proc/self/exe): the file must have the same machine and the same dynamic linker.
+ */
+const char *elf_why_not(const char *path, const char *self);
+
+#endif

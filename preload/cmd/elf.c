@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * elf.c - can this file be interposed? LD_PRELOAD is read by the dynamic linker of the C library, so there must be one, it must be
+ * ours (another C library would fail to load libshunt.so, and some then refuse to start the program), and the kernel must not
+ * have told it to ignore the environment (setuid, setgid, file capabilities).
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "cmd.h"
+
+#define MAX_SCRIPTS 5 /* interpreters of interpreters that the kernel follows */
+
+struct image {
+	int is_elf;
+	char first[256]; /* how the file begins */
+	unsigned char class, data;
+	uint16_t machine;
+	char linker[256]; /* PT_INTERP; empty: none */
+};
+
+/* The path in PT_INTERP. A header that makes no sense is one without it: exec will refuse the file, not we. */
+static void find_linker(int fd, const ElfW(Ehdr) *eh, struct image *im)
+{
+	ElfW(Phdr) ph;
+	size_t i, n;
+
+	if (eh->e_phentsize != sizeof(ph))
+		return;
+	for (i = 0; i < eh->e_phnum; i++) {
+		if (pread(fd, &ph, sizeof(ph), (off_t)(eh->e_phoff + i * sizeof(ph))) != (ssize_t)sizeof(ph))
+			return;
+		if (ph.p_type != PT_INTERP)
+			continue;
+		n = ph.p_filesz < sizeof(im->linker) ? ph.p_filesz : sizeof(im->linker);
+		if (pread(fd, im->linker, n, (off_t)ph.p_offset) != (ssize_t)n)
+			n = 0;
+		im->linker[n < sizeof(im->linker) ? n : sizeof(im->linker) - 1] = 0;
+		return;
+	}
+}
+
+/* 0 or -errno. */
+static int look(int fd, struct image *im)
+{
+	ElfW(Ehdr) eh;
+	ssize_t n = pread(fd, im->first, sizeof(im->first) - 1, 0);
+
+	if (n < 0)
+		return -errno;
+	im->first[n] = 0;
+	if ((size_t)n < sizeof(eh) || memcmp(im->first, ELFMAG, SELFMAG))
+		return 0;
+	memcpy(&eh, im->first, sizeof(eh));
+	im->is_elf = 1;
+	im->class = eh.e_ident[EI_CLASS];
+	im->data = eh.e_ident[EI_DATA];
+	im->machine = eh.e_machine;
+	if (im->class == (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32))
+		find_linker(fd, &eh, im);
+	return 0;
+}
+
+static const char *base(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* Will the kernel set AT_SECURE? Bits that change nothing, and bits that a mount or a flag disables, do not count. */
+static const char *why_secure(int fd)
+{
+	struct stat st;
+	struct statvfs vfs;
+
+	if (fstat(fd, &st) || fstatvfs(fd, &vfs) || vfs.f_flag & ST_NOSUID || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
+		return NULL;
+	if (st.st_mode & S_ISUID && st.st_uid != getuid())
+		return "it is setuid: the dynamic linker ignores LD_PRELOAD";
+	if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && st.st_gid != getgid())
+		return "it is setgid: the dynamic linker ignores LD_PRELOAD";
+	if (getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0)
+		return "it has file capabilities: the dynamic linker ignores LD_PRELOAD";
+	return NULL;
+}
+
+static const char *why_image(const struct image *im, const struct image *us)
+{
+	if (im->class != us->class || im->data != us->data || im->machine != us->machine)
+		return "it is made for another architecture than libshunt.so";
+	if (!im->linker[0])
+		return "it is statically linked: there is no dynamic linker to load libshunt.so";
+	if (strcmp(base(im->linker), base(us->linker)))
+		return "it uses another C library's dynamic linker than libshunt.so";
+	return NULL;
+}
+
+/* "#! /path/to/interpreter argument": the path, in place. NULL: no such line. */
+static char *script_interpreter(char *first)
+{
+	char *p = first + 2;
+
+	if (strncmp(first, "#!", 2))
+		return NULL;
+	p += strspn(p, " \t");
+	p[strcspn(p, " \t\n")] = 0;
+	return *p ? p : NULL;
+}
+
+const char *elf_why_not(const char *path, const char *self)
+{
+	static struct image im, us;
+	char *next;
+	const char *why = NULL;
+	int fd, i;
+
+	fd = open(self, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || look(fd, &us)) {
+		if (fd >= 0)
+			close(fd);
+		return NULL;
+	}
+	close(fd);
+	for (i = 0; i < MAX_SCRIPTS; i++) {
+		memset(&im, 0, sizeof(im));
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return NULL;
+		if (look(fd, &im)) {
+			close(fd);
+			return NULL;
+		}
+		if (im.is_elf) {
+			why = why_secure(fd);
+			close(fd);
+			return why ? why : why_image(&im, &us);
+		}
+		close(fd);
+		/* Without "#!" execvp() hands the file to /bin/sh. The kernel honours no setuid bit on scripts. */
+		next = script_interpreter(im.first);
+		static char kept[sizeof(im.first)];
+		snprintf(kept, sizeof(kept), "%s", next ? next : "/bin/sh");
+		path = kept;
+	}
+	return NULL;
+}

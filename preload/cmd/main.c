@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* main.c - the `shunt` command: finds the subcommand. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd.h"
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *text;
+} cmds[] = {
+	{"run", cmd_run, "run a program with its local TCP traffic in shared memory"},
+	{"ps", cmd_ps, "list the processes under shunt, and the path of each of their sockets"},
+};
+#define N_CMDS (sizeof(cmds) / sizeof(*cmds))
+
+static const char *sub; /* the subcommand, for messages */
+
+int complain(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "shunt%s%s: ", sub ? " " : "", sub ? sub : "");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return status;
+}
+
+static int help(void)
+{
+	size_t i;
+
+	puts("usage: shunt COMMAND [OPTION...] [ARGUMENT...]\n"
+	     "\n"
+	     "shunt moves TCP between programs on this machine out of the kernel and into shared memory. The programs are not changed.\n");
+	for (i = 0; i < N_CMDS; i++)
+		printf("  %-5s %s\n", cmds[i].name, cmds[i].text);
+	puts("\n"
+	     "shunt COMMAND --help says more. Both sides of a connection must run under shunt:\n"
+	     "\n"
+	     "  shunt run redis-server &\n"
+	     "  shunt run redis-benchmark -t get\n"
+	     "  shunt ps");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	if (argc < 2)
+		return complain(EXIT_SHUNT, "no command given; `shunt --help` lists them");
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+		return help();
+	if (!strcmp(argv[1], "--version")) {
+		puts("shunt " SHUNT_VERSION);
+		return 0;
+	}
+	for (i = 0; i < N_CMDS; i++)
+		if (!strcmp(argv[1], cmds[i].name)) {
+			sub = cmds[i].name;
+			return cmds[i].run(argc - 1, argv + 1);
+		}
+	return complain(EXIT_SHUNT, "%s: no such command; `shunt --help` lists them", argv[1]);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * run.c - shunt run: sets LD_PRELOAD, SHUNT_STATS and SHUNT_LOG, and becomes CMD. Nothing of shunt stays in between, so the exit
+ * status, signals and job control are CMD's own.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmd.h"
+#include "log.h"
+
+static int usage(void)
+{
+	puts("usage: shunt run [--stats FILE] [--log FILE] [--] CMD [ARGUMENT...]\n"
+	     "\n"
+	     "Runs CMD with its local TCP connections in shared memory, where the other side runs under shunt too. All else is as without\n"
+	     "shunt. The exit status is CMD's; 127: CMD was not found; 126: it could not be executed; 125: shunt itself failed.\n"
+	     "\n"
+	     "  --stats FILE  append one line of JSON to FILE when each process ends: bytes and messages by shared memory and by kernel\n"
+	     "  --log FILE    append to FILE, for each local connection, which path it took and why\n"
+	     "  --help        this text\n"
+	     "\n"
+	     "A program that cannot be interposed (static, setuid, another C library) runs as it is, and the log says so.\n"
+	     "\n"
+	     "  shunt run --stats /tmp/stats redis-server --port 7000");
+	return 0;
+}
+
+/* libshunt.so beside the command (the build folder), or ../lib/shunt/ of it (installed). 0 or -errno. */
+static int find_lib(char lib[PATH_MAX])
+{
+	static const char *const at[] = {"libshunt.so", "../lib/shunt/libshunt.so"};
+	char self[PATH_MAX], try[PATH_MAX + 32];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	size_t i;
+
+	if (n < 0)
+		return -errno;
+	self[n] = 0;
+	*(strrchr(self, '/') + 1) = 0;
+	for (i = 0; i < sizeof(at) / sizeof(*at); i++) {
+		snprintf(try, sizeof(try), "%s%s", self, at[i]);
+		if (realpath(try, lib))
+			return 0;
+	}
+	return -ENOENT;
+}
+
+/*
+ * `path` made absolute (CMD may change its folder), after a try to open it for appending: a mistake should be told now, not be found
+ * missing after a day's run. It need not be a regular file (/dev/stderr). 0, or a complaint's status.
+ */
+static int output_file(const char *option, const char *path, char abs[PATH_MAX])
+{
+	char folder[PATH_MAX];
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+
+	if (fd < 0)
+		return complain(EXIT_SHUNT, "%s %s: %s; name a file that can be written", option, path, strerror(errno));
+	close(fd);
+	if (path[0] == '/')
+		folder[0] = 0;
+	else if (!getcwd(folder, sizeof(folder)))
+		return complain(EXIT_SHUNT, "%s %s: the working folder has no name: %s; give an absolute path", option, path, strerror(errno));
+	if ((size_t)snprintf(abs, PATH_MAX, "%s%s%s", folder, folder[0] ? "/" : "", path) >= PATH_MAX)
+		return complain(EXIT_SHUNT, "%s %s: the path is too long", option, path);
+	return 0;
+}
+
+/* Where execvp() will find `name`; "" if nowhere. */
+static void resolve(const char *name, char path[PATH_MAX])
+{
+	const char *dirs = getenv("PATH"), *end;
+	struct stat st;
+
+	snprintf(path, PATH_MAX, "%s", name);
+	if (strchr(name, '/'))
+		return;
+	for (dirs = dirs ? dirs : "/bin:/usr/bin";; dirs = end + 1) {
+		end = dirs + strcspn(dirs, ":");
+		if (snprintf(path, PATH_MAX, "%.*s%s%s", (int)(end - dirs), dirs, end == dirs ? "" : "/", name) < PATH_MAX &&
+			!access(path, X_OK) && !stat(path, &st) && S_ISREG(st.st_mode))
+			return;
+		if (!*end)
+			break;
+	}
+	path[0] = 0;
+}
+
+/* In front of what is preloaded already. 0 or -errno. */
+static int preload(const char *lib)
+{
+	const char *old = getenv("LD_PRELOAD");
+	char *all;
+	int err;
+
+	if (!old || !*old)
+		return setenv("LD_PRELOAD", lib, 1) ? -errno : 0;
+	if (!strncmp(old, lib, strlen(lib)) && strchr(": ", old[strlen(lib)]))
+		return 0; /* shunt run shunt run CMD */
+	if (asprintf(&all, "%s:%s", lib, old) < 0)
+		return -ENOMEM;
+	err = setenv("LD_PRELOAD", all, 1) ? -errno : 0;
+	free(all);
+	return err;
+}
+
+static int become(char **argv, const char *log)
+{
+	char lib[PATH_MAX], path[PATH_MAX];
+	const char *why;
+	int err;
+
+	resolve(argv[0], path);
+	why = path[0] ? elf_why_not(path, "/proc/self/exe") : NULL;
+	if (why) {
+		if (log && log_open(log) == 0)
+			log_line("%s: runs without shunt: %s", path, why);
+	} else {
+		err = find_lib(lib);
+		if (err)
+			return complain(EXIT_SHUNT, "libshunt.so: %s; it belongs beside the command or in ../lib/shunt", strerror(-err));
+		if (strpbrk(lib, ": "))
+			return complain(EXIT_SHUNT, "%s: LD_PRELOAD cannot hold a path with a space or a colon; install elsewhere", lib);
+		err = preload(lib);
+		if (err)
+			return complain(EXIT_SHUNT, "LD_PRELOAD: %s", strerror(-err));
+	}
+	execvp(argv[0], argv);
+	err = errno;
+	return complain(err == ENOENT ? EXIT_NOTFOUND : EXIT_NOEXEC, "%s: %s", argv[0], strerror(err));
+}
+
+int cmd_run(int argc, char **argv)
+{
+	static const struct option opts[] = {
+		{"stats", required_argument, NULL, 's'},
+		{"log", required_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	char stats[PATH_MAX] = "", log[PATH_MAX] = "";
+	int o, err = 0;
+
+	opterr = 0;
+	while (!err && (o = getopt_long(argc, argv, "+:h", opts, NULL)) != -1)
+		switch (o) {
+		case 's':
+			err = output_file("--stats", optarg, stats);
+			break;
+		case 'l':
+			err = output_file("--log", optarg, log);
+			break;
+		case 'h':
+			return usage();
+		case ':':
+			return complain(EXIT_SHUNT, "%s: a file is missing; see `shunt run --help`", argv[optind - 1]);
+		default:
+			return complain(EXIT_SHUNT, "%s: no such option; see `shunt run --help`", argv[optind - 1]);
+		}
+	if (err)
+		return err;
+	if (optind == argc)
+		return complain(EXIT_SHUNT, "no program given; see `shunt run --help`");
+	if ((stats[0] && setenv("SHUNT_STATS", stats, 1)) || (log[0] && setenv("SHUNT_LOG", log, 1)))
+		return complain(EXIT_SHUNT, "environment: %s", strerror(errno));
+	return become(argv + optind, log[0] ? log : getenv("SHUNT_LOG"));
+}

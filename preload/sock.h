@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * sock.h - a TCP socket as this process knows it, and the table that finds it by descriptor number.
+ *
+ * Three things describe a socket: the kernel's (the truth about its life), its family record (struct fam_sock: what all processes that hold it
+ * by fork agree on), and struct sock, private to the process: pointers, and who waits for it here. Once linked to a channel, payload may move.
+ *
+ * Lifetime: struct sock and family records are type-stable (never unmapped, recycled oldest first). An operation finds the sock in the table, takes
+ * the direction's token, and then checks that the table still says the same; nothing else is needed against a concurrent close().
+ *
+ * Modes, per direction:   kernel --(link, consent, enough traffic)--> ring --(full ring, withdrawal, close)--> kernel
+ */
+#ifndef SHUNT_SOCK_H
+#define SHUNT_SOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "atomic.h"
+#include "fam.h"
+#include "ncadg_sm_abi.h"
+#include "why.h"
+
+struct assoc;
+struct endpoint;
+struct server;
+struct member;
+struct arena;
+
+/* A linked channel: pointers into a segment, valid for ever as memory (seg.h), as a channel while sock.linked. */
+struct chan {
+	struct assoc *assoc;
+	struct sm_chan *shm;
+	struct sm_end *my, *peer;
+	uint8_t *tx_ring, *rx_ring;
+	uint32_t idx;
+	int side;
+};
+
+struct sock {
+	struct fam_sock *f;
+	struct arena *arena;
+	_Atomic uint32_t linked;  /* 1: chan is valid */
+	_Atomic uint32_t hup;	  /* the service thread saw FIN, RST or an error on the kernel socket: ask the kernel when the ring is empty */
+	_Atomic uint32_t open;	  /* descriptors of this process that lead here; 0: closed */
+	_Atomic uint32_t kin;	  /* bumped by the service thread when the kernel socket has input (for sleepers in kernel mode) */
+	struct chan chan;
+	int fd;			  /* one of its descriptors; for questions to the kernel */
+	uint32_t n_ops;		  /* calls that went through the kernel before the link: is the connection worth a channel? */
+	uint32_t seen_offer;	  /* server: area->offer_seq when we last looked for an offer */
+	uint8_t spin_miss;	  /* waits in a row that spinning did not end */
+	uint8_t spin_skip;	  /* waits left that do not spin */
+	bool watched;		  /* the service thread's epoll has the kernel socket */
+	struct endpoint *endpoint; /* client: where it connects to (shunt is there), or NULL */
+	struct server *server;	  /* listener or accepted: the published endpoint, or NULL */
+	struct member *members;	  /* epoll registrations; under epset_lock */
+	struct sock *next;	  /* free list */
+};
+
+/* ---- the table: descriptor number -> object. Tagged pointers: what else than a sock a number may be. */
+#define FD_TAG 3u
+#define FD_EPSET 1u
+#define FD_INTERNAL 2u /* ours: invisible to the program's close, dup2, closefrom */
+
+extern _Atomic uintptr_t *fdtab;
+extern unsigned fdtab_len;
+
+/* NULL: not a socket of ours: pass the call on. Any thread, signal handlers. */
+static inline struct sock *fd_sock(int fd)
+{
+	if ((unsigned)fd >= fdtab_len)
+		return NULL;
+	uintptr_t v = load_acquire(&fdtab[fd]);
+	return v & FD_TAG ? NULL : (struct sock *)v;
+}
+
+static inline uintptr_t fd_get(int fd)
+{
+	return (unsigned)fd < fdtab_len ? load_acquire(&fdtab[fd]) : 0;
+}
+
+/* Make the table (first socket of the process). false: no memory; everything then stays in the kernel. */
+bool fdtab_init(void);
+/* Set an entry; false if the number is beyond the table. */
+bool fdtab_set(int fd, uintptr_t v);
+/* Move a descriptor of ours out of the way (close-on-exec) and mark it. The new number; the old one if it could not be moved. */
+int fdtab_hide(int fd);
+void fdtab_close_hidden(int fd);
+/* The program is about to use number `fd` (dup2): if it is ours, move ours elsewhere. `moved(from, to)` hooks tell the owners. */
+bool fdtab_is_hidden(int fd);
+
+/* ---- sockets */
+/* New sock for descriptor fd, entered into the table. NULL: no memory (the socket stays unknown: kernel). */
+struct sock *sock_new(int fd, uint32_t fam_flags);
+/* One more descriptor leads to s (dup); enters it. */
+void sock_dup(struct sock *s, int fd);
+/* Forget descriptor `fd` of s. If it is the last: end the channel (marks; reset if unread bytes), before the kernel's close. */
+void sock_forget(struct sock *s, int fd);
+/* Fill in addresses of a connected socket (getsockname, getpeername) into the family record. 0 or -errno. */
+int sock_names(struct sock *s);
+void sock_inode(struct sock *s);
+void sock_fork_prepare(void);
+void sock_fork_child(void);
+/* Calls fn for each sock of this process. */
+void sock_each(void (*fn)(struct sock *s, void *arg), void *arg);
+
+static inline uint32_t sock_flags(const struct sock *s)
+{
+	return load_relaxed(&s->f->flags);
+}
+
+/* ---- payload; -errno. iov is the caller's and not changed. */
+struct iovec;
+long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags);
+long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags);
+/* Bytes that can be read now without the kernel's part (ring), for readiness. See ready.c. */
+uint64_t rx_ring_avail(struct sock *s);
+
+#endif
