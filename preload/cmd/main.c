@@ -12,7 +12,6 @@ static const struct {
 	const char *text;
 } cmds[] = {
 	{"run", cmd_run, "run a program with its local TCP traffic in shared memory"},
-	{"ps", cmd_ps, "list the processes under shunt, and the path of each of their sockets"},
 };
 #define N_CMDS (sizeof(cmds) / sizeof(*cmds))
 
@@ -43,8 +42,7 @@ static int help(void)
 	     "shunt COMMAND --help says more. Both sides of a connection must run under shunt:\n"
 	     "\n"
 	     "  shunt run redis-server &\n"
-	     "  shunt run redis-benchmark -t get\n"
-	     "  shunt ps");
+	     "  shunt run redis-benchmark -t get");
 	return 0;
 }
 

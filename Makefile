@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+#   make                         build/libshunt.so, build/shunt, build/libncadg_sm.a
+#   make check | demo | bench    all tests | two commands to see it work | the figures
+#   make lint | soak             clang-tidy, cppcheck, clang-format, shellcheck | the long tests
+#   make install | uninstall     PREFIX=/usr/local DESTDIR=
+#   make SAN=address,undefined   (or SAN=thread) into a build folder of its own
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+BINDIR   = $(DESTDIR)$(PREFIX)/bin
+LIBDIR   = $(DESTDIR)$(PREFIX)/lib
+INCDIR   = $(DESTDIR)$(PREFIX)/include
+MANDIR   = $(DESTDIR)$(PREFIX)/share/man
+
+VERSION := 0.1.0
+SAN     ?=
+CC      ?= cc
+CFLAGS  ?= -O2 -g
+comma   := ,
+B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+
+# A header that is not there leaves something out and is said so; make check and make demo install it when they may.
+has = $(shell echo '\#include <$(1)>' | $(CC) $(2) -E -x c - >/dev/null 2>&1 && echo y)
+HAVE_JANSSON := $(call has,jansson.h)
+HAVE_CMOCKA  := $(wildcard /usr/include/cmocka.h /usr/local/include/cmocka.h)
+HAVE_TIRPC   := $(and $(call has,rpc/rpc.h,-I/usr/include/tirpc),$(shell command -v rpcgen))
+
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Werror
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+ALL_C    := -std=gnu11 -D_GNU_SOURCE $(CPPFLAGS) $(CFLAGS) $(WARN) $(SANFLAGS) -pthread -MMD -MP -DSHUNT_VERSION='"$(VERSION)"'
+# The interposer defines the names that _FORTIFY_SOURCE would turn into inline functions.
+LIB_C    := -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE -Iinclude -Icore
+SO_LD    := -shared -Wl,-z,now -Wl,-z,relro -Wl,--version-script=$(B)/syscalls.map $(if $(SAN),,-Wl,-z,defs)
+
+core_o    := $(patsubst %.c,$(B)/%.o,$(wildcard core/*.c))
+preload_o := $(patsubst %.c,$(B)/%.o,$(wildcard preload/*.c))
+cmd_o     := $(patsubst %.c,$(B)/%.o,$(wildcard preload/cmd/*.c))
+unit_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+unit_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
+sock_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/sock_*.c))
+sock_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/sock_%.c,$(wildcard tests/*.c)))
+plain_x   := $(patsubst %.c,$(B)/%,$(wildcard tests/progs/*.c tests/bench/*.c))
+rpc_x     := $(if $(HAVE_TIRPC),$(B)/tests/bench/rpc/server $(B)/tests/bench/rpc/client)
+tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch] tests/*.[ch] tests/*/*.[ch])
+
+all: $(B)/libshunt.so $(B)/shunt $(B)/libncadg_sm.a
+
+# One build folder, one set of flags: other flags, or a library that has come since, build everything again.
+flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) tirpc=$(HAVE_TIRPC)
+$(shell mkdir -p $(B); echo '$(subst ','\'',$(flags))' | cmp -s - $(B)/flags || echo '$(subst ','\'',$(flags))' >$(B)/flags)
+
+$(B)/core/%.o: core/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) $(LIB_C) -c -o $@ $<
+
+$(B)/preload/%.o: preload/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -Ipreload -c -o $@ $<
+
+$(B)/preload/cmd/%.o: preload/cmd/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) -Iinclude -Icore -Ipreload $(if $(HAVE_JANSSON),-DHAVE_JANSSON) -c -o $@ $<
+
+# Exported are exactly the names in the one list of interposed functions: lines X(ret, name, (params), (args)).
+$(B)/syscalls.map: $(wildcard preload/syscalls.def) $(B)/flags
+	@sed -n 's/^X([^,(]*, *\([A-Za-z0-9_]*\),.*/\1;/p' $(wildcard preload/syscalls.def) /dev/null | LC_ALL=C sort -u >$@.names
+	@{ echo '{'; [ ! -s $@.names ] || { echo 'global:'; cat $@.names; }; echo 'local: *; };'; } >$@
+
+$(B)/libshunt.so: $(core_o) $(preload_o) $(B)/syscalls.map
+	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -o $@ $(core_o) $(preload_o)
+
+$(B)/libncadg_sm.a: $(core_o)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/shunt: $(cmd_o) $(B)/libncadg_sm.a
+	$(CC) $(ALL_C) $(LDFLAGS) -o $@ $^ $(if $(HAVE_JANSSON),-ljansson)
+
+# Unit tests: one program a file, linked with core alone. Everything else in tests/ is a plain program that knows nothing of shunt.
+$(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) -Iinclude -Icore -c -o $@ $<
+
+$(unit_x): %: %.o $(unit_o) $(B)/libncadg_sm.a
+	$(CC) $(ALL_C) -o $@ $^ -lcmocka
+
+$(B)/tests/bench/rpc/%.o: tests/bench/rpc/%.c $(B)/tests/bench/rpc/echo.h
+	$(CC) $(ALL_C) -Wno-cast-function-type -I$(B)/tests/bench/rpc -I/usr/include/tirpc -c -o $@ $<
+
+# The library wants functions cast (xdrproc_t); and rpcgen's code is not ours to clean of warnings, nor to sanitize.
+$(B)/tests/bench/rpc/echo.h: tests/bench/rpc/echo.x $(B)/flags
+	@mkdir -p $(@D)
+	@cp $< $(@D)/ && cd $(@D) && rm -f echo.h echo_xdr.c && rpcgen -h -o echo.h echo.x && rpcgen -c -o echo_xdr.c echo.x
+	$(CC) -O2 -I/usr/include/tirpc -I$(@D) -c -o $(@D)/echo_xdr.o $(@D)/echo_xdr.c
+
+$(rpc_x): %: %.o $(B)/tests/bench/rpc/echo.h
+	$(CC) $(ALL_C) -o $@ $< $(@D)/echo_xdr.o -ltirpc
+
+$(B)/tests/%.o: tests/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) -c -o $@ $<
+
+$(sock_x): %: %.o $(sock_o)
+	$(CC) $(ALL_C) -o $@ $^
+
+$(plain_x): %: %.o
+	$(CC) $(ALL_C) -o $@ $^
+
+progs: all $(sock_x) $(plain_x) $(rpc_x)
+unit: $(if $(HAVE_CMOCKA),$(unit_x))
+
+check:
+	@B=$(B) SAN=$(SAN) MAKE='$(MAKE)' tests/check.sh
+
+soak:
+	@B=$(B) SAN=$(SAN) MAKE='$(MAKE)' SOAK=1 tests/check.sh
+
+demo:
+	@tests/setup.sh demo || true
+	@$(MAKE) --no-print-directory -s SAN=$(SAN) progs
+	@B=$(B) tests/demo.sh
+
+bench:
+	@tests/setup.sh check || true
+	@$(MAKE) --no-print-directory -s SAN=$(SAN) progs
+	@B=$(B) python3 -B tests/bench/run
+
+lint:
+	@B=$(B) CC='$(CC)' tests/lint.sh $(tracked_c)
+
+install: all
+	install -d $(BINDIR) $(LIBDIR)/shunt $(INCDIR) $(MANDIR)/man1
+	install -m 755 $(B)/shunt $(BINDIR)/shunt
+	install -m 755 $(B)/libshunt.so $(LIBDIR)/shunt/libshunt.so
+	install -m 644 $(B)/libncadg_sm.a $(LIBDIR)/libncadg_sm.a
+	install -m 644 $(wildcard include/*.h) $(INCDIR)/
+	install -m 644 docs/shunt.1 $(MANDIR)/man1/shunt.1
+
+uninstall:
+	rm -f $(BINDIR)/shunt $(LIBDIR)/shunt/libshunt.so $(LIBDIR)/libncadg_sm.a $(MANDIR)/man1/shunt.1
+	rm -f $(patsubst include/%,$(INCDIR)/%,$(wildcard include/*.h))
+	-rmdir $(LIBDIR)/shunt
+
+clean:
+	rm -rf build build-*
+
+.PHONY: all progs unit check soak demo bench lint install uninstall clean
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+-include $(wildcard $(B)/core/*.d $(B)/preload/*.d $(B)/preload/cmd/*.d $(B)/tests/*.d $(B)/tests/*/*.d $(B)/tests/bench/rpc/*.d)
