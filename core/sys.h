@@ -19,6 +19,19 @@ long sys_call(long nr, long a, long b, long c, long d, long e, long f);
 /* If not NULL, asked before each call: a non-zero answer (-errno) is returned instead of making it. Tests only. */
 extern long (*sys_fault)(long nr);
 
+/*
+ * If not NULL, given each descriptor that core is going to keep (log, diag, bells, endpoint files), as it is made: returns the number
+ * that it shall have from now on (the same, or a duplicate out of the program's way, the old one closed; close-on-exec), or
+ * -errno after closing it. Set once, before core is used. Descriptors that live for one call only are not shown.
+ */
+extern int (*sys_keep_fd)(int fd);
+int sys_fd_keep(int fd); /* asks it; a negative fd (an error) is returned as it is */
+
+/* CLOCK_MONOTONIC, nanoseconds, by a real system call (no vDSO before relocation). */
+uint64_t sys_now_ns(void);
+/* Fill with random octets. 0 or -errno. Before the machine has entropy it waits, as getrandom(2). */
+int sys_random(void *buf, size_t len);
+
 #define SYS_ARG(x) ((long)(uintptr_t)(x))
 #define sys0(nr) sys_call((nr), 0, 0, 0, 0, 0, 0)
 #define sys1(nr, a) sys_call((nr), SYS_ARG(a), 0, 0, 0, 0, 0)
