@@ -29,11 +29,14 @@ struct seg {
 int seg_create(struct seg *s, uint32_t server_uid);
 /*
  * Attach one that a client made: attach first, IPC_STAT after (ids are reused). Refuses (-EPERM) unless: size is SM_SEG_LEN,
- * mode 0600 at most, owner is our effective uid (or we are its creator), not marked by huge pages, header as this build has it, nonce as told (0: any).
+ * mode 0600 at most, owner is our effective uid (or we are its creator), the creator has a name here (not uid 65534), no huge
+ * pages, header as this build has it, nonce as told (0: any). -EACCES, -EINVAL, -EIDRM: the kernel's (not ours, or gone).
  */
 int seg_attach(struct seg *s, int shmid, uint64_t nonce);
-/* Forget it; the address range stays ours. */
+/* Forget it (s->hdr becomes NULL; nothing to do if it is); the address range stays ours. */
 void seg_detach(struct seg *s);
+/* How many attachments it has, ours included (IPC_STAT); or -errno. 1 in the creator: no server has it any more. */
+int seg_peers(const struct seg *s);
 
 static inline struct sm_chan *seg_chan(const struct seg *s, uint32_t i)
 {
@@ -49,7 +52,10 @@ static inline uint8_t *seg_ring(const struct seg *s, uint32_t i, int side)
 	return (uint8_t *)s->hdr + SM_RINGS_OFF + (2u * i + (uint32_t)side) * (uint64_t)SM_RING_LEN;
 }
 
-/* Channel allocation in the segment (client side). Index, or -ENOSPC. Lock-free; any thread or process of the side. */
+/*
+ * Channel allocation in the segment (client side). Index of a channel that is all zero, or -ENOSPC. Lock-free; any thread or
+ * process of the side.
+ */
 int seg_chan_alloc(const struct seg *s);
 /* Give back; the caller knows that neither side touches it any more. */
 void seg_chan_free(const struct seg *s, uint32_t i);

@@ -32,6 +32,15 @@ uint64_t sys_now_ns(void);
 /* Fill with random octets. 0 or -errno. Before the machine has entropy it waits, as getrandom(2). */
 int sys_random(void *buf, size_t len);
 
+/* The uid that the kernel shows for users that have no name in this user namespace: may be anybody, never to be believed. */
+#define SYS_UID_UNKNOWN 65534u
+
+/* For calls that return addresses: those may look negative. */
+static inline int sys_is_err(long ret)
+{
+	return ret < 0 && ret > -4096;
+}
+
 #define SYS_ARG(x) ((long)(uintptr_t)(x))
 #define sys0(nr) sys_call((nr), 0, 0, 0, 0, 0, 0)
 #define sys1(nr, a) sys_call((nr), SYS_ARG(a), 0, 0, 0, 0, 0)

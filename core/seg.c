@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "seg.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+
+#include "atomic.h"
+#include "sys.h"
+
+/*
+ * Ranges that no segment uses now. Each holds private zero pages, so it stays readable and writable for whoever still has a
+ * stale pointer, and nobody else's mapping can come to lie there. A slot is taken and given with one atomic operation: no lock
+ * that a fork could freeze. Untouched pages of the table cost nothing.
+ */
+#define N_KEPT 4096
+static _Atomic uintptr_t kept[N_KEPT];
+static _Atomic uint32_t n_kept; /* a hint: 0 saves the scan; may lag, never loses a range */
+#define SEG_MAP_LEN ((SM_SEG_LEN + 4095) & ~UINT64_C(4095))
+
+static void *range_take(void)
+{
+	if (load_relaxed(&n_kept) == 0)
+		return NULL;
+	for (unsigned i = 0; i < N_KEPT; i++) {
+		uintptr_t r;
+
+		if (load_relaxed(&kept[i]) == 0)
+			continue;
+		r = xchg_acqrel(&kept[i], 0);
+		if (r) {
+			add_relaxed(&n_kept, (uint32_t)-1);
+			return (void *)r;
+		}
+	}
+	return NULL;
+}
+
+/* More than N_KEPT at once: the range is then never used again, but it stays mapped, which is what safety needs. */
+static void range_keep(void *base)
+{
+	for (unsigned i = 0; i < N_KEPT; i++)
+		if (load_relaxed(&kept[i]) == 0 && cas_acqrel(&kept[i], (uintptr_t)0, (uintptr_t)base)) {
+			add_relaxed(&n_kept, 1);
+			return;
+		}
+}
+
+/* Shared memory out, zero pages in, in one step of the kernel: at no moment is there a hole. */
+static int range_blank(void *base)
+{
+	long p = sys6(SYS_mmap, base, SEG_MAP_LEN, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+
+	if (sys_is_err(p))
+		return (int)p;
+	sys3(SYS_madvise, base, SEG_MAP_LEN, MADV_DONTDUMP);
+	return 0;
+}
+
+static void range_release(void *base)
+{
+	/* Without memory for the exchange (strict overcommit) the segment stays attached: a leak is better than a fault. */
+	if (range_blank(base) == 0)
+		range_keep(base);
+}
+
+/*
+ * A kept range that a failed call may have turned into a hole, where somebody else may map at any moment: fill it only if it is
+ * free (or whole), and forget it if not.
+ */
+static void range_mend(void *range)
+{
+	long p = sys6(SYS_mmap, range, SEG_MAP_LEN, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
+
+	if (p == SYS_ARG(range))
+		range_keep(range);
+	else if (!sys_is_err(p)) /* a kernel before 4.17 takes the address for a hint */
+		sys2(SYS_munmap, p, SEG_MAP_LEN);
+}
+
+/* Attach a segment of our own making, whose length we know, straight at a kept range. */
+static int map_own(int shmid, struct sm_hdr **out)
+{
+	void *range = range_take();
+	long base = sys3(SYS_shmat, shmid, range, range ? SHM_REMAP : 0);
+
+	if (sys_is_err(base)) {
+		if (range)
+			range_mend(range);
+		return (int)base;
+	}
+	*out = (struct sm_hdr *)base;
+	return 0;
+}
+
+/* Move a segment that is attached and verified to a kept range, if there is one; where it is will do otherwise. */
+static struct sm_hdr *map_settle(struct sm_hdr *base)
+{
+	void *range = range_take();
+	long p;
+
+	if (!range)
+		return base;
+	p = sys5(SYS_mremap, base, SEG_MAP_LEN, SEG_MAP_LEN, MREMAP_MAYMOVE | MREMAP_FIXED, range);
+	if (p == SYS_ARG(range))
+		return range;
+	range_mend(range);
+	return base;
+}
+
+/*
+ * Huge pages that are not reserved fault with SIGBUS, at the creator's will. The kernel does not say which pages a segment has,
+ * but it refuses to drop, or to split off, a part of a huge page. Dropping is cheap and tried first (on shared memory it only
+ * empties page tables); it also fails on memory locked by mlockall(), so the answer is then asked from splitting.
+ */
+static int seg_has_huge_pages(struct sm_hdr *base)
+{
+	unsigned long page = getauxval(AT_PAGESZ);
+	char *part = (char *)base + page;
+
+	if (sys3(SYS_madvise, part, page, MADV_DONTNEED) == 0)
+		return 0;
+	return sys3(SYS_madvise, part, page, MADV_DONTDUMP) != 0;
+}
+
+static void seg_protect(struct sm_hdr *base)
+{
+	sys3(SYS_madvise, base, SEG_MAP_LEN, MADV_DONTDUMP); /* 128 MiB in every core file would help nobody */
+}
+
+static int seg_give(int shmid, uint32_t server_uid)
+{
+	struct shmid_ds ds;
+	long err = sys3(SYS_shmctl, shmid, IPC_STAT, &ds);
+
+	if (err)
+		return (int)err;
+	ds.shm_perm.uid = server_uid;
+	ds.shm_perm.mode = 0600;
+	return (int)sys3(SYS_shmctl, shmid, IPC_SET, &ds);
+}
+
+static void seg_init(struct seg *s)
+{
+	struct sm_hdr *h = s->hdr;
+
+	h->version = SM_VERSION;
+	h->hdr_len = sizeof(*h);
+	h->seg_len = SM_SEG_LEN;
+	h->n_chan = SM_N_CHAN;
+	h->ring_len = SM_RING_LEN;
+	h->n_bell = SM_N_BELL;
+	h->chan_len = sizeof(struct sm_chan);
+	h->nonce = s->nonce;
+	h->client_uid = s->cuid;
+	h->client_pid = (uint32_t)sys0(SYS_getpid);
+	h->magic = SM_MAGIC;
+}
+
+int seg_create(struct seg *s, uint32_t server_uid)
+{
+	uint64_t nonce;
+	long id;
+	int err = sys_random(&nonce, sizeof(nonce));
+
+	s->hdr = NULL;
+	if (err)
+		return err;
+	id = sys3(SYS_shmget, IPC_PRIVATE, SM_SEG_LEN, IPC_CREAT | IPC_EXCL | 0600 | SHM_NORESERVE);
+	if (id < 0)
+		return (int)id;
+	err = map_own((int)id, &s->hdr);
+	sys3(SYS_shmctl, id, IPC_RMID, 0);
+	if (err)
+		return err;
+	s->shmid = (int)id;
+	s->nonce = nonce | 1; /* 0 means "any" to seg_attach */
+	s->cuid = (uint32_t)sys0(SYS_geteuid);
+	seg_protect(s->hdr);
+	seg_init(s);
+	err = seg_give(s->shmid, server_uid);
+	if (err)
+		seg_detach(s);
+	return err;
+}
+
+/* What the kernel says about the segment. 0, -EPERM, or the error of IPC_STAT. */
+static int seg_check_stat(int shmid, uint32_t *cuid)
+{
+	uint32_t euid = (uint32_t)sys0(SYS_geteuid);
+	struct shmid_ds ds;
+	long err = sys3(SYS_shmctl, shmid, IPC_STAT, &ds);
+
+	if (err)
+		return (int)err;
+	if (ds.shm_segsz != SM_SEG_LEN || (ds.shm_perm.mode & 0177))
+		return -EPERM;
+	if (ds.shm_perm.uid != euid && ds.shm_perm.cuid != euid)
+		return -EPERM;
+	if (ds.shm_perm.cuid == SYS_UID_UNKNOWN)
+		return -EPERM;
+	*cuid = ds.shm_perm.cuid;
+	return 0;
+}
+
+/* The header is the peer's: each field is read once. It decides only whether we go on; nothing is used from it but the nonce. */
+static int seg_check_hdr(const struct sm_hdr *hdr, uint64_t want, uint64_t *nonce)
+{
+	const volatile struct sm_hdr *h = hdr;
+
+	if (h->magic != SM_MAGIC || h->version != SM_VERSION || h->hdr_len != sizeof(*hdr) || h->seg_len != SM_SEG_LEN)
+		return -EPERM;
+	if (h->n_chan != SM_N_CHAN || h->ring_len != SM_RING_LEN || h->n_bell != SM_N_BELL || h->chan_len != sizeof(struct sm_chan))
+		return -EPERM;
+	*nonce = h->nonce;
+	return *nonce && (!want || *nonce == want) ? 0 : -EPERM;
+}
+
+int seg_attach(struct seg *s, int shmid, uint64_t nonce)
+{
+	long base = sys3(SYS_shmat, shmid, 0, 0);
+	int err;
+
+	s->hdr = NULL;
+	if (sys_is_err(base))
+		return (int)base;
+	/* Nothing was known of it before it was attached: it may have any length, so it gets to a kept range only after the checks. */
+	err = seg_check_stat(shmid, &s->cuid);
+	if (!err)
+		err = seg_has_huge_pages((struct sm_hdr *)base) ? -EPERM : 0;
+	if (!err)
+		err = seg_check_hdr((struct sm_hdr *)base, nonce, &s->nonce);
+	if (err) {
+		sys1(SYS_shmdt, base);
+		return err;
+	}
+	s->shmid = shmid;
+	s->hdr = map_settle((struct sm_hdr *)base);
+	seg_protect(s->hdr);
+	return 0;
+}
+
+void seg_detach(struct seg *s)
+{
+	if (s->hdr)
+		range_release(s->hdr);
+	s->hdr = NULL;
+}
+
+int seg_peers(const struct seg *s)
+{
+	struct shmid_ds ds;
+	long err = sys3(SYS_shmctl, s->shmid, IPC_STAT, &ds);
+
+	return err ? (int)err : (int)ds.shm_nattch;
+}
+
+/*
+ * Bitmaps. The peer can write them too; then two of its own connections share a channel and break each other, no more: an index
+ * that comes from here is always in range.
+ */
+static int bit_take(_Atomic uint64_t *word, uint64_t usable)
+{
+	uint64_t free_bits;
+
+	while ((free_bits = ~load_relaxed(word) & usable) != 0) {
+		uint64_t bit = free_bits & -free_bits;
+
+		if (!(or_acqrel(word, bit) & bit))
+			return __builtin_ctzll(bit);
+	}
+	return -1;
+}
+
+int seg_chan_alloc(const struct seg *s)
+{
+	for (int w = 0; w < (int)(SM_N_CHAN / 64); w++) {
+		int bit = bit_take(&s->hdr->used[w], UINT64_MAX);
+
+		if (bit >= 0) {
+			memset(seg_chan(s, (uint32_t)(w * 64 + bit)), 0, sizeof(struct sm_chan));
+			return w * 64 + bit;
+		}
+	}
+	return -ENOSPC;
+}
+
+void seg_chan_free(const struct seg *s, uint32_t i)
+{
+	uint64_t bit = UINT64_C(1) << (i % 64);
+
+	and_acqrel(&s->hdr->offered[i / 64], ~bit);
+	store_release(&seg_chan(s, i)->state, SM_CHAN_FREE);
+	and_acqrel(&s->hdr->used[i / 64], ~bit);
+}
+
+int seg_bell_alloc(const struct seg *s, int side, const uint8_t name[16])
+{
+	int i = bit_take(&s->hdr->bell_used[side], (UINT64_C(1) << SM_N_BELL) - 1);
+	struct sm_bell *b;
+
+	if (i < 0)
+		return -ENOSPC;
+	b = seg_bell(s, side, (uint32_t)i);
+	store_relaxed(&b->sleeping, 0);
+	store_relaxed(&b->any, 0);
+	for (unsigned w = 0; w < SM_N_CHAN / 64; w++)
+		store_relaxed(&b->ready[w], 0);
+	memcpy(b->name, name, sizeof(b->name));
+	return i;
+}
+
+void seg_bell_free(const struct seg *s, int side, uint32_t i)
+{
+	store_release(&seg_bell(s, side, i)->sleeping, 0);
+	and_acqrel(&s->hdr->bell_used[side], ~(UINT64_C(1) << i));
+}
