@@ -2,7 +2,8 @@
 /*
  * diag.h - who is the peer: questions to the kernel's NETLINK_SOCK_DIAG about TCP sockets of this network namespace.
  *
- * About 8 us a question: for slow paths. Any thread (a short lock over the netlink socket; signal handlers must not call).
+ * About 5 us a question: for slow paths. Any thread and signal handler: the netlink socket that is kept is tried for, never waited
+ * for; who finds it in use opens one for this question alone.
  */
 #ifndef SHUNT_DIAG_H
 #define SHUNT_DIAG_H
@@ -21,6 +22,8 @@ struct diag_sock {
 	uint32_t inode;	 /* 0: no process holds it (still in an accept queue, or orphaned): uid means nothing then */
 	uint64_t cookie; /* SO_COOKIE */
 	uint8_t state;	 /* TCP_* of <netinet/tcp.h> */
+	uint8_t dual;	 /* a listener of family AF_INET6 that also takes IPv4 (an IPV6_V6ONLY one: 0) */
+	struct diag_addr own; /* its own address as bound: a listener's may be the wildcard of either family */
 };
 
 struct sockaddr;
@@ -30,13 +33,18 @@ int diag_addr_eq(const struct diag_addr *a, const struct diag_addr *b);
 int diag_addr_is_any(const struct diag_addr *a);
 int diag_addr_is_loopback(const struct diag_addr *a);
 
-/* The socket whose own address is `own` and whose peer is `peer`. 0, -ENOENT (no such socket), or another -errno. */
+/*
+ * Both: the kernel's exact look-up, so that it answers for the one socket that a packet would go to. -ENOENT is also what the
+ * kernel says when it has no inet_diag.
+ *
+ * The socket whose own address is `own` and whose peer is `peer`; never a listener. 0, -ENOENT (no such socket), or another -errno.
+ */
 int diag_conn(const struct diag_addr *own, const struct diag_addr *peer, struct diag_sock *out);
 /* The socket that listens for connections to `at` (the kernel's choice: wildcard and dual-stack listeners count). As above. */
 int diag_listener(const struct diag_addr *at, struct diag_sock *out);
 /* Cookie of the network namespace of a socket (SO_NETNS_COOKIE); 0 if the kernel cannot say. */
 uint64_t diag_netns(int fd);
-/* In the child after fork: forget the parent's netlink socket. */
+/* Forget the netlink socket: in the child after fork (its answers are the parent's), or after a change of network namespace. */
 void diag_fork_child(void);
 
 #endif
