@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+#
+# lib.bash - what every file here loads: start a program on one side of a connection with or without shunt, wait for a condition,
+# stop it, read what it wrote at its end, and see after each test that nothing is left.
+#
+# A test says first which sides are under shunt (`sides both|server|client|none`), starts its programs by `server NAME CMD...` and
+# `client NAME CMD...`, stops them, and ends with `paths NAME...`: those programs moved bytes through shared memory if both
+# sides are under shunt, and nobody moved a single one otherwise.
+#
+#   T      the file's folder; removed at its end. Readable by all: servers give up root.
+#   D      the test's folder below T and every program's working directory, which is how left-over processes are found
+#   RUN    the words before a program that put it under shunt (set by `prefix`)
+#   PIDS   pid of each program that runs in the background, by name
+#   UNDER  names that ran under shunt
+
+ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+SHUNT=$ROOT/build/shunt
+# shellcheck disable=SC2034 # for the files
+PROGS=$ROOT/bats/progs PYTHON=/usr/bin/python3
+export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-120}
+
+# ---- a file, a test ----
+
+setup_file() { file_begin; }
+teardown_file() { file_end; }
+setup() { test_begin; }
+teardown() { test_end; }
+
+file_begin() {
+	T=$(mktemp -d "${TMPDIR:-/tmp}/shunt-bats.XXXXXX")
+	export T SHUNT_MAP=$T/map
+	chmod 755 "$T"
+	mkdir "$SHUNT_MAP"
+	chmod 1777 "$SHUNT_MAP"
+	[ -n "${SHUNT_NONE:-}" ] || [ -x "$SHUNT" ] || fail "there is no $SHUNT: run make first" || return
+}
+
+file_end() {
+	rm -rf "$T"
+}
+
+test_begin() {
+	D=$T/$BATS_TEST_NUMBER
+	mkdir "$D"
+	chmod 755 "$D"
+	declare -gA PIDS=() UNDER=()
+	SIDES=none
+	names >"$D/before"
+}
+
+# A test that failed says what its programs said; one that passed must have left nothing.
+test_end() {
+	local name
+	if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
+		for name in "$D"/*.out "$D"/*.log; do
+			[ -s "$name" ] && tail -n 20 "$name" | sed "s|^|${name##*/}: |"
+		done
+		end_all
+		return
+	fi
+	for name in "${!PIDS[@]}"; do
+		not_running "${PIDS[$name]}" || { end_all; fail "$name was not stopped" || return; }
+	done
+	wait_for "${LEFT_LIMIT:-10}" nothing_left || { left; end_all; fail "something was left behind" || return; }
+	rm -rf "$D"
+}
+
+# Says why and fails; for checks that run where errexit is off, as `|| fail "..." || return`.
+fail() {
+	echo "$*"
+	return 1
+}
+
+# need PROGRAM...: the test is about a program that is not everywhere
+need() {
+	local p
+	for p; do
+		command -v "$p" >/dev/null || skip "$p is not installed"
+	done
+}
+
+# ---- waiting ----
+
+# wait_for SECONDS CMD...: until CMD succeeds; fails when the time is over
+wait_for() {
+	local limit=$((SECONDS + $1 + 1))
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$limit" ] || return 1
+		sleep 0.02
+	done
+}
+
+# listening PORT: a TCP socket is in state LISTEN (0A) there. Looks and does not connect: the server would see it.
+listening() {
+	grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6
+}
+
+free_port() {
+	local p
+	while :; do
+		p=$((20000 + RANDOM % 10000))
+		grep -qE ":$(printf %04X "$p") " /proc/net/tcp /proc/net/tcp6 || break
+	done
+	echo "$p"
+}
+
+# says NAME REGEX: the program has printed such a line
+says() {
+	grep -qE -- "$2" "$D/$1.out"
+}
+
+running() {
+	local stat
+	# shellcheck disable=SC2162
+	{ read stat </proc/"$1"/stat; } 2>/dev/null && [[ ! $stat =~ \)\ [ZX]\  ]]
+}
+
+not_running() {
+	! running "$1"
+}
+
+# ---- programs ----
+
+sides() {
+	SIDES=$1
+}
+
+# prefix SIDE NAME: RUN for a program on that side. The files are there before it: a program that gives up root writes them too.
+prefix() {
+	RUN=()
+	[ "$SIDES" = both ] || [ "$SIDES" = "$1" ] || return 0
+	[ -z "${SHUNT_NONE:-}" ] || return 0
+	UNDER[$2]=1
+	touch "$D/$2.stats" "$D/$2.log"
+	chmod 666 "$D/$2.stats" "$D/$2.log"
+	RUN=("$SHUNT" run --stats "$D/$2.stats" --log "$D/$2.log" --)
+}
+
+# as USER CMD...: AS for the next program
+user_words() {
+	AS=()
+	[ -z "${RUN_AS:-}" ] || [ "$(id -u)" -ne 0 ] || AS=(setpriv --reuid "$RUN_AS" --regid "$RUN_AS" --init-groups)
+}
+
+# spawn SIDE NAME CMD...: in the background, its output in D/NAME.out. A shell's background job ignores SIGINT: not here.
+# RUN_AS=USER before it: as that user, when we are root.
+spawn() {
+	local side=$1 name=$2
+	shift 2
+	prefix "$side" "$name"
+	user_words
+	(cd "$D" && exec env --default-signal=INT,QUIT "${AS[@]}" "${RUN[@]}" "$@") >"$D/$name.out" 2>&1 </dev/null 3>&- 4>&- &
+	PIDS[$name]=$!
+}
+
+server() {
+	spawn server "$@"
+}
+
+# client NAME CMD...: to its end, at most LIMIT (60) seconds; stdin, stdout and status are its own
+client() {
+	local name=$1
+	shift
+	prefix client "$name"
+	user_words
+	(cd "$D" && exec timeout -k 5 "${LIMIT:-60}" "${AS[@]}" "${RUN[@]}" "$@") 3>&- 4>&-
+}
+
+# up NAME [REGEX]: wait until the server is ready: has printed such a line, or by default listens on PORT
+up() {
+	if [ $# -gt 1 ]; then
+		wait_for 20 says_or_dead "$@"
+		says "$@" || fail "$1 did not start" || return
+	else
+		wait_for 20 listening "$PORT" || fail "$1 does not listen" || return
+	fi
+}
+
+says_or_dead() {
+	says "$@" || not_running "${PIDS[$1]}"
+}
+
+# done_by SECONDS NAME: it ends by itself; its status is in STATUS
+done_by() {
+	wait_for "$1" not_running "${PIDS[$2]}" || fail "$2 still runs after $1 s" || return
+	# shellcheck disable=SC2034 # for the test
+	STATUS=0
+	# shellcheck disable=SC2034
+	wait "${PIDS[$2]}" || STATUS=$?
+	unset "PIDS[$2]"
+}
+
+# stop NAME [SIGNAL]
+stop() {
+	kill -"${2:-TERM}" "${PIDS[$1]}"
+	done_by 20 "$1"
+}
+
+# Whatever of ours still runs, by pid. (A plain `wait` would wait for Bats' own clock too.)
+end_all() {
+	local pid
+	for pid in $(ours); do
+		kill -9 "$pid" 2>/dev/null || :
+	done
+	for pid in "${PIDS[@]}"; do
+		wait "$pid" 2>/dev/null || :
+	done
+	[ -n "${SHUNT_NONE:-}" ] || "$SHUNT" ps >/dev/null 2>&1 || :
+}
+
+# ---- what they wrote at their end ----
+
+# sum NAME JQ: over the lines of its processes
+sum() {
+	jq -s "map($2) | add // 0" "$D/$1.stats"
+}
+
+shm_bytes() {
+	sum "$1" .tx.shm_bytes+.rx.shm_bytes
+}
+
+# well_formed NAME: at least one line, and each has all the fields
+well_formed() {
+	local n='def counts: [.shm_bytes, .shm_msgs, .kernel_bytes, .kernel_msgs] | all(type == "number" and . >= 0);'
+	[ -s "$D/$1.stats" ] || fail "$1 wrote no line at its end" || return
+	jq -es "$n all(.[]; (.pid > 1) and (.comm | type == \"string\") and (.kernel | type == \"object\") and (.tx | counts) and
+		(.rx | counts) and ([.upgrades, .downgrades, .sleeps, .bells, .spins] | all(type == \"number\")))" \
+		"$D/$1.stats" >/dev/null || fail "a line of $1 is not as it should be: $(cat "$D/$1.stats")" || return
+}
+
+# paths NAME...: see the top
+paths() {
+	local name n
+	[ -z "${SHUNT_NONE:-}" ] || return 0
+	if [ "$SIDES" = both ]; then
+		for name; do
+			well_formed "$name" || return
+			n=$(shm_bytes "$name")
+			[ "$n" -gt 0 ] || fail "$name moved nothing through shared memory: $(cat "$D/$name.stats")" || return
+		done
+		return
+	fi
+	for name in "${!UNDER[@]}"; do
+		well_formed "$name" || return
+		n=$(shm_bytes "$name")
+		[ "$n" -eq 0 ] || fail "$name moved $n bytes through shared memory, alone" || return
+	done
+}
+
+# mostly NAME: more than half of its bytes went through memory (if both sides are under shunt)
+mostly() {
+	local shm all
+	[ "$SIDES" = both ] && [ -z "${SHUNT_NONE:-}" ] || return 0
+	shm=$(shm_bytes "$1")
+	all=$((shm + $(sum "$1" .tx.kernel_bytes+.rx.kernel_bytes)))
+	[ $((2 * shm)) -gt "$all" ] || fail "$1: only $shm of $all bytes through shared memory: $(cat "$D/$1.stats")" || return
+}
+
+# ---- nothing is left ----
+
+# names: System V objects, files in /dev/shm, files in the endpoint map
+names() {
+	local mine=.
+	[ -n "${SHUNT_BATS_NS:-}" ] || mine=$(id -un)
+	{
+		ipcs -m | awk -v u="$mine" '/^0x/ && $3 ~ u { print "segment", $2 }'
+		ipcs -s | awk -v u="$mine" '/^0x/ && $3 ~ u { print "semaphores", $2 }'
+		find /dev/shm -mindepth 1 2>/dev/null
+		find "$SHUNT_MAP" ! -type d
+	} | LC_ALL=C sort
+}
+
+# ours: pids of the processes that work below T
+ours() {
+	local p
+	find /proc -mindepth 2 -maxdepth 2 -path '/proc/[0-9]*/cwd' -lname "$T*" -printf '%h\n' 2>/dev/null |
+		while read -r p; do
+			not_running "${p#/proc/}" || echo "${p#/proc/}"
+		done
+}
+
+left() {
+	local pid
+	names | LC_ALL=C comm -13 "$D/before" -
+	for pid in $(ours); do
+		echo "process $pid $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+	done
+}
+
+nothing_left() {
+	[ -z "$(left)" ]
+}
