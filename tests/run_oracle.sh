@@ -178,12 +178,12 @@ check_counters() # way flags out: says what is wrong
 			((n)) && any=1
 			if [[ $way != both ]]; then
 				((n && !(flags & 4))) && echo "the $side alone: $dir.shm_bytes = $n"
-			elif ((!n && !(flags & (1 | 2 | 16)))); then
+			elif ((!n && !(flags & (1 | 2 | 4 | 16)))); then
 				echo "the $side's $dir.shm_bytes is 0$(why_kernel "$out.$side.stats")"
 			fi
 		done
 	done
-	[[ $way == both && ! $any ]] && ((flags & 2 && !(flags & 17))) && echo "neither side counted bytes in shared memory"
+	[[ $way == both && ! $any ]] && ((flags & (2 | 4) && !(flags & (1 | 16)))) && echo "neither side counted bytes in shared memory"
 }
 
 why_kernel() # $1 stats file

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sock_killed.c - the peer is killed by SIGKILL: what the survivor sees depends on what lay unread where. */
+#include "oracle.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ALL (POLLIN | POLLOUT | POLLRDHUP)
+
+struct killing {
+	void (*victim)(int fd);	  /* what the victim does before it waits for its death */
+	void (*survivor)(int fd); /* tells "kill", then does what it does */
+	int server_dies;
+};
+
+/* The child has the connection and dies; the parent lives to tell. */
+static void victim_part(const struct killing *k)
+{
+	int ready[2];
+	char c = 0;
+
+	MUST(pipe(ready));
+	pid_t pid = fork_part();
+	if (pid == 0) {
+		int fd = is_server ? serve_warm() : connect_warm();
+		k->victim(fd);
+		MUST(write(ready[1], &c, 1));
+		for (;;)
+			pause();
+	}
+	MUST(read(ready[0], &c, 1));
+	tell("ready");
+	await("kill");
+	MUST(kill(pid, SIGKILL));
+	join_child(pid);
+	tell("killed");
+	await("done");
+}
+
+static void part(void)
+{
+	const struct killing *k = the_case->arg;
+
+	if (is_server == k->server_dies) {
+		victim_part(k);
+		return;
+	}
+	int fd = is_server ? serve_warm() : connect_warm();
+	k->survivor(fd);
+	TRY(close(fd));
+	tell("done");
+}
+
+static void does_nothing(int fd) { (void)fd; }
+static void sends(int fd) { put(fd, 1000, 2, 0); }
+static void gets_ten(int fd) { unread_is(fd, 10); }
+
+static void sends_and_gets_ten(int fd)
+{
+	sends(fd);
+	gets_ten(fd);
+}
+
+/* Afterwards: each answer that a dead connection still gives. */
+static void ask(int fd)
+{
+	char buf[16];
+
+	TRY(recv(fd, buf, sizeof buf, MSG_DONTWAIT));
+	TRY(recv(fd, buf, sizeof buf, MSG_DONTWAIT));
+	TRY(send(fd, "x", 1, MSG_NOSIGNAL));
+}
+
+static void idle(int fd)
+{
+	await("ready");
+	tell("kill");
+	await("killed");
+	poll_is(fd, ALL, ALL);
+	ask(fd);
+	poll_is(fd, ALL, ALL | POLLERR | POLLHUP); /* the send was answered by a reset */
+	ask(fd);
+}
+
+static void unread(int fd)
+{
+	put(fd, 10, 1, 0);
+	await("ready");
+	tell("kill");
+	await("killed");
+	poll_is(fd, ALL, ALL | POLLERR | POLLHUP);
+	ask(fd);
+	ask(fd);
+}
+
+static void reads_the_rest(int fd)
+{
+	await("ready");
+	tell("kill");
+	await("killed");
+	get(fd, 1000, 2, 0);
+	poll_is(fd, ALL, ALL);
+	ask(fd);
+}
+
+static void in_recv(int fd)
+{
+	char buf[8];
+
+	await("ready");
+	tell("kill");
+	TRY(recv(fd, buf, sizeof buf, 0));
+	await("killed");
+	TRY(recv(fd, buf, sizeof buf, 0));
+}
+
+static void in_recv_unread(int fd)
+{
+	char buf[8];
+
+	put(fd, 10, 1, 0);
+	await("ready");
+	tell("kill");
+	TRY(recv(fd, buf, sizeof buf, 0));
+	await("killed");
+	ask(fd);
+}
+
+static void in_waitall(int fd)
+{
+	char buf[2000];
+
+	await("ready");
+	tell("kill");
+	TRY(recv(fd, buf, sizeof buf, MSG_WAITALL));
+	await("killed");
+	TRY(recv(fd, buf, sizeof buf, MSG_WAITALL));
+}
+
+/* Sleeps in send, since the victim reads nothing. */
+static void in_send(int fd)
+{
+	size_t len = 32 << 20;
+	char *buf = calloc(1, len);
+
+	await("ready");
+	tell("kill");
+	ssize_t n = send(fd, buf, len, MSG_NOSIGNAL);
+	HOLDS(n > 0 && n < (ssize_t)len);
+	await("killed");
+	TRY(send(fd, buf, len, MSG_NOSIGNAL));
+	TRY(send(fd, buf, len, MSG_NOSIGNAL));
+	TRY(recv(fd, buf, len, 0));
+	free(buf);
+}
+
+static void in_poll(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN | POLLRDHUP };
+
+	await("ready");
+	tell("kill");
+	TRY(poll(&p, 1, -1));
+	say("%s", event_names((unsigned short)p.revents));
+	await("killed");
+	ask(fd);
+}
+
+static void in_epoll(int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
+	int ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+
+	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	await("ready");
+	tell("kill");
+	TRY(epoll_wait(ep, &ev, 1, -1));
+	say("%s", event_names(ev.events));
+	await("killed");
+	ask(fd);
+	TRY(close(ep));
+}
+
+/* The victim is the server, or the client. */
+#define BOTH(name, victim, survivor)                                                                                               \
+	{ name "_server", part, part, CASE_KILLED, &(const struct killing){ victim, survivor, 1 } },                               \
+	{                                                                                                                          \
+		name "_client", part, part, CASE_KILLED, &(const struct killing){ victim, survivor, 0 }                            \
+	}
+
+const struct oracle_case oracle_cases[] = {
+	BOTH("idle", does_nothing, idle),
+	BOTH("unread", gets_ten, unread),
+	BOTH("sent", sends, reads_the_rest),
+	BOTH("sent_and_unread", sends_and_gets_ten, unread),
+	BOTH("in_recv", does_nothing, in_recv),
+	BOTH("in_recv_unread", gets_ten, in_recv_unread),
+	BOTH("in_waitall", sends, in_waitall),
+	BOTH("in_send", does_nothing, in_send),
+	BOTH("in_poll", does_nothing, in_poll),
+	BOTH("in_epoll", does_nothing, in_epoll),
+	{ NULL, NULL, NULL, 0, NULL },
+};
