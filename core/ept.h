@@ -2,14 +2,17 @@
 /*
  * ept.h - the endpoint map: who listens where, and the server's half of an endpoint (file, semaphores, message area, bell).
  *
- * The map is a folder, MAP/<uid>/<endpoint>. MAP is $SHUNT_MAP, or /run/shunt where that is a folder of root's with the sticky
- * bit that anybody may write, else /tmp/.shunt (made on demand, mode 1777). A file is believed only if it is owned by <uid>, and is a regular
- * file with one link in a folder of <uid>'s that nobody else may write. Its name holds the network namespace's cookie, address
- * and port; its text is the string binding and the endpoint's nonce.
+ * The map is a folder, MAP/<uid>/<endpoint>. MAP is $SHUNT_MAP (an absolute path; not for setuid programs), or /run/shunt where that
+ * is a folder of root's with the sticky bit that anybody may write, else /tmp/.shunt (made on demand, mode 1777). MAP/<uid> has
+ * mode 0711: others can open a name in it that they know, but neither list nor lock it. A file is believed only if it is owned by
+ * <uid>, and is a regular file with one link in a folder of <uid>'s that nobody else may write. Its name holds the network
+ * namespace's cookie, address and port; its text is the string binding, the endpoint's nonce and the ids of its IPC objects.
  *
  * Lifeline: every process that may accept on the endpoint holds the file open with one and the same F_OFD_SETLK write lock
  * (inherited over fork, gone with the last of them). Only the file's owner could take such a lock (the file is 0644), so
  * "no write lock" proves that the endpoint is stale, whatever read locks strangers hold. The lock is taken before the file has its name.
+ *
+ * Nobody who runs as uid 65534 can publish: that is also what users look like who have no name in a user namespace.
  *
  * The functions may be called from any thread, one call at a time for one object; not from signal handlers.
  */
@@ -28,6 +31,9 @@ struct ept_key {
 	uint8_t dual;	     /* published by an AF_INET6 wildcard listener without IPV6_V6ONLY */
 };
 
+/* Use this folder as MAP from now on (NULL: the default), whatever the environment says. Before other threads. -ENAMETOOLONG, -EINVAL. */
+int ept_map_set(const char *path);
+
 /* A published endpoint, as its server holds it. */
 struct ept {
 	struct ept_key key;
@@ -41,12 +47,13 @@ struct ept {
 };
 
 /*
- * Publish. `id`: the uid whose processes will accept. All descriptors are close-on-exec; the caller may move them (ept_fds).
- * 0, or -errno: -EEXIST if a live endpoint of this uid has that key (another process of ours listens there with SO_REUSEPORT:
- * then `e` shares that endpoint: see ept_join), -EACCES / -ENOSPC (limits), ... Stale things of our own uid in the way are removed.
+ * Publish. `id`: the uid whose processes will accept. All descriptors are close-on-exec and have been shown to sys_keep_fd.
+ * 0, or -errno and nothing is left: -EEXIST if a live endpoint of this uid has that key (another listener of this process, or of
+ * another process, with SO_REUSEPORT), -EPERM (uid 65534, or the folder under our name is somebody else's), -EBUSY (keys squatted, or the
+ * folder's lock), -EACCES, -ENOSPC (limits), ... Stale things of our own uid are removed, at most once a second.
  */
 int ept_publish(struct ept *e, const struct ept_key *key, uint32_t id);
-/* Remove the file, the semaphores and the area (if this process published), close and unmap. */
+/* Remove the file, the semaphores and the area (if this process published), close and unmap. Again, or in a child: ept_drop(). */
 void ept_retract(struct ept *e);
 /* Another process's listener left; drop our hold of the objects without removing their names (child that closes a listener). */
 void ept_drop(struct ept *e);
@@ -59,24 +66,29 @@ struct ept_ref {
 	uint64_t file_ino;   /* with file_mtime_ns tells whether it is still the same endpoint */
 	uint64_t file_mtime_ns;
 	int semid, shmid;
-	struct sm_area *area; /* mapped */
+	uint32_t owner;	      /* uid of the file, and of the listening socket */
+	struct sm_area *area; /* mapped; NULL in ept_each() */
 };
 
 /*
- * Is anything published for connections to `to` in namespace `netns`? Looks for the exact address, then wildcards (own family,
- * then dual-stack). Asks sock_diag who owns the listening socket and believes only that uid's file. Verifies the area and the
- * semaphores: made by the owner of the file, right size, magic, nonce.
- * 0; -ENOENT: nothing published (the usual case: must be cheap, one system call when the map does not exist at all);
- * -EPERM: something is there but not to be believed (`why` in the log); or another -errno.
+ * Is anything published for connections to `to` in namespace `netns`? Asks sock_diag which socket listens there and how it is
+ * bound, and looks for exactly that endpoint among its owner's. Verifies the area and the semaphores: made by the owner of the
+ * file, right size, magic, nonce.
+ * 0; -ENOENT: nothing published (the usual case: two system calls when the map does not exist, one netlink question more when it does);
+ * -EPERM: something is there but not to be believed (`why` in the log); -ENXIO: its semaphores are not in this IPC namespace, or
+ * it is going away; or another -errno.
  */
 int ept_lookup(struct ept_ref *r, const struct diag_addr *to, uint64_t netns);
-/* 1: `r` still names the living endpoint (the file is the same and locked); 0: it is gone or another. One or two system calls. */
+/* 1: `r` still names the living endpoint (the file is the same and locked); 0: it is gone or another. Four short system calls. */
 int ept_ref_is_current(const struct ept_ref *r);
 void ept_ref_drop(struct ept_ref *r);
 
-/* Remove what dead servers left: of `uid`, or everybody's if uid is (uint32_t)-1 and we are root. Number of endpoints removed, or -errno. */
+/*
+ * Remove what dead processes left: of `uid`, or everybody's if uid is (uint32_t)-1 and we are root. Endpoints of servers, and the
+ * unnamed semaphores and segments of clients that were killed in the middle of a rendezvous. Number of things removed, or -errno.
+ */
 int ept_gc(uint32_t uid);
-/* Calls fn for every endpoint in the map (for people to see); stops and returns its value when that is not 0. */
+/* Calls fn for every endpoint in the map whose folder we may list (our own; all for root), for people to see; stops and returns its value when that is not 0. */
 int ept_each(int (*fn)(const struct ept_ref *r, uint32_t owner_uid, int alive, void *arg), void *arg);
 
 #endif

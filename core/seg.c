@@ -3,12 +3,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/shm.h>
 
 #include "atomic.h"
-#include "sys.h"
+#include "sysv.h"
 
 /*
  * Ranges that no segment uses now. Each holds private zero pages, so it stays readable and writable for whoever still has a
@@ -112,21 +110,6 @@ static struct sm_hdr *map_settle(struct sm_hdr *base)
 	return base;
 }
 
-/*
- * Huge pages that are not reserved fault with SIGBUS, at the creator's will. The kernel does not say which pages a segment has,
- * but it refuses to drop, or to split off, a part of a huge page. Dropping is cheap and tried first (on shared memory it only
- * empties page tables); it also fails on memory locked by mlockall(), so the answer is then asked from splitting.
- */
-static int seg_has_huge_pages(struct sm_hdr *base)
-{
-	unsigned long page = getauxval(AT_PAGESZ);
-	char *part = (char *)base + page;
-
-	if (sys3(SYS_madvise, part, page, MADV_DONTNEED) == 0)
-		return 0;
-	return sys3(SYS_madvise, part, page, MADV_DONTDUMP) != 0;
-}
-
 static void seg_protect(struct sm_hdr *base)
 {
 	sys3(SYS_madvise, base, SEG_MAP_LEN, MADV_DONTDUMP); /* 128 MiB in every core file would help nobody */
@@ -135,10 +118,10 @@ static void seg_protect(struct sm_hdr *base)
 static int seg_give(int shmid, uint32_t server_uid)
 {
 	struct shmid_ds ds;
-	long err = sys3(SYS_shmctl, shmid, IPC_STAT, &ds);
+	int err = sysv_shm_stat(shmid, &ds);
 
 	if (err)
-		return (int)err;
+		return err;
 	ds.shm_perm.uid = server_uid;
 	ds.shm_perm.mode = 0600;
 	return (int)sys3(SYS_shmctl, shmid, IPC_SET, &ds);
@@ -174,7 +157,7 @@ int seg_create(struct seg *s, uint32_t server_uid)
 	if (id < 0)
 		return (int)id;
 	err = map_own((int)id, &s->hdr);
-	sys3(SYS_shmctl, id, IPC_RMID, 0);
+	sysv_shm_rm((int)id);
 	if (err)
 		return err;
 	s->shmid = (int)id;
@@ -193,10 +176,10 @@ static int seg_check_stat(int shmid, uint32_t *cuid)
 {
 	uint32_t euid = (uint32_t)sys0(SYS_geteuid);
 	struct shmid_ds ds;
-	long err = sys3(SYS_shmctl, shmid, IPC_STAT, &ds);
+	int err = sysv_shm_stat(shmid, &ds);
 
 	if (err)
-		return (int)err;
+		return err;
 	if (ds.shm_segsz != SM_SEG_LEN || (ds.shm_perm.mode & 0177))
 		return -EPERM;
 	if (ds.shm_perm.uid != euid && ds.shm_perm.cuid != euid)
@@ -231,7 +214,7 @@ int seg_attach(struct seg *s, int shmid, uint64_t nonce)
 	/* Nothing was known of it before it was attached: it may have any length, so it gets to a kept range only after the checks. */
 	err = seg_check_stat(shmid, &s->cuid);
 	if (!err)
-		err = seg_has_huge_pages((struct sm_hdr *)base) ? -EPERM : 0;
+		err = sysv_shm_is_huge((void *)base) ? -EPERM : 0;
 	if (!err)
 		err = seg_check_hdr((struct sm_hdr *)base, nonce, &s->nonce);
 	if (err) {
@@ -254,9 +237,9 @@ void seg_detach(struct seg *s)
 int seg_peers(const struct seg *s)
 {
 	struct shmid_ds ds;
-	long err = sys3(SYS_shmctl, s->shmid, IPC_STAT, &ds);
+	int err = sysv_shm_stat(s->shmid, &ds);
 
-	return err ? (int)err : (int)ds.shm_nattch;
+	return err ? err : (int)ds.shm_nattch;
 }
 
 /*

@@ -140,7 +140,7 @@ struct sm_area {
 	_Alignas(64) _Atomic uint32_t offer_seq; /* bumped whenever a client offers an association or a channel */
 	_Atomic uint32_t assoc_seq;		 /* bumped whenever the list of associations changes */
 
-	/* the message: written under the lock semaphore */
+	/* the message: written under the lock semaphore; msg_nonce first 0, then everything else, then msg_nonce (release) */
 	_Alignas(64) _Atomic uint32_t msg_shmid;
 	_Atomic uint32_t msg_semid;
 	_Atomic uint32_t msg_uid, msg_pid;
@@ -149,7 +149,22 @@ struct sm_area {
 	/* live associations, so that every process that accepts on this endpoint finds them: shmid + 1, 0 = none */
 	_Alignas(64) _Atomic uint32_t assoc[SM_N_ASSOC];
 };
+#define SM_AREA_LEN 131072u /* two of the largest pages: see sysv_shm_is_huge() */
+static_assert(sizeof(struct sm_area) <= 4096, "one page is used");
 #define SM_SEM_LOCK 0 /* semaphore set of an endpoint: 1 = free; taken with SEM_UNDO */
 #define SM_SEM_MSG 1  /* 1 = a message waits */
+#define SM_N_SEM 2
+
+/*
+ * A client's own semaphores, of key IPC_PRIVATE: [0] is the one it waits on; the others and the meaningless x bits of the mode mark
+ * the set as ours, so that the server posts on no stranger's semaphore, and a set whose client was killed can be found and removed.
+ */
+#define SM_CSEM_ANSWER 0
+#define SM_CSEM_MARK0 1
+#define SM_CSEM_MARK1 2
+#define SM_N_CSEM 3
+#define SM_CSEM_MODE 0711
+#define SM_CSEM_MARK0_VAL 0x5348
+#define SM_CSEM_MARK1_VAL 0x4e54
 
 #endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One file of the endpoint map: whose it is, what it says, who holds it, and how it is removed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ept_map.h"
+#include "log.h"
+#include "sysv.h"
+
+int ept_file_open(int dir_fd, const char *name, uint32_t uid)
+{
+	/* O_NONBLOCK: a FIFO of that name must not hold us. */
+	long fd = sys4(SYS_openat, dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	struct stat st;
+	long err;
+
+	if (fd < 0)
+		return fd == -ELOOP || fd == -ENXIO ? -EPERM : (int)fd;
+	err = sys2(SYS_fstat, fd, &st);
+	if (!err && (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != uid || (st.st_mode & 022)))
+		err = -EPERM;
+	if (!err)
+		return (int)fd;
+	sys1(SYS_close, fd);
+	return (int)err;
+}
+
+static const char *skip(const char *p, const char *word)
+{
+	size_t len = strlen(word);
+
+	return p && !strncmp(p, word, len) ? p + len : NULL;
+}
+
+static int hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static const char *parse_nonce(uint8_t nonce[16], const char *p)
+{
+	for (int i = 0; p && i < 16; i++, p += 2) {
+		int hi = hex_digit(p[0]);
+		int lo = hi < 0 ? -1 : hex_digit(p[1]);
+
+		if (lo < 0)
+			return NULL;
+		nonce[i] = (uint8_t)(hi << 4 | lo);
+	}
+	return p;
+}
+
+static const char *parse_int(int *out, const char *p)
+{
+	long v = 0;
+	int neg = p && *p == '-';
+
+	if (!p)
+		return NULL;
+	for (p += neg; *p >= '0' && *p <= '9'; p++) {
+		v = v * 10 + (*p - '0');
+		if (v > INT32_MAX)
+			return NULL;
+	}
+	*out = (int)(neg ? -v : v);
+	return p;
+}
+
+static int text_parse(struct ept_file *f, char *text)
+{
+	const char *p = parse_nonce(f->nonce, skip(text, "nonce="));
+	size_t len;
+
+	p = parse_int(&f->proj, skip(p, "\nproj="));
+	p = parse_int(&f->semid, skip(p, " semid="));
+	p = parse_int(&f->shmid, skip(p, " shmid="));
+	p = parse_int(&f->dual, skip(p, " dual="));
+	p = skip(p, "\n");
+	len = strlen(text);
+	if (!p || f->proj < 1 || f->proj > EPT_N_PROJ || text[len - 1] != '\n')
+		return -EINVAL;
+	text[len - 1] = '\0';
+	return binding_parse(&f->binding, p);
+}
+
+int ept_file_read(int fd, struct ept_file *f)
+{
+	char text[EPT_TEXT_LEN];
+	struct stat st;
+	long n = sys2(SYS_fstat, fd, &st);
+
+	if (n)
+		return (int)n;
+	f->ino = st.st_ino;
+	f->dev = st.st_dev;
+	f->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+	n = sys4(SYS_pread64, fd, text, sizeof(text) - 1, 0);
+	if (n < 0)
+		return (int)n;
+	text[n] = '\0';
+	if (n == 0 || strlen(text) != (size_t)n)
+		return -EINVAL;
+	return text_parse(f, text);
+}
+
+int ept_file_write(int fd, const struct ept_file *f)
+{
+	char text[EPT_TEXT_LEN] = "nonce=";
+	int n = 6, len;
+	long done;
+
+	for (int i = 0; i < 16; i++)
+		n += fmt_buf(text + n, 3, "%x%x", f->nonce[i] >> 4, f->nonce[i] & 15);
+	n += fmt_buf(text + n, sizeof(text) - (unsigned)n, "\nproj=%d semid=%d shmid=%d dual=%d\n", f->proj, f->semid, f->shmid, f->dual);
+	len = binding_compose(&f->binding, text + n, sizeof(text) - (unsigned)n - 1);
+	if (len < 0)
+		return len;
+	n += len;
+	text[n++] = '\n';
+	done = sys4(SYS_pwrite64, fd, text, n, 0);
+	if (done == n)
+		done = sys2(SYS_ftruncate, fd, n); /* a shorter number than before */
+	else if (done >= 0)
+		done = -ENOSPC;
+	return (int)done;
+}
+
+int ept_file_alive(int fd)
+{
+	/* What would stand in the way of a read lock? Only a write lock: strangers can hold read locks, and those say nothing. */
+	struct flock fl = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+	long err = sys3(SYS_fcntl, fd, F_OFD_GETLK, &fl);
+
+	return err ? (int)err : fl.l_type == F_WRLCK;
+}
+
+/* As glibc's ftok(), from the open file instead of a path: nobody can put another file between. */
+int32_t ept_file_key(const struct ept_file *f)
+{
+	return (int32_t)((f->ino & 0xffff) | (f->dev & 0xff) << 16 | (uint64_t)(f->proj & 0xff) << 24);
+}
+
+/*
+ * What lies under a stale file's key is removed only if the file's owner made it and it is the object that the file names; or, when the
+ * owner died before he could write that down, if nobody has ever used it.
+ */
+static void gc_sem(const struct ept_file *f, uint32_t uid)
+{
+	int id = (int)sys3(SYS_semget, ept_file_key(f), 0, 0);
+	struct semid_ds ds;
+
+	if (id < 0 || sysv_sem_stat(id, &ds) || ds.sem_perm.cuid != uid || ds.sem_nsems != SM_N_SEM)
+		return;
+	if (id == f->semid || (f->semid == -1 && ds.sem_otime == 0 && !sysv_sem_get(id, SM_SEM_LOCK, GETVAL)))
+		sysv_sem_rm(id);
+}
+
+static void gc_shm(const struct ept_file *f, uint32_t uid)
+{
+	int id = (int)sys3(SYS_shmget, ept_file_key(f), 0, 0);
+	struct shmid_ds ds;
+
+	if (id < 0 || sysv_shm_stat(id, &ds) || ds.shm_perm.cuid != uid || ds.shm_segsz != SM_AREA_LEN)
+		return;
+	if (id == f->shmid || (f->shmid == -1 && ds.shm_atime == 0))
+		sysv_shm_rm(id);
+}
+
+int ept_file_gc(int dir_fd, const char *name, uint32_t uid)
+{
+	int fd = ept_file_open(dir_fd, name, uid);
+	struct ept_file f;
+	int alive;
+	long err;
+
+	if (fd < 0)
+		return fd == -ENOENT || fd == -EPERM ? 0 : fd;
+	alive = ept_file_alive(fd);
+	if (alive) {
+		sys1(SYS_close, fd);
+		return alive < 0 ? alive : 0;
+	}
+	if (ept_file_read(fd, &f) == 0) {
+		gc_sem(&f, uid);
+		gc_shm(&f, uid);
+	}
+	sys1(SYS_close, fd);
+	err = sys3(SYS_unlinkat, dir_fd, name, 0);
+	log_line("removed the stale endpoint %u/%s", uid, name);
+	return err ? (int)err : 1;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * ept_map.h - inside of the endpoint map: folders, file names, file texts. Used by ept*.c alone; see ept.h for the model.
+ *
+ * Name of a file: tcp-NETNS-ADDRESS-PORT (IPv4 dotted, IPv6 as eight hex groups). While it is being made: .new-PID-RANDOM.
+ * Its text, each number written anew before the object that it tells of can exist without it:
+ *
+ *   nonce=32 hex digits
+ *   proj=N semid=N shmid=N dual=N          (-1: not made yet)
+ *   ncadg_sm[id=UID,ftok=PATH]
+ *
+ * The binding comes last because a PATH may hold any octet.
+ */
+#ifndef SHUNT_EPT_MAP_H
+#define SHUNT_EPT_MAP_H
+
+#include "ept.h"
+
+#define MAP_PATH_LEN 160			/* of the folder MAP, with its NUL */
+#define EPT_NAME_LEN 96				/* of a file, with its NUL */
+#define EPT_TEXT_LEN (BINDING_STR_LEN + 160)	/* of a file's text, with its NUL */
+#define EPT_N_PROJ 16				/* ftok() project ids to try: 1 .. N */
+
+struct ept_file {
+	uint8_t nonce[16];
+	int proj, semid, shmid, dual;
+	struct binding binding;
+	uint64_t ino, dev, mtime_ns; /* of the open file, from the kernel */
+};
+
+/* The folder that counts now; may not exist. Its length, or -ENAMETOOLONG. */
+int map_path(char buf[MAP_PATH_LEN]);
+/* Descriptor (O_PATH) of the folder, or -errno. `make`: creates it, for everybody. */
+int map_open(const char *path, int make);
+/*
+ * Descriptor of MAP/<uid>, verified: <uid>'s own folder, not writable by others; else -EPERM. -ENOENT. `flags`: O_PATH to look
+ * names up, O_RDONLY to list and lock. `make`: creates it (uid is ours).
+ */
+int map_user_open(int map_fd, uint32_t uid, int flags, int make);
+/* Serialise those who change a user's folder: the user himself and root, since nobody else can open it for reading (0711).
+   Bounded: -EBUSY after 100 ms. */
+int map_user_lock(int dir_fd);
+void map_user_unlock(int dir_fd);
+
+/* File name of a key (the flag `dual` is not part of it). */
+void ept_name(char buf[EPT_NAME_LEN], const struct ept_key *key);
+/* The reverse. 0 or -EINVAL. */
+int ept_name_parse(struct ept_key *key, const char *name);
+
+/* Open the file `name`. Descriptor; -EPERM if it is not a regular file of `uid`'s with one link that only he may write; -errno. */
+int ept_file_open(int dir_fd, const char *name, uint32_t uid);
+/* What the open file says. 0, -EINVAL (not such a text), -errno. f's ino, dev, mtime are always filled on 0 and -EINVAL. */
+int ept_file_read(int fd, struct ept_file *f);
+int ept_file_write(int fd, const struct ept_file *f);
+/* 1 if a process holds the write lock (only the owner's could), 0 if none, -errno. */
+int ept_file_alive(int fd);
+/* The ftok() key of the open file. */
+int32_t ept_file_key(const struct ept_file *f);
+
+/* With the folder locked: remove the endpoint `name` if nobody holds it: 1 removed, 0 it lives (or is not there, or not ours), -errno. */
+int ept_file_gc(int dir_fd, const char *name, uint32_t uid);
+/* With the folder locked: all of them. Number removed, or -errno. */
+int ept_dir_gc(int dir_fd, uint32_t uid);
+/* The nameless things of killed clients of `uid` (UINT32_MAX: of anybody). Number removed. */
+int ept_gc_nameless(uint32_t uid);
+
+#endif
