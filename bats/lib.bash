@@ -272,7 +272,7 @@ names() {
 	} | LC_ALL=C sort
 }
 
-# ours: pids of the processes that work below T
+# ours: pids of the processes that work below T (so Bats itself, and what a file sets up, must not stay there)
 ours() {
 	local p
 	find /proc -mindepth 2 -maxdepth 2 -path '/proc/[0-9]*/cwd' -lname "$T*" -printf '%h\n' 2>/dev/null |
