@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sock_epollset.c - epoll sets: several sets, nested sets, duplicates, closed members, errors, mixed members, time-outs, many members. */
+#include "oracle.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SOON 3000
+
+static int new_set(void) { return (int)MUST(epoll_create1(EPOLL_CLOEXEC)); }
+
+static void add(int ep, int fd, unsigned events, uint64_t tag)
+{
+	struct epoll_event ev = { .events = events, .data.u64 = tag };
+
+	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+}
+
+static int by_tag(const void *a, const void *b)
+{
+	uint64_t x = ((const struct epoll_event *)a)->data.u64, y = ((const struct epoll_event *)b)->data.u64;
+
+	return x < y ? -1 : x > y;
+}
+
+/* One wait, its events by tag. */
+static void wait_says(int ep, int timeout)
+{
+	struct epoll_event ev[16];
+	int n = epoll_wait(ep, ev, 16, timeout);
+	char line[256];
+	int at = sprintf(line, "%d:", n);
+
+	qsort(ev, n > 0 ? (size_t)n : 0, sizeof *ev, by_tag);
+	for (int i = 0; i < n; i++)
+		at += sprintf(line + at, " [%llu] %s", (unsigned long long)ev[i].data.u64, event_names(ev[i].events));
+	say("%s", line);
+}
+
+/* The client sends n bytes each time it is told a number, and ends at 0. */
+static void sender_client(void)
+{
+	int fd = connect_warm();
+	uint64_t pos = 0;
+
+	for (long n; (n = await_number()) > 0; pos += (uint64_t)n) {
+		put(fd, (size_t)n, 1, pos);
+		tell("sent");
+	}
+	TRY(close(fd));
+	tell("closed");
+}
+
+static void send_me(long n)
+{
+	tell_number(n);
+	await("sent");
+}
+
+static void close_yours(void)
+{
+	tell_number(0);
+	await("closed");
+}
+
+/* ---- one socket in two sets ---- */
+
+static void two_sets_server(void)
+{
+	int fd = serve_warm(), a = new_set(), b = new_set();
+
+	add(a, fd, EPOLLIN, 1);
+	add(b, fd, EPOLLIN | EPOLLET, 2);
+	send_me(5);
+	wait_says(a, SOON);
+	wait_says(b, SOON);
+	wait_says(a, 0);
+	wait_says(b, 0);
+	send_me(5);
+	wait_says(b, SOON);
+	MUST(epoll_ctl(a, EPOLL_CTL_DEL, fd, NULL));
+	wait_says(a, 0);
+	send_me(5);
+	wait_says(b, SOON);
+	get(fd, 15, 1, 0);
+	wait_says(b, 0);
+	close_yours();
+	wait_says(b, SOON);
+	TRY(close(fd));
+	close(a);
+	close(b);
+}
+
+/* ---- a set in a set, in poll, in select ---- */
+
+static void nested_server(void)
+{
+	int fd = serve_warm(), inner = new_set(), outer = new_set();
+	fd_set r;
+
+	add(inner, fd, EPOLLIN, 1);
+	add(outer, inner, EPOLLIN, 2);
+	wait_says(outer, 0);
+	poll_is(inner, POLLIN | POLLOUT, 0);
+	poll_is(outer, POLLIN, 0);
+	send_me(5);
+	wait_says(outer, SOON);
+	poll_is(inner, POLLIN | POLLOUT, POLLIN);
+	poll_is(outer, POLLIN, POLLIN);
+	FD_ZERO(&r);
+	FD_SET(inner, &r);
+	TRY(select(inner + 1, &r, NULL, NULL, &(struct timeval){ .tv_sec = 3 }));
+	wait_says(inner, SOON);
+	get(fd, 5, 1, 0);
+	wait_says(inner, 0);
+	wait_says(outer, 0);
+	poll_is(inner, POLLIN, 0);
+	tell_number(5); /* and now asleep, most likely, when it comes */
+	wait_says(outer, SOON);
+	await("sent");
+	get(fd, 5, 1, 5);
+	struct pollfd p = { .fd = inner, .events = POLLIN };
+	tell_number(5);
+	TRY(poll(&p, 1, SOON));
+	await("sent");
+	get(fd, 5, 1, 10);
+	TRY(epoll_ctl(inner, EPOLL_CTL_ADD, outer, &(struct epoll_event){ .events = EPOLLIN }));
+	close_yours();
+	wait_says(outer, SOON);
+	TRY(close(fd));
+	wait_says(outer, 0);
+	close(inner);
+	close(outer);
+}
+
+/* An edge of the inner set for each event in it. */
+static void nested_edge_server(void)
+{
+	int fd = serve_warm(), inner = new_set(), outer = new_set();
+
+	add(inner, fd, EPOLLIN | EPOLLET, 1);
+	add(outer, inner, EPOLLIN | EPOLLET, 2);
+	for (int i = 0; i < 3; i++) {
+		send_me(5);
+		wait_says(outer, SOON);
+		wait_says(outer, 0);
+		wait_says(inner, SOON);
+		wait_says(inner, 0);
+	}
+	close_yours();
+	wait_says(outer, SOON);
+	wait_says(inner, 0);
+	TRY(close(fd));
+	close(inner);
+	close(outer);
+}
+
+/* ---- errors ---- */
+
+static void errors_server(void)
+{
+	int fd = serve_warm(), ep = new_set(), file = (int)MUST(memfd_create("oracle", MFD_CLOEXEC)), closed = (int)MUST(dup(fd));
+	struct epoll_event ev = { .events = EPOLLIN }, excl = { .events = EPOLLIN | EPOLLEXCLUSIVE };
+	void *volatile nowhere = (void *)8;
+	volatile int minus_one = -1;
+
+	close(closed);
+	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, fd, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	TRY(epoll_ctl(ep, 99, fd, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, file, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, closed, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, closed, &ev));
+	TRY(epoll_ctl(closed, EPOLL_CTL_ADD, fd, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, -1, &ev));
+	TRY(epoll_ctl(-1, EPOLL_CTL_ADD, fd, &ev));
+	TRY(epoll_ctl(fd, EPOLL_CTL_ADD, ep, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, ep, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, fd, nowhere));
+	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, fd, &excl));
+	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, nowhere));
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &excl));
+	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, fd, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, &ev));
+	excl.events |= EPOLLONESHOT;
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &excl));
+	TRY(epoll_wait(ep, &ev, 0, 0));
+	TRY(epoll_wait(ep, &ev, minus_one, 0));
+	TRY(epoll_wait(fd, &ev, 1, 0));
+	TRY(epoll_wait(closed, &ev, 1, 0));
+	TRY(epoll_wait(-1, &ev, 1, 0));
+	TRY(epoll_create(0));
+	TRY(epoll_create1(0x7777));
+	add(ep, fd, EPOLLIN, 1);
+	send_me(5);
+	TRY(epoll_wait(ep, nowhere, 1, SOON));
+	wait_says(ep, SOON);
+	TRY(read(ep, &ev, sizeof ev));
+	TRY(write(ep, &ev, sizeof ev));
+	close_yours();
+	TRY(close(fd));
+	TRY(close(ep));
+	TRY(epoll_wait(ep, &ev, 1, 0));
+	close(file);
+}
+
+/* ---- a member that is closed, or has a duplicate ---- */
+
+static void members_server(void)
+{
+	int fd = serve_warm(), ep = new_set();
+
+	add(ep, fd, EPOLLIN, 1);
+	send_me(5);
+	wait_says(ep, SOON);
+	int other = (int)MUST(dup(fd));
+	add(ep, other, EPOLLIN | EPOLLOUT, 2); /* another number, another member */
+	wait_says(ep, SOON);
+	TRY(close(fd));
+	wait_says(ep, SOON); /* the description lives: the closed number is still reported */
+	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL));
+	int again = (int)MUST(dup(other));
+	HOLDS(again == fd);
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, again, &(struct epoll_event){ .events = EPOLLIN, .data.u64 = 3 })); /* the old one is in the way */
+	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, again, &(struct epoll_event){ .events = EPOLLIN, .data.u64 = 4 }));
+	wait_says(ep, SOON);
+	get(again, 5, 1, 0);
+	wait_says(ep, SOON);
+	TRY(close(again));
+	TRY(close(other));
+	wait_says(ep, 0); /* now it is gone */
+	int file = (int)MUST(eventfd(1, EFD_CLOEXEC));
+	HOLDS(file == fd || file == other);
+	add(ep, file, EPOLLIN, 5);
+	wait_says(ep, SOON);
+	close_yours();
+	close(file);
+	close(ep);
+}
+
+/* The set closed first, the set duplicated. */
+static void set_ends_server(void)
+{
+	int fd = serve_warm(), ep = new_set(), copy = (int)MUST(dup(ep));
+
+	add(ep, fd, EPOLLIN, 1);
+	send_me(5);
+	wait_says(copy, SOON);
+	TRY(close(ep));
+	wait_says(copy, SOON);
+	TRY(epoll_ctl(copy, EPOLL_CTL_MOD, fd, &(struct epoll_event){ .events = EPOLLIN | EPOLLOUT, .data.u64 = 2 }));
+	wait_says(copy, SOON);
+	TRY(close(copy));
+	get(fd, 5, 1, 0);
+	send_me(5);
+	ep = new_set();
+	add(ep, fd, EPOLLIN, 3);
+	wait_says(ep, SOON);
+	close_yours();
+	TRY(close(ep));
+	TRY(close(fd));
+}
+
+/* ---- mixed members ---- */
+
+static void mixed_server(void)
+{
+	int port, fd = serve_warm(), ep = new_set(), p[2], lfd = listen_on("127.0.0.1", 4, &port);
+	struct itimerspec once = { .it_value.tv_nsec = 20000000 };
+	uint64_t n = 1;
+
+	MUST(pipe2(p, O_CLOEXEC));
+	int event = (int)MUST(eventfd(0, EFD_CLOEXEC)), timer = (int)MUST(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+	add(ep, p[0], EPOLLIN, 1);
+	add(ep, fd, EPOLLIN, 2);
+	add(ep, event, EPOLLIN | EPOLLET, 3);
+	add(ep, timer, EPOLLIN, 4);
+	add(ep, lfd, EPOLLIN, 5);
+	wait_says(ep, 0);
+	send_me(5);
+	wait_says(ep, SOON);
+	MUST(write(event, &n, 8));
+	wait_says(ep, SOON);
+	wait_says(ep, SOON);
+	MUST(write(p[1], "x", 1));
+	wait_says(ep, SOON);
+	get(fd, 5, 1, 0);
+	wait_says(ep, SOON);
+	MUST(read(p[0], (char[1]){ 0 }, 1));
+	MUST(timerfd_settime(timer, 0, &once, NULL));
+	wait_says(ep, SOON);
+	MUST(read(timer, &n, 8));
+	int self = (int)MUST(connect_to("127.0.0.1", port));
+	wait_says(ep, SOON);
+	send_me(5);
+	wait_says(ep, SOON);
+	close_yours();
+	close(p[1]);
+	get(fd, 5, 1, 5);
+	wait_says(ep, SOON);
+	int fds[] = { fd, ep, p[0], event, timer, lfd, self };
+	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+		MUST(close(fds[i]));
+}
+
+/* ---- time-outs ---- */
+
+static void timeouts_server(void)
+{
+	struct timespec ts = { .tv_nsec = 120000000 }, bad = { .tv_nsec = 1000000000 };
+	struct epoll_event ev;
+	int fd = serve_warm(), ep = new_set();
+
+	add(ep, fd, EPOLLIN, 1);
+	int64_t start = now_ms();
+	TRY(epoll_wait(ep, &ev, 1, 0));
+	HOLDS(now_ms() - start < 100);
+	start = now_ms();
+	TRY(epoll_wait(ep, &ev, 1, 120));
+	HOLDS(now_ms() - start >= 119);
+	start = now_ms();
+	TRY(epoll_pwait(ep, &ev, 1, 120, NULL));
+	HOLDS(now_ms() - start >= 119);
+	start = now_ms();
+	TRY(epoll_pwait2(ep, &ev, 1, &ts, NULL));
+	HOLDS(now_ms() - start >= 119);
+	TRY(epoll_pwait2(ep, &ev, 1, &bad, NULL));
+	ts = (struct timespec){ 0 };
+	TRY(epoll_pwait2(ep, &ev, 1, &ts, NULL));
+	send_me(5);
+	TRY(epoll_pwait2(ep, &ev, 1, NULL, NULL));
+	TRY(epoll_pwait(ep, &ev, 1, -1, NULL));
+	close_yours();
+	TRY(close(fd));
+	close(ep);
+}
+
+/* ---- many members; fewer events asked for than there are ---- */
+
+#define MANY 40
+
+static void many_server(void)
+{
+	int port, fds[MANY], seen[MANY] = { 0 }, lfd = listen_on("127.0.0.1", MANY, &port), ep = new_set();
+	struct epoll_event ev[4];
+
+	tell_number(port);
+	for (int i = 0; i < MANY; i++) {
+		fds[i] = (int)MUST(accept4(lfd, NULL, NULL, SOCK_CLOEXEC));
+		add(ep, fds[i], EPOLLIN, (uint64_t)i);
+	}
+	for (int turn = 0; turn < 60; turn++)
+		for (int left = MANY; left > 0; left--) {
+			if (epoll_wait(ep, ev, 1, SOON) != 1)
+				MUST(-1);
+			int i = (int)ev[0].data.u64;
+			get(fds[i], 100, 1, (uint64_t)i);
+			put(fds[i], 100, 2, (uint64_t)i);
+		}
+	await("all sent"); /* all are ready and none is read: each turn of waits must come to each of them */
+	for (int i = 0; i < MANY; i++)
+		unread_is(fds[i], 1);
+	for (int n = 0; n < MANY / 4; n++) {
+		if (epoll_wait(ep, ev, 4, SOON) != 4)
+			MUST(-1);
+		for (int k = 0; k < 4; k++)
+			seen[ev[k].data.u64]++;
+	}
+	for (int i = 0; i < MANY; i++)
+		if (seen[i] != 1)
+			say("FALSE: member %d was reported %d times", i, seen[i]);
+	for (int i = 0; i < MANY; i++)
+		MUST(close(fds[i]));
+	wait_says(ep, 0);
+	close(ep);
+	close(lfd);
+}
+
+static void many_client(void)
+{
+	int fds[MANY], port = (int)await_number();
+
+	for (int i = 0; i < MANY; i++)
+		fds[i] = (int)MUST(connect_to("127.0.0.1", port));
+	for (int turn = 0; turn < 60; turn++) {
+		for (int i = 0; i < MANY; i++)
+			put(fds[i], 100, 1, (uint64_t)i);
+		for (int i = 0; i < MANY; i++)
+			get(fds[i], 100, 2, (uint64_t)i);
+	}
+	for (int i = 0; i < MANY; i++)
+		put(fds[i], 1, 1, 0);
+	tell("all sent");
+	for (int i = 0; i < MANY; i++) {
+		char c;
+		if (read(fds[i], &c, 1) != -1 || errno != ECONNRESET)
+			say("FALSE: the byte was unread, so the connection is reset");
+		MUST(close(fds[i]));
+	}
+}
+
+const struct oracle_case oracle_cases[] = {
+	{ "two_sets", two_sets_server, sender_client, 0, NULL },
+	{ "nested", nested_server, sender_client, 0, NULL },
+	{ "nested_edge", nested_edge_server, sender_client, 0, NULL },
+	{ "errors", errors_server, sender_client, 0, NULL },
+	{ "members", members_server, sender_client, 0, NULL },
+	{ "set_ends", set_ends_server, sender_client, 0, NULL },
+	{ "mixed", mixed_server, sender_client, 0, NULL },
+	{ "timeouts", timeouts_server, sender_client, 0, NULL },
+	{ "many", many_server, many_client, 0, NULL },
+	{ NULL, NULL, NULL, 0, NULL },
+};
