@@ -2,7 +2,7 @@
 #
 #   make                         build/libshunt.so, build/shunt, build/libncadg_sm.a
 #   make check | demo | bench    all tests | two commands to see it work | the figures
-#   make lint | soak             clang-tidy, cppcheck, clang-format, shellcheck | the long tests
+#   make lint | format | soak    what tools can find | as clang-format has it | the long tests
 #   make install | uninstall     PREFIX=/usr/local DESTDIR=
 #   make SAN=address,undefined   (or SAN=thread) into a build folder of its own
 
@@ -26,11 +26,13 @@ HAVE_JANSSON := $(call has,jansson.h)
 HAVE_CMOCKA  := $(wildcard /usr/include/cmocka.h /usr/local/include/cmocka.h)
 HAVE_TIRPC   := $(and $(call has,rpc/rpc.h,-I/usr/include/tirpc),$(shell command -v rpcgen))
 
-WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Werror
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Werror
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 ALL_C    := -std=gnu11 -D_GNU_SOURCE $(CPPFLAGS) $(CFLAGS) $(WARN) $(SANFLAGS) -pthread -MMD -MP -DSHUNT_VERSION='"$(VERSION)"'
+# -iquote: preload/link.h must not be found for <link.h>.
+INC      := -Iinclude -iquote core -iquote preload
 # The interposer defines the names that _FORTIFY_SOURCE would turn into inline functions.
-LIB_C    := -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE -Iinclude -Icore
+LIB_C    := -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE $(INC)
 SO_LD    := -shared -Wl,-z,now -Wl,-z,relro -Wl,--version-script=$(B)/syscalls.map $(if $(SAN),,-Wl,-z,defs)
 
 core_o    := $(patsubst %.c,$(B)/%.o,$(wildcard core/*.c))
@@ -56,11 +58,11 @@ $(B)/core/%.o: core/%.c $(B)/flags
 
 $(B)/preload/%.o: preload/%.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -Ipreload -c -o $@ $<
+	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -c -o $@ $<
 
 $(B)/preload/cmd/%.o: preload/cmd/%.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) -Iinclude -Icore -Ipreload $(if $(HAVE_JANSSON),-DHAVE_JANSSON) -c -o $@ $<
+	$(CC) $(ALL_C) $(INC) $(if $(HAVE_JANSSON),-DHAVE_JANSSON) -c -o $@ $<
 
 # Exported are exactly the names in the one list of interposed functions: lines X(ret, name, (params), (args)).
 $(B)/syscalls.map: $(wildcard preload/syscalls.def) $(B)/flags
@@ -80,7 +82,7 @@ $(B)/shunt: $(cmd_o) $(B)/libncadg_sm.a
 # Unit tests: one program a file, linked with core alone. Everything else in tests/ is a plain program that knows nothing of shunt.
 $(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) -Iinclude -Icore -c -o $@ $<
+	$(CC) $(ALL_C) $(INC) -c -o $@ $<
 
 $(unit_x): %: %.o $(unit_o) $(B)/libncadg_sm.a
 	$(CC) $(ALL_C) -o $@ $^ -lcmocka
@@ -126,8 +128,11 @@ bench:
 	@$(MAKE) --no-print-directory -s SAN=$(SAN) progs
 	@B=$(B) python3 -B tests/bench/run
 
-lint:
+lint: all
 	@B=$(B) CC='$(CC)' tests/lint.sh $(tracked_c)
+
+format:
+	clang-format -i $(tracked_c)
 
 install: all
 	install -d $(BINDIR) $(LIBDIR)/shunt $(INCDIR) $(MANDIR)/man1
@@ -145,7 +150,7 @@ uninstall:
 clean:
 	rm -rf build build-*
 
-.PHONY: all progs unit check soak demo bench lint install uninstall clean
+.PHONY: all progs unit check soak demo bench lint format install uninstall clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 

@@ -29,7 +29,7 @@ struct image {
 };
 
 /* The path in PT_INTERP. A header that makes no sense is one without it: exec will refuse the file, not we. */
-static void find_linker(int fd, const ElfW(Ehdr) *eh, struct image *im)
+static void find_linker(int fd, const ElfW(Ehdr) * eh, struct image *im)
 {
 	ElfW(Phdr) ph;
 	size_t i, n;

@@ -12,6 +12,7 @@ static const struct {
 	const char *text;
 } cmds[] = {
 	{"run", cmd_run, "run a program with its local TCP traffic in shared memory"},
+	{"ps", cmd_ps, "list the processes under shunt, and the path of each of their sockets"},
 };
 #define N_CMDS (sizeof(cmds) / sizeof(*cmds))
 
@@ -35,14 +36,16 @@ static int help(void)
 
 	puts("usage: shunt COMMAND [OPTION...] [ARGUMENT...]\n"
 	     "\n"
-	     "shunt moves TCP between programs on this machine out of the kernel and into shared memory. The programs are not changed.\n");
+	     "shunt moves TCP between programs on this machine out of the kernel and into shared memory. The programs are not "
+	     "changed.\n");
 	for (i = 0; i < N_CMDS; i++)
 		printf("  %-5s %s\n", cmds[i].name, cmds[i].text);
 	puts("\n"
 	     "shunt COMMAND --help says more. Both sides of a connection must run under shunt:\n"
 	     "\n"
 	     "  shunt run redis-server &\n"
-	     "  shunt run redis-benchmark -t get");
+	     "  shunt run redis-benchmark -t get\n"
+	     "  shunt ps");
 	return 0;
 }
 

@@ -20,10 +20,13 @@ static int usage(void)
 {
 	puts("usage: shunt run [--stats FILE] [--log FILE] [--] CMD [ARGUMENT...]\n"
 	     "\n"
-	     "Runs CMD with its local TCP connections in shared memory, where the other side runs under shunt too. All else is as without\n"
-	     "shunt. The exit status is CMD's; 127: CMD was not found; 126: it could not be executed; 125: shunt itself failed.\n"
+	     "Runs CMD with its local TCP connections in shared memory, where the other side runs under shunt too. All else is "
+	     "as without\n"
+	     "shunt. The exit status is CMD's; 127: CMD was not found; 126: it could not be executed; 125: shunt itself "
+	     "failed.\n"
 	     "\n"
-	     "  --stats FILE  append one line of JSON to FILE when each process ends: bytes and messages by shared memory and by kernel\n"
+	     "  --stats FILE  append one line of JSON to FILE when each process ends: bytes and messages by shared memory and "
+	     "by kernel\n"
 	     "  --log FILE    append to FILE, for each local connection, which path it took and why\n"
 	     "  --help        this text\n"
 	     "\n"
@@ -68,7 +71,8 @@ static int output_file(const char *option, const char *path, char abs[PATH_MAX])
 	if (path[0] == '/')
 		folder[0] = 0;
 	else if (!getcwd(folder, sizeof(folder)))
-		return complain(EXIT_SHUNT, "%s %s: the working folder has no name: %s; give an absolute path", option, path, strerror(errno));
+		return complain(EXIT_SHUNT, "%s %s: the working folder has no name: %s; give an absolute path", option, path,
+			strerror(errno));
 	if ((size_t)snprintf(abs, PATH_MAX, "%s%s%s", folder, folder[0] ? "/" : "", path) >= PATH_MAX)
 		return complain(EXIT_SHUNT, "%s %s: the path is too long", option, path);
 	return 0;
@@ -126,9 +130,11 @@ static int become(char **argv, const char *log)
 	} else {
 		err = find_lib(lib);
 		if (err)
-			return complain(EXIT_SHUNT, "libshunt.so: %s; it belongs beside the command or in ../lib/shunt", strerror(-err));
+			return complain(EXIT_SHUNT, "libshunt.so: %s; it belongs beside the command or in ../lib/shunt",
+				strerror(-err));
 		if (strpbrk(lib, ": "))
-			return complain(EXIT_SHUNT, "%s: LD_PRELOAD cannot hold a path with a space or a colon; install elsewhere", lib);
+			return complain(EXIT_SHUNT,
+				"%s: LD_PRELOAD cannot hold a path with a space or a colon; install elsewhere", lib);
 		err = preload(lib);
 		if (err)
 			return complain(EXIT_SHUNT, "LD_PRELOAD: %s", strerror(-err));

@@ -55,7 +55,8 @@ UNUSED static unsigned long number(const char *what, const char *s, unsigned lon
 /* A listening socket on 127.0.0.1; port 0 takes a free one. Prints "port N", so that whoever started us can wait for it. */
 UNUSED static int listen_on(unsigned long port)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(a);
 	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
 
@@ -78,7 +79,8 @@ UNUSED static void nodelay(int fd)
 
 UNUSED static int connect_to(unsigned long port)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	if (fd < 0)
@@ -129,7 +131,8 @@ UNUSED static void send_all(int fd, const char *buf, size_t len)
 /* The one line that the driver reads. */
 UNUSED static void report(uint64_t count, uint64_t ns)
 {
-	printf("rate %.1f count %llu seconds %.6f\n", (double)count * 1e9 / (double)ns, (unsigned long long)count, (double)ns / 1e9);
+	printf("rate %.1f count %llu seconds %.6f\n", (double)count * 1e9 / (double)ns, (unsigned long long)count,
+		(double)ns / 1e9);
 }
 
 #endif

@@ -208,7 +208,8 @@ int main(int argc, char **argv)
 			m = 3;
 		}
 	if (m == 3 || optind != argc || !port) {
-		fputs("usage: rr_client -p PORT [-m blocking|poll|epoll] [-s LEN] [-c CONNECTIONS] [-t MILLISECONDS]\n", stderr);
+		fputs("usage: rr_client -p PORT [-m blocking|poll|epoll] [-s LEN] [-c CONNECTIONS] [-t MILLISECONDS]\n",
+			stderr);
 		return 2;
 	}
 	msg = malloc(len);
