@@ -44,7 +44,7 @@ sock_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/sock_*.c))
 sock_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/sock_%.c,$(wildcard tests/*.c)))
 plain_x   := $(patsubst %.c,$(B)/%,$(wildcard tests/progs/*.c tests/bench/*.c))
 rpc_x     := $(if $(HAVE_TIRPC),$(B)/tests/bench/rpc/server $(B)/tests/bench/rpc/client)
-tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch] tests/*.[ch] tests/*/*.[ch])
+tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch] tests/*.[ch] tests/*/*.[ch] bats/progs/*.[ch])
 
 all: $(B)/libshunt.so $(B)/shunt $(B)/libncadg_sm.a
 

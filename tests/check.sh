@@ -1,0 +1,155 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# check.sh: everything that `make check` runs. Each part writes TAP, which is counted; a part that ends badly without having said what
+# failed counts as one failure more, and so does one that promised more tests than it ran. Shown is what failed; all of it is in
+# $B/check/. The last line is "N passed, N failed"; the status is 0 if nothing failed.
+#
+# SOAK=1: the long ones too. SAN=...: with a sanitizer only the parts that it can see into are run.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+exec </dev/null
+B=${B:-build}
+SAN=${SAN:-}
+MAKE=${MAKE:-make}
+export LC_ALL=C BUILD=$B SOAK=${SOAK:-}
+unset LD_PRELOAD SHUNT_STATS SHUNT_LOG SHUNT_MAP MAKEFLAGS MFLAGS MAKELEVEL
+jobs=$(nproc)
+factor=1
+[ -n "$SOAK" ] && factor=10
+passed=0 failed=0 skipped=0
+mkdir -p "$B/check" && rm -f "$B"/check/*
+
+# tally NAME STATUS SECONDS: counts $B/check/NAME.tap.
+tally() {
+	local log=$B/check/$1.tap ok bad skip plan last
+	skip=$(grep -ciE '^ok .*# *skip' "$log")
+	ok=$(($(grep -c '^ok ' "$log") - skip))
+	bad=$(grep -c '^not ok ' "$log")
+	plan=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
+	if [ "$plan" -gt $((ok + bad + skip)) ]; then
+		echo "not ok - $1: $((plan - ok - bad - skip)) tests of $plan did not run" >>"$log"
+		bad=$((bad + 1))
+	fi
+	if [ "$2" -ne 0 ] && [ "$bad" -eq 0 ]; then
+		last=$(tail -n 20 "$log" | sed 's/^/# /')
+		printf '%s\n' "not ok - $1: ended with status $2" "$last" >>"$log"
+		bad=$((bad + 1))
+	elif [ $((ok + bad + skip)) -eq 0 ]; then
+		echo "not ok - $1: ran no test" >>"$log"
+		bad=1
+	fi
+	printf '%-28s %4d passed, %d failed%s (%d s)\n' "$1" "$ok" "$bad" "$([ "$skip" -gt 0 ] && echo ", $skip skipped")" "$3"
+	awk '/^not ok /{ on = 1; print "  " $0; next } /^(ok |1\.\.)/{ on = 0 } on && /^#/ && n++ < 200 { print "  " $0 }' "$log"
+	grep -iE '^ok .*# *skip' "$log" | sed 's/^/  /'
+	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+}
+
+# part NAME SECONDS COMMAND...: COMMAND writes TAP and may take that long.
+part() {
+	local name=$1 limit=$(($2 * factor)) begin=$SECONDS status
+	shift 2
+	if [ "$(type -t "$1")" = function ]; then
+		"$@" >"$B/check/$name.tap" 2>&1
+	else
+		timeout -k 10 "$limit" "$@" >"$B/check/$name.tap" 2>&1
+	fi
+	status=$?
+	[ $status -eq 124 ] && echo "not ok - $name: not done after $limit s" >>"$B/check/$name.tap"
+	tally "$name" $status $((SECONDS - begin))
+}
+
+# say NAME COMMAND...: one test, which COMMAND decides; its output explains a failure.
+say() {
+	local name=$1 out
+	shift
+	if out=$("$@" 2>&1); then
+		echo "ok - $name"
+	else
+		echo "not ok - $name"
+		printf '%s\n' "$out" | tail -n 40 | sed 's/^/# /'
+		return 1
+	fi
+}
+
+build() {
+	say "make${1:+ SAN=$1}" "$MAKE" --no-print-directory -s -j"$jobs" SAN="$1" all progs unit
+}
+
+# What is needed, and everything built; once more with sanitizers, whose build of core the unit tests are run with too.
+prepare() {
+	say "what the tests need is installed" tests/setup.sh check
+	build "$SAN"
+	[ -n "$SAN" ] || build address,undefined
+}
+
+# units FOLDER: cmocka's programs, each in a process of its own, with a limit.
+units() {
+	local x status=0
+	export CMOCKA_MESSAGE_OUTPUT=TAP
+	for x in "$1"/tests/unit/test_*; do
+		[ -x "$x" ] && [ -f "$x" ] || continue
+		timeout -k 5 $((120 * factor)) "$x"
+		case $? in
+		0 | 1) ;;
+		*) echo "not ok - ${x##*/}: crashed, hung, or was stopped by a sanitizer" && status=1 ;;
+		esac
+	done 2>&1 | awk -v OFS= '/^(not )?ok|^1\.\./{ print; next } { print "# ", $0 }'
+	return $status
+}
+
+# ---- what must not be left behind ----
+
+# Every System V object, file in /dev/shm, file in the endpoint map and process under our interposer; one a line.
+names() {
+	local kind id f
+	for kind in shm sem msg; do
+		while read -r _ id _; do
+			[[ $id == *id ]] || echo "$kind $id"
+		done <"/proc/sysvipc/$kind"
+	done
+	find /dev/shm /run/shunt /tmp/.shunt -mindepth 1 ! -type d 2>/dev/null
+	for f in /proc/[0-9]*; do
+		grep -qs "$PWD/$B/libshunt.so" "$f/maps" && echo "process ${f#/proc/} $(tr '\0' ' ' <"$f/cmdline" 2>/dev/null)"
+	done
+	return 0
+}
+
+nothing_left() {
+	local i left
+	for ((i = 0; i < 50; i++)); do
+		left=$(comm -13 "$B/check/before" <(names | sort))
+		[ -z "$left" ] && return 0
+		sleep 0.1
+	done
+	echo "$left"
+	return 1
+}
+
+leaks() {
+	say "no segment, semaphore, file, endpoint or process is left" nothing_left
+	echo 1..1
+}
+
+# ---- all of it ----
+
+if [ "$(id -u)" -eq 0 ] && [ -z "${CHECK_INSIDE:-}" ] && unshare -i true 2>/dev/null; then
+	CHECK_INSIDE=1 exec unshare -i "$BASH" tests/check.sh # System V objects that are there now are all ours
+fi
+
+part prepare 600 prepare
+names | sort >"$B/check/before"
+part unit 120 units "$B"
+if [ -z "$SAN" ]; then
+	part unit-address-undefined 240 units build-address-undefined
+	part lint 300 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
+	part oracle 420 tests/run_oracle.sh
+	part bats 420 bats/run --tap
+	[ -x tests/model/run ] && part model 120 tests/model/run
+fi
+part leaks 30 leaks
+
+[ $skipped -eq 0 ] || echo "$skipped skipped"
+echo "$SECONDS s"
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
