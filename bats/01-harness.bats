@@ -64,7 +64,7 @@ end_of_test() {
 	[ "$status" -eq 1 ]
 	server seven sh -c 'exit 7'
 	done_by 5 seven
-	[ "$STATUS" -eq 7 ]
+	[ "$CODE" -eq 7 ]
 	run client late sh -c 'exit 3'
 	[ "$status" -eq 3 ]
 	LIMIT=1 run client late sleep 100

@@ -30,7 +30,7 @@ calls() {
 	printf 'null: 100\necho 0: 100\necho 1: 100\necho 1024: 100\necho 32768: 100\necho 65536: 100\necho 1048577: 3\n' >"$D/want"
 	echo "$output" | diff "$D/want" -
 	stop rpcd
-	[ "$STATUS" -eq 0 ]
+	[ "$CODE" -eq 0 ]
 	paths rpcd rpc
 	mostly rpc
 }
@@ -49,7 +49,7 @@ calls() {
 	done
 	for i in 1 2 3 4; do
 		done_by 40 "rpc$i"
-		[ "$STATUS" -eq 0 ]
+		[ "$CODE" -eq 0 ]
 		says "rpc$i" 'echo 1048577: 3'
 	done
 	stop rpcd

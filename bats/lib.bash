@@ -72,6 +72,13 @@ fail() {
 	return 1
 }
 
+# absent REGEX FILE: no such line (`! grep` would not end a test)
+absent() {
+	if grep -E -- "$1" "$2"; then
+		fail "$2 holds what it should not" || return
+	fi
+}
+
 # need PROGRAM...: the test is about a program that is not everywhere
 need() {
 	local p
@@ -182,13 +189,13 @@ says_or_dead() {
 	says "$@" || not_running "${PIDS[$1]}"
 }
 
-# done_by SECONDS NAME: it ends by itself; its status is in STATUS
+# done_by SECONDS NAME: it ends by itself; its status is in CODE
 done_by() {
 	wait_for "$1" not_running "${PIDS[$2]}" || fail "$2 still runs after $1 s" || return
 	# shellcheck disable=SC2034 # for the test
-	STATUS=0
+	CODE=0
 	# shellcheck disable=SC2034
-	wait "${PIDS[$2]}" || STATUS=$?
+	wait "${PIDS[$2]}" || CODE=$?
 	unset "PIDS[$2]"
 }
 
