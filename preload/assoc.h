@@ -72,6 +72,8 @@ void endpoint_serve_wants(void);
 /* listen(): publish the endpoint of a bound TCP socket. NULL: it cannot be (logged). */
 struct server *server_publish(int fd);
 void server_release(struct server *v);
+/* The process ends: take its endpoints off the map. */
+void server_end_all(void);
 /* Answer rendezvous messages and adopt associations that other acceptors have made. */
 void server_serve_all(void);
 struct server *server_at(uint32_t i); /* for iteration; NULL at the end */

@@ -20,6 +20,7 @@
 #include "atomic.h"
 #include "fam.h"
 #include "ncadg_sm_abi.h"
+#include "spin.h"
 #include "why.h"
 
 struct assoc;
@@ -38,6 +39,10 @@ struct chan {
 	int side;
 };
 
+struct count {
+	uint64_t bytes, msgs;
+};
+
 struct sock {
 	struct fam_sock *f;
 	struct arena *arena;
@@ -47,10 +52,10 @@ struct sock {
 	_Atomic uint32_t kin;	  /* bumped by the service thread when the kernel socket has input (for sleepers in kernel mode) */
 	struct chan chan;
 	int fd;			  /* one of its descriptors; for questions to the kernel */
+	struct count tx_shm, tx_kernel, rx_shm, rx_kernel; /* what this process did; under the direction's token (kernel: about) */
 	uint32_t n_ops;		  /* calls that went through the kernel before the link: is the connection worth a channel? */
 	uint32_t seen_offer;	  /* server: area->offer_seq when we last looked for an offer */
-	uint8_t spin_miss;	  /* waits in a row that spinning did not end */
-	uint8_t spin_skip;	  /* waits left that do not spin */
+	struct spin spin;	  /* of blocking reads */
 	bool watched;		  /* the service thread's epoll has the kernel socket */
 	struct endpoint *endpoint; /* client: where it connects to (shunt is there), or NULL */
 	struct server *server;	  /* listener or accepted: the published endpoint, or NULL */
@@ -101,6 +106,7 @@ void sock_forget(struct sock *s, int fd);
 int sock_names(struct sock *s);
 void sock_inode(struct sock *s);
 void sock_fork_prepare(void);
+void sock_fork_failed(void);
 void sock_fork_child(void);
 /* Calls fn for each sock of this process. */
 void sock_each(void (*fn)(struct sock *s, void *arg), void *arg);
@@ -108,6 +114,15 @@ void sock_each(void (*fn)(struct sock *s, void *arg), void *arg);
 static inline uint32_t sock_flags(const struct sock *s)
 {
 	return load_relaxed(&s->f->flags);
+}
+
+/* Count one call, for `shunt ps` (family record) and for --stats (this process). */
+static inline void sock_count(_Atomic uint64_t *fam_bytes, struct count *c, uint64_t bytes)
+{
+	c->bytes += bytes;
+	c->msgs++;
+	store_relaxed(&fam_bytes[0], load_relaxed(&fam_bytes[0]) + bytes);
+	store_relaxed(&fam_bytes[1], load_relaxed(&fam_bytes[1]) + 1);
 }
 
 /* ---- payload; -errno. iov is the caller's and not changed. */

@@ -24,7 +24,10 @@ struct open_fd {
 struct open_fds {
 	struct open_fd *socks; /* in order of inode, then fd */
 	size_t n;
-	int fams[64];
+	struct {
+		int fd;
+		ino_t ino;
+	} fams[64];
 	size_t n_fams;
 };
 
@@ -89,7 +92,7 @@ static int add_fd(struct open_fds *o, int fd, const char *link)
 
 	if (!strncmp(link, "/memfd:" FAM_MEMFD_NAME, strlen("/memfd:" FAM_MEMFD_NAME))) {
 		if (o->n_fams < sizeof(o->fams) / sizeof(*o->fams))
-			o->fams[o->n_fams++] = fd;
+			o->fams[o->n_fams++].fd = fd;
 		return 0;
 	}
 	if (sscanf(link, "socket:[%u]", &inode) != 1)
@@ -187,6 +190,29 @@ static int read_records(struct scan_proc *p, const struct open_fds *o, int fd)
 }
 static_assert(FAM_N_SOCK % RECORDS_AT_ONCE == 0, "records are read in whole groups");
 
+/* The i-th family memory, unless an earlier descriptor was for the same one. */
+static int read_fam(struct scan_proc *p, struct open_fds *o, size_t i)
+{
+	char path[64];
+	struct stat st;
+	int fd, err = 0;
+	size_t k;
+
+	snprintf(path, sizeof(path), "/proc/%u/fd/%d", p->pid, o->fams[i].fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return 0;
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode)) {
+		o->fams[i].ino = st.st_ino;
+		for (k = 0; k < i && o->fams[k].ino != st.st_ino; k++)
+			;
+		if (k == i)
+			err = read_records(p, o, fd);
+	}
+	close(fd);
+	return err;
+}
+
 static void describe(struct scan_proc *p)
 {
 	char path[64];
@@ -217,7 +243,6 @@ static int scan_one(struct scan *s, uint32_t pid)
 {
 	struct open_fds o = {0};
 	struct scan_proc *p;
-	char path[64];
 	size_t i;
 	int err;
 
@@ -228,41 +253,59 @@ static int scan_one(struct scan *s, uint32_t pid)
 	*p = (struct scan_proc){.pid = pid};
 	describe(p);
 	err = read_fds(pid, &o);
-	for (i = 0; i < o.n_fams && !err; i++) {
-		snprintf(path, sizeof(path), "/proc/%u/fd/%d", pid, o.fams[i]);
-		int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-		if (fd < 0)
-			continue;
-		err = read_records(p, &o, fd);
-		close(fd);
-	}
+	for (i = 0; i < o.n_fams && !err; i++)
+		err = read_fam(p, &o, i);
 	free(o.socks);
 	if (p->n_socks)
 		qsort(p->socks, p->n_socks, sizeof(*p->socks), by_fd);
 	return err;
 }
 
-static int same_connection(const struct scan_sock *a, const struct scan_sock *b)
+/* A socket in the order by which its other end finds it: namespace, own address, peer's address. */
+struct place {
+	uint64_t netns;
+	struct diag_addr own, peer;
+	struct scan_sock *sock;
+	uint32_t pid;
+};
+
+static int by_place(const void *a, const void *b)
 {
-	return b->flags & FAM_CONNECTED && !memcmp(&a->own, &b->peer, sizeof(a->own)) &&
-	       !memcmp(&a->peer, &b->own, sizeof(a->peer));
+	const struct place *x = a, *y = b;
+	int d = memcmp(&x->own, &y->own, sizeof(x->own));
+
+	if (x->netns != y->netns)
+		return x->netns < y->netns ? -1 : 1;
+	return d ? d : memcmp(&x->peer, &y->peer, sizeof(x->peer));
 }
 
-/* Who is at the other end: a few thousand sockets at most are compared, each with each of the same namespace. */
-static void find_peers(struct scan *s)
+/* Who is at the other end of each connection. */
+static int find_peers(struct scan *s)
 {
-	size_t i, j, k, l;
+	struct place *all = NULL, *p;
+	size_t n = 0, i, j;
 
 	for (i = 0; i < s->n_procs; i++)
 		for (j = 0; j < s->procs[i].n_socks; j++) {
-			struct scan_sock *a = &s->procs[i].socks[j];
+			struct scan_sock *sock = &s->procs[i].socks[j];
 
-			for (k = 0; k < s->n_procs && a->flags & FAM_CONNECTED && !a->peer_pid; k++)
-				for (l = 0; l < s->procs[k].n_socks && s->procs[k].netns == s->procs[i].netns; l++)
-					if (same_connection(a, &s->procs[k].socks[l]))
-						a->peer_pid = s->procs[k].pid;
+			if (!(sock->flags & FAM_CONNECTED))
+				continue;
+			if (room((void **)&all, n, sizeof(*all))) {
+				free(all);
+				return -ENOMEM;
+			}
+			all[n++] = (struct place){s->procs[i].netns, sock->own, sock->peer, sock, s->procs[i].pid};
 		}
+	if (n)
+		qsort(all, n, sizeof(*all), by_place);
+	for (i = 0; i < n; i++) {
+		p = bsearch(&(struct place){.netns = all[i].netns, .own = all[i].peer, .peer = all[i].own}, all, n,
+			sizeof(*all), by_place);
+		all[i].sock->peer_pid = p ? p->pid : 0;
+	}
+	free(all);
+	return 0;
 }
 
 int scan_init(struct scan *s)
@@ -285,9 +328,7 @@ int scan_init(struct scan *s)
 	closedir(proc);
 	if (s->n_procs)
 		qsort(s->procs, s->n_procs, sizeof(*s->procs), by_pid);
-	if (!err)
-		find_peers(s);
-	return err;
+	return err ? err : find_peers(s);
 }
 
 void scan_fini(struct scan *s)

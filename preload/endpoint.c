@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* endpoint.c - the client's side of the endpoint map: where connect() leads, and making associations there. */
+#include <string.h>
+#include <sys/socket.h>
+#include <netinet/in.h>
+
+#include "assoc.h"
+#include "link.h"
+#include "log.h"
+#include "svc.h"
+#include "sys.h"
+
+#define N_ENDPOINT 256		       /* cached; the oldest unused gives way */
+#define NONE_NS INT64_C(100000000)     /* believe for so long that nothing is published there */
+#define FOUND_NS INT64_C(200000000)    /* and for so long, without looking, that it still is */
+#define RDV_MS 500
+#define RETRY_NS INT64_C(200000000) /* after a failed rendezvous; doubles */
+
+static struct endpoint endpoints[N_ENDPOINT];
+static uint32_t n_endpoints;
+
+/* Is `to` an address of this host? Loopback, or one that a datagram socket connected to it gets as its own (no packet is sent). */
+static bool is_local(const struct diag_addr *to)
+{
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} u = {0};
+	struct diag_addr own;
+	if (diag_addr_is_loopback(to))
+		return true;
+	u.sa.sa_family = to->family;
+	socklen_t len;
+	if (to->family == AF_INET) {
+		u.in.sin_port = htons(to->port);
+		memcpy(&u.in.sin_addr, to->addr, 4);
+		len = sizeof(u.in);
+	} else {
+		u.in6.sin6_port = htons(to->port);
+		memcpy(&u.in6.sin6_addr, to->addr, 16);
+		len = sizeof(u.in6);
+	}
+	long fd = sys3(SYS_socket, to->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	bool local = sys3(SYS_connect, fd, &u, len) == 0;
+	len = sizeof(u);
+	local = local && sys3(SYS_getsockname, fd, &u, &len) == 0 && diag_addr_from(&own, &u.sa, len) == 0 &&
+		memcmp(own.addr, to->addr, 16) == 0;
+	sys1(SYS_close, fd);
+	return local;
+}
+
+static struct endpoint *slot_for(const struct diag_addr *to)
+{
+	struct endpoint *old = NULL;
+	for (uint32_t i = 0; i < n_endpoints; i++) {
+		struct endpoint *e = &endpoints[i];
+		if (diag_addr_eq(&e->to, to))
+			return e;
+		if (load_relaxed(&e->state) == EP_NONE && (!old || e->check_ns < old->check_ns))
+			old = e;
+	}
+	if (n_endpoints < N_ENDPOINT)
+		old = &endpoints[n_endpoints++];
+	if (!old)
+		return NULL;
+	memset((void *)old, 0, sizeof(*old));
+	old->to = *to;
+	return old;
+}
+
+static void forget(struct endpoint *e)
+{
+	ept_ref_drop(&e->ref);
+	store_release(&e->assoc, NULL);
+	store_relaxed(&e->state, EP_UNKNOWN);
+	e->failures = 0;
+	e->retry_ns = 0;
+}
+
+struct endpoint *endpoint_find(const struct diag_addr *to, int fd)
+{
+	struct guard g;
+	guard_enter(&g);
+	int64_t now = now_ns();
+	struct endpoint *e = slot_for(to);
+	if (e && now >= e->check_ns) {
+		if (load_relaxed(&e->state) == EP_FOUND && !ept_ref_is_current(&e->ref))
+			forget(e);
+		if (load_relaxed(&e->state) != EP_FOUND) {
+			int r = is_local(to) ? ept_lookup(&e->ref, to, diag_netns(fd)) : -1;
+			store_relaxed(&e->state, r == 0 ? EP_FOUND : EP_NONE);
+		}
+		e->check_ns = now + (load_relaxed(&e->state) == EP_FOUND ? FOUND_NS : NONE_NS);
+	}
+	bool found = e && load_relaxed(&e->state) == EP_FOUND;
+	if (found && !load_relaxed(&e->assoc))
+		rdv_offer(&e->ref, 0); /* the acceptor shall know that a connection of ours may be upgraded */
+	guard_leave(&g);
+	return found ? e : NULL;
+}
+
+void endpoint_want(struct endpoint *e, const struct diag_addr *own, const struct diag_addr *peer)
+{
+	if (load_relaxed(&e->want) || now_ns() < e->retry_ns)
+		return;
+	e->want_own = *own;
+	e->want_peer = *peer;
+	store_release(&e->want, 1);
+	svc_kick();
+}
+
+static void serve_own(void *arg)
+{
+	struct guard g;
+	(void)arg;
+	guard_enter(&g);
+	server_serve_all();
+	guard_leave(&g);
+}
+
+/* Who accepted the connection is who gets the segment: the kernel's word, whatever the map says. */
+static int make_assoc(struct endpoint *e)
+{
+	struct ept_ref ref = e->ref; /* the entry may be forgotten while we wait: the mapping stays until then, see below */
+	struct diag_sock d;
+	struct seg seg;
+	struct guard g;
+	int r = diag_conn(&e->want_peer, &e->want_own, &d);
+	if (r == 0 && !d.inode)
+		r = -11; /* not accepted yet */
+	if (r == 0)
+		r = rdv_call(&seg, &ref, d.uid, RDV_MS, serve_own, NULL);
+	guard_enter(&g);
+	if (r == 0) {
+		struct assoc *a = assoc_add(&seg, SM_CLIENT);
+		if (a) {
+			a->endpoint = e;
+			e->failures = 0;
+			store_release(&e->assoc, a);
+			log_line("association with %s: segment %d", ref.binding.path, seg.shmid);
+		} else {
+			seg_detach(&seg);
+		}
+	} else {
+		e->why = r == -28 /* ENOSPC */ ? WHY_SYSV : WHY_REFUSED;
+		if (r != -11)
+			e->retry_ns = now_ns() + (RETRY_NS << (e->failures < 8 ? e->failures++ : 8));
+		log_line("no association with %s: error %d", ref.binding.path, -r);
+	}
+	store_release(&e->want, 0);
+	guard_leave(&g);
+	return r;
+}
+
+void endpoint_serve_wants(void)
+{
+	for (uint32_t i = 0; i < n_endpoints; i++) {
+		struct endpoint *e = &endpoints[i];
+		if (load_acquire(&e->want) && load_relaxed(&e->state) == EP_FOUND)
+			make_assoc(e);
+	}
+}

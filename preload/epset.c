@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "epset_int.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "assoc.h"
+#include "link.h"
+#include "log.h"
+#include "move.h"
+#include "ready.h"
+#include "real.h"
+#include "svc.h"
+#include "sys.h"
+#include "token.h"
+
+static struct epset *all;	     /* under g_lock */
+static struct member *free_members; /* under g_lock */
+
+#define WAITERS 0x80000000u
+
+/* ---- the set's lock. No system call when free; signals stay open, so a handler may find its own thread holding it. */
+static uint32_t self(void)
+{
+	return token_tid ? token_tid : token_ask_tid();
+}
+
+void epset_lock(struct epset *e)
+{
+	uint32_t me = self();
+	for (int i = 0; i < 100; i++) {
+		if (cas_acquire(&e->lock, 0u, me))
+			return;
+		cpu_relax();
+	}
+	for (;;) {
+		uint32_t cur = load_relaxed(&e->lock);
+		if (!cur && cas_acquire(&e->lock, 0u, me | WAITERS))
+			return;
+		if (cur && (cur & WAITERS || cas_acquire(&e->lock, cur, cur | WAITERS)))
+			futex_wait(&e->lock, cur | WAITERS, -1);
+	}
+}
+
+bool epset_lock_is_mine(const struct epset *e)
+{
+	return (load_relaxed(&e->lock) & ~WAITERS) == self();
+}
+
+static void unlink_member(struct epset *e, struct member *m);
+
+void epset_unlock(struct epset *e)
+{
+	if (xchg_acqrel(&e->lock, 0u) & WAITERS)
+		futex_wake(&e->lock, 1);
+}
+
+/* ---- life */
+
+void epset_new(int fd)
+{
+	struct guard g;
+	struct epset *e;
+	if (!fdtab_init() || (unsigned)fd >= fdtab_len)
+		return;
+	guard_enter(&g);
+	for (e = all; e && load_relaxed(&e->refs); e = e->next)
+		;
+	if (!e) {
+		long p = sys6(SYS_mmap, 0, sizeof(*e), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p < 0 && p > -4096) {
+			guard_leave(&g);
+			return;
+		}
+		e = (struct epset *)(uintptr_t)p;
+		e->next = all;
+		all = e;
+	}
+	struct epset *next = e->next;
+	memset((void *)e, 0, sizeof(*e));
+	e->next = next;
+	e->fd = fd;
+	e->side = e->bell_fd = -1;
+	store_release(&e->refs, 1);
+	fdtab_set(fd, (uintptr_t)e | FD_EPSET);
+	guard_leave(&g);
+}
+
+void epset_dup(struct epset *e, int fd)
+{
+	add_acqrel(&e->refs, 1u);
+	if (!fdtab_set(fd, (uintptr_t)e | FD_EPSET))
+		sub_acqrel(&e->refs, 1u);
+}
+
+static void drop_members(struct sock *s, void *arg)
+{
+	struct epset *e = arg;
+	for (struct member *m = s->members, *next; m; m = next) {
+		next = m->next;
+		if (m->set == e)
+			unlink_member(e, m);
+	}
+}
+
+void epset_forget(int fd)
+{
+	struct guard g;
+	guard_enter(&g);
+	struct epset *e = fd_epset(fd);
+	if (e) {
+		fdtab_set(fd, 0);
+		if (sub_acqrel(&e->refs, 1u) == 1 && e->side >= 0) {
+			if (e->n_side)
+				sock_each(drop_members, e);
+			for (uint32_t i = 0; i < e->n_slot; i++)
+				if (load_acquire(&e->slots[i].a->live) && e->slots[i].a->seg.nonce == e->slots[i].nonce && !e->foreign)
+					seg_bell_free(&e->slots[i].a->seg, e->slots[i].a->side, e->slots[i].idx);
+			fdtab_close_hidden(e->side);
+			fdtab_close_hidden(e->bell_fd);
+			e->side = e->bell_fd = -1;
+		}
+	}
+	guard_leave(&g);
+}
+
+/* Make S and the bell, and put S into P. */
+static bool make_side(struct epset *e)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = COOKIE};
+	if (e->side >= 0)
+		return true;
+	long side = sys1(SYS_epoll_create1, EPOLL_CLOEXEC);
+	if (side < 0)
+		return false;
+	int bell = bell_open(e->bell_name);
+	if (bell < 0 || sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, side, &ev) < 0) {
+		sys1(SYS_close, side);
+		if (bell >= 0)
+			sys1(SYS_close, bell);
+		return false;
+	}
+	/* Moving the number would lose the registration in P: so hide first, register then. */
+	sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, side, 0);
+	side = fdtab_hide((int)side);
+	bell = fdtab_hide(bell);
+	sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, side, &ev);
+	ev.data.ptr = NULL;
+	sys4(SYS_epoll_ctl, side, EPOLL_CTL_ADD, bell, &ev);
+	e->bell_fd = bell;
+	e->side = (int)side;
+	return true;
+}
+
+/* ---- members */
+
+struct member *epset_member(struct epset *e, struct sock *s, int fd)
+{
+	for (struct member *m = s->members; m; m = m->next)
+		if (m->set == e && m->fd == fd)
+			return m;
+	return NULL;
+}
+
+static struct member *new_member(struct epset *e, struct sock *s, int fd)
+{
+	if (!free_members) {
+		long p = sys6(SYS_mmap, 0, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p < 0 && p > -4096)
+			return NULL;
+		struct member *m = (struct member *)(uintptr_t)p;
+		for (size_t i = 0; i < 65536 / sizeof(*m); i++) {
+			m[i].next_free = free_members;
+			free_members = &m[i];
+		}
+	}
+	struct member *m = free_members;
+	free_members = m->next_free;
+	memset(m, 0, sizeof(*m));
+	m->set = e;
+	m->s = s;
+	m->fd = fd;
+	m->next = s->members;
+	s->members = m;
+	return m;
+}
+
+static void cool(struct epset *e, struct member *m)
+{
+	for (uint32_t i = 0; i < e->n_hot; i++) {
+		if (e->hot[i] == m) {
+			e->hot[i] = e->hot[--e->n_hot];
+			break;
+		}
+	}
+	m->hot = false;
+}
+
+/* Under g_lock and the set's lock. */
+static void unlink_member(struct epset *e, struct member *m)
+{
+	if (m->hot)
+		cool(e, m);
+	for (struct member **p = &m->s->members; *p; p = &(*p)->next) {
+		if (*p == m) {
+			*p = m->next;
+			break;
+		}
+	}
+	if (m->side)
+		e->n_side--;
+	m->set = NULL;
+	m->next_free = free_members;
+	free_members = m;
+}
+
+void epset_forget_sock(struct sock *s)
+{
+	for (struct member *m = s->members, *next; m; m = next) {
+		struct epset *e = m->set;
+		next = m->next;
+		bool mine = epset_lock_is_mine(e); /* we are a signal handler in the middle of its epoll_wait */
+		if (!mine)
+			epset_lock(e);
+		unlink_member(e, m);
+		if (!mine)
+			epset_unlock(e);
+	}
+}
+
+/* A hot list that is full lets the one go that has been there longest, unless it has something to report. */
+void epset_heat(struct epset *e, struct member *m)
+{
+	if (m->hot)
+		return;
+	if (e->n_hot == N_HOT) {
+		for (uint32_t i = 0; i < N_HOT; i++) {
+			struct member *old = e->hot[(e->turn + i) % N_HOT];
+			if (!old->kev && !epset_arm(e, old)) {
+				cool(e, old);
+				break;
+			}
+		}
+		if (e->n_hot == N_HOT) { /* all busy: this one keeps its bit in the slot, and is found in a later turn */
+			struct slot *sl = epset_slot(e, m->s->chan.assoc);
+			if (sl) {
+				or_acqrel(&sl->bell->ready[m->s->chan.idx / 64], UINT64_C(1) << (m->s->chan.idx % 64));
+				store_release(&sl->bell->any, 1);
+			}
+			return;
+		}
+	}
+	m->hot = true;
+	e->hot[e->n_hot++] = m;
+}
+
+void epset_ring_self(struct epset *e)
+{
+	if (svc_ring_fd() >= 0)
+		bell_ring(svc_ring_fd(), e->bell_name);
+}
+
+struct slot *epset_slot(struct epset *e, struct assoc *a)
+{
+	for (uint32_t i = 0; i < e->n_slot; i++) {
+		struct slot *sl = &e->slots[i];
+		if (sl->a == a && sl->nonce == a->seg.nonce)
+			return sl;
+	}
+	return NULL;
+}
+
+static bool make_slot(struct epset *e, struct assoc *a)
+{
+	if (epset_slot(e, a))
+		return true;
+	uint32_t n = 0;
+	while (n < e->n_slot && load_acquire(&e->slots[n].a->live) && e->slots[n].a->seg.nonce == e->slots[n].nonce)
+		n++;
+	if (n == N_SLOT)
+		return false;
+	int i = seg_bell_alloc(&a->seg, a->side, e->bell_name);
+	if (i < 0)
+		return false;
+	e->slots[n] = (struct slot){.a = a, .nonce = a->seg.nonce, .bell = seg_bell(&a->seg, a->side, (uint32_t)i), .idx = (uint32_t)i};
+	if (n == e->n_slot)
+		e->n_slot = n + 1;
+	store_release(&e->slots[n].bell->sleeping, load_relaxed(&e->sleepers) != 0 || e->exposed);
+	return true;
+}
+
+void epset_detach(struct member *m)
+{
+	sys4(SYS_epoll_ctl, m->set->side, EPOLL_CTL_DEL, m->fd, 0);
+	m->detached = true;
+}
+
+/*
+ * From P to S, when a plain member's socket is linked. Moving re-arms it in the kernel: a level-triggered member cannot tell; others stay, and their
+ * socket's reader does not consent.
+ */
+static bool move_to_side(struct epset *e, struct member *m)
+{
+	struct epoll_event ev = {.events = m->events, .data.ptr = m};
+	if (m->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE) || e->foreign || !make_side(e))
+		return false;
+	if (sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, m->fd, 0) < 0)
+		return false;
+	sys4(SYS_epoll_ctl, e->side, EPOLL_CTL_ADD, m->fd, &ev);
+	m->side = true;
+	e->n_side++;
+	return true;
+}
+
+void epset_linked(struct sock *s)
+{
+	for (struct member *m = s->members; m; m = m->next) {
+		struct epset *e = m->set;
+		bool mine = epset_lock_is_mine(e);
+		if (!mine)
+			epset_lock(e);
+		if ((m->side || move_to_side(e, m)) && make_slot(e, s->chan.assoc)) {
+			m->force = true;
+			epset_heat(e, m);
+			if (load_acquire(&e->sleepers) || e->exposed)
+				epset_ring_self(e);
+		} else {
+			or_acqrel(&s->f->flags, FAM_PIN_RX);
+			store_relaxed(&s->f->rx_why, WHY_EPOLL);
+		}
+		if (!mine)
+			epset_unlock(e);
+	}
+}
+
+/* May the socket be upgraded while it is a member? Then it goes to S at once: later moves cost edges. */
+static bool is_candidate(const struct sock *s, uint32_t events)
+{
+	uint32_t fl = sock_flags(s);
+	if (events & EPOLLEXCLUSIVE || fl & (FAM_LISTEN | FAM_PIN_RX | FAM_BROKEN))
+		return false;
+	if (load_acquire(&s->linked) || s->endpoint)
+		return true;
+	return s->server && load_relaxed(&s->server->ept.area->offer_seq) != 0;
+}
+
+static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *ev)
+{
+	if (epset_member(e, s, fd))
+		return -EEXIST;
+	bool side = is_candidate(s, ev->events) && !e->foreign && make_side(e);
+	struct member *m = new_member(e, s, fd);
+	if (!m)
+		return -ENOMEM;
+	m->events = ev->events;
+	m->data = ev->data;
+	struct epoll_event kev = {.events = ev->events, .data.ptr = m};
+	long r = sys4(SYS_epoll_ctl, side ? e->side : e->fd, EPOLL_CTL_ADD, fd, side ? &kev : ev);
+	if (r < 0) {
+		unlink_member(e, m);
+		return (int)r;
+	}
+	m->side = side;
+	e->n_side += side;
+	if (!side && !(sock_flags(s) & FAM_LISTEN) && (s->endpoint || s->server) &&
+		ev->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE)) {
+		or_acqrel(&s->f->flags, FAM_PIN_RX);
+		store_relaxed(&s->f->rx_why, WHY_EPOLL);
+	}
+	if (load_acquire(&s->linked)) {
+		if (!side || !make_slot(e, s->chan.assoc)) {
+			move_withdraw(s, WHY_EPOLL);
+			return 0;
+		}
+		m->force = true;
+		epset_heat(e, m);
+		if (load_acquire(&e->sleepers) || e->exposed)
+			epset_ring_self(e);
+	}
+	return 0;
+}
+
+static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
+{
+	struct epoll_event kev = {.events = ev->events, .data.ptr = m};
+	int op = m->detached ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+	if (m->detached && ev->events & EPOLLEXCLUSIVE)
+		return -EINVAL;
+	long r = sys4(SYS_epoll_ctl, m->side ? e->side : e->fd, op, m->fd, m->side ? &kev : ev);
+	if (r < 0)
+		return (int)r;
+	m->detached = m->disabled = false;
+	m->events = ev->events;
+	m->data = ev->data;
+	m->kev = 0;
+	m->force = true;
+	if (m->side && load_acquire(&m->s->linked)) {
+		epset_heat(e, m);
+		if (load_acquire(&e->sleepers) || e->exposed)
+			epset_ring_self(e);
+	}
+	return 0;
+}
+
+static int ctl_del(struct epset *e, struct member *m)
+{
+	long r = m->detached ? 0 : sys4(SYS_epoll_ctl, m->side ? e->side : e->fd, EPOLL_CTL_DEL, m->fd, 0);
+	if (r < 0)
+		return (int)r;
+	unlink_member(e, m);
+	return 0;
+}
+
+int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev)
+{
+	struct sock *s = fd_sock(fd);
+	struct epset *inner = fd_epset(fd);
+	struct guard g;
+	int r;
+	if (inner && op == EPOLL_CTL_ADD)
+		inner->exposed = true;
+	if (!s || !ev) {
+		if (!(s && op == EPOLL_CTL_DEL)) {
+			r = real.epoll_ctl(fd_ep, op, fd, ev) < 0 ? -errno : 0;
+			if (inner && op == EPOLL_CTL_ADD)
+				epset_expose(inner);
+			return r;
+		}
+	}
+	guard_enter(&g);
+	epset_lock(e);
+	struct member *m = epset_member(e, s, fd);
+	if (op == EPOLL_CTL_ADD)
+		r = ctl_add(e, s, fd, ev);
+	else if (m && op == EPOLL_CTL_MOD)
+		r = ctl_mod(e, m, ev);
+	else if (m && op == EPOLL_CTL_DEL)
+		r = ctl_del(e, m);
+	else
+		r = real.epoll_ctl(fd_ep, op, fd, ev) < 0 ? -errno : 0;
+	epset_unlock(e);
+	guard_leave(&g);
+	return r;
+}
+
+void epset_fork_child(void)
+{
+	for (struct epset *e = all; e; e = e->next) {
+		store_relaxed(&e->lock, 0);
+		store_relaxed(&e->sleepers, 0);
+		e->foreign = true;
+		e->n_hot = 0;
+	}
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* epset_int.h - inside epoll sets: shared by epset.c (life, membership) and epwait.c (waiting). */
+#ifndef SHUNT_EPSET_INT_H
+#define SHUNT_EPSET_INT_H
+
+#include "bell.h"
+#include "epset.h"
+#include "spin.h"
+
+#define N_HOT 64
+#define N_SLOT 128
+
+struct member {
+	struct epset *set;
+	struct sock *s;
+	int fd;
+	uint32_t events; /* as the program registered */
+	epoll_data_t data;
+	bool side;     /* registered in S (else in P) */
+	bool detached; /* ONESHOT that fired from the ring: taken out of S until the program's MOD */
+	bool disabled; /* ONESHOT that has fired */
+	bool hot;
+	bool force;	  /* ET: report present input once, as ADD and MOD do */
+	uint32_t kev;	  /* kernel events fetched from S, not yet reported */
+	uint64_t et_tail; /* ET: the ring's tail at the last report */
+	struct member *next;	  /* of the same sock */
+	struct member *next_free; /* free list */
+};
+
+/* The set's bell in one association. */
+struct slot {
+	struct assoc *a;
+	uint64_t nonce;
+	struct sm_bell *bell;
+	uint32_t idx;
+};
+
+struct epset {
+	int fd, side, bell_fd; /* P; S and the bell are hidden, -1 until the first member needs them */
+	uint8_t bell_name[BELL_NAME_LEN];
+	_Atomic uint32_t refs; /* descriptors */
+	_Atomic uint32_t lock; /* guards all below; 0, or tid, high bit: waiters */
+	_Atomic uint32_t sleepers; /* threads inside the kernel's wait */
+	bool exposed;		   /* P is member of another set, or polled */
+	bool foreign;		   /* inherited over fork: kernel only here */
+	uint32_t turn;		   /* calls since the last look at the kernel; rotation of the hot list */
+	uint32_t n_hot, n_slot, n_side;
+	struct member *hot[N_HOT];
+	struct slot slots[N_SLOT];
+	struct spin spin;
+	struct epset *next; /* all sets of the process, in use or free */
+};
+
+#define COOKIE UINT64_C(0x73686e745f736574) /* data of S in P */
+
+void epset_lock(struct epset *e);
+bool epset_lock_is_mine(const struct epset *e);
+void epset_unlock(struct epset *e);
+struct member *epset_member(struct epset *e, struct sock *s, int fd);
+/* Under the lock. */
+void epset_heat(struct epset *e, struct member *m);
+void epset_ring_self(struct epset *e);
+/* Bell slot of the set in the member's association; NULL: none to be had. */
+struct slot *epset_slot(struct epset *e, struct assoc *a);
+/* ONESHOT fired from the ring: the kernel's half must be silent too. */
+void epset_detach(struct member *m);
+int epset_collect(struct epset *e, struct epoll_event *ev, int max);
+bool epset_arm(struct epset *e, struct member *m);
+
+#endif

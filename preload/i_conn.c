@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* i_conn.c - the names that make, connect, configure and end sockets. */
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "assoc.h"
+#include "link.h"
+#include "move.h"
+#include "notify.h"
+#include "svc.h"
+#include "token.h"
+#include "wrap.h"
+
+#ifndef TCP_REPAIR
+#define TCP_REPAIR 19
+#endif
+#ifndef TCP_ULP
+#define TCP_ULP 31
+#endif
+
+EXPORT int socket(int domain, int type, int protocol)
+{
+	int fd = real.socket(domain, type, protocol);
+	if (fd >= 0 && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
+		(protocol == 0 || protocol == IPPROTO_TCP)) {
+		int e = errno;
+		sock_new(fd, type & SOCK_NONBLOCK ? FAM_NONBLOCK : 0);
+		errno = e;
+	}
+	return fd;
+}
+
+EXPORT int listen(int fd, int backlog)
+{
+	struct sock *s = fd_sock(fd);
+	int r = real.listen(fd, backlog);
+	if (r == 0 && s && !(sock_flags(s) & FAM_LISTEN)) {
+		int e = errno;
+		or_acqrel(&s->f->flags, FAM_LISTEN);
+		s->server = server_publish(fd);
+		errno = e;
+	}
+	return r;
+}
+
+/* A listener that this process got by other ways than socket() (inherited, passed): known from its first accept on. */
+static struct sock *adopt_listener(int fd)
+{
+	int type = 0, domain = 0;
+	socklen_t len = sizeof(int);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM ||
+		getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || (domain != AF_INET && domain != AF_INET6))
+		return NULL;
+	int nonblock = (int)real.fcntl(fd, F_GETFL, 0) & O_NONBLOCK;
+	struct sock *s = sock_new(fd, FAM_LISTEN | (nonblock ? FAM_NONBLOCK : 0));
+	if (s)
+		s->server = server_publish(fd);
+	return s;
+}
+
+static int accepted(int fd, int listener, int flags)
+{
+	int e = errno;
+	struct sock *l = fd_sock(listener), *s;
+	if (!l && !fd_get(listener))
+		l = adopt_listener(listener);
+	if (fd >= 0 && l && l->server && (s = sock_new(fd, FAM_CONNECTED | (flags & SOCK_NONBLOCK ? FAM_NONBLOCK : 0)))) {
+		s->server = l->server;
+		s->seen_offer = 0;
+		uint32_t seq = load_acquire(&l->server->ept.area->offer_seq);
+		store_relaxed(&s->f->tx_why, seq ? WHY_NEW : WHY_NO_OFFER);
+		store_relaxed(&s->f->rx_why, seq ? WHY_NEW : WHY_NO_OFFER);
+		if (seq != load_relaxed(&l->server->seen_msg)) { /* somebody offers: the thread that answers is needed now */
+			struct guard g;
+			store_relaxed(&l->server->seen_msg, seq);
+			guard_enter(&g);
+			svc_serve();
+			guard_leave(&g);
+		}
+	}
+	errno = e;
+	return fd;
+}
+
+EXPORT int accept(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	int r = real.accept(fd, sa, len);
+	return r < 0 ? r : accepted(r, fd, 0);
+}
+
+EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
+{
+	int r = real.accept4(fd, sa, len, flags);
+	return r < 0 ? r : accepted(r, fd, flags);
+}
+
+EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	struct sock *s = fd_sock(fd);
+	struct diag_addr to;
+	if (!s || sock_flags(s) & FAM_LISTEN)
+		return real.connect(fd, sa, len);
+	int e = errno;
+	if (!s->endpoint && (uintptr_t)sa >= 4096 && diag_addr_from(&to, sa, len) == 0) {
+		s->endpoint = endpoint_find(&to, fd);
+		store_relaxed(&s->f->tx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
+		store_relaxed(&s->f->rx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
+	}
+	errno = e;
+	int r = real.connect(fd, sa, len);
+	if (r == 0 || errno == EINPROGRESS || errno == EINTR)
+		or_acqrel(&s->f->flags, FAM_CONNECTED | FAM_CLIENT);
+	return r;
+}
+
+EXPORT int __connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	return connect(fd, sa, len);
+}
+
+/* What is in the ring stays there, before FIN; the mark tells the peer that the end is meant. */
+static void before_shutdown(struct sock *s, int how)
+{
+	if (how == SHUT_RD || how == SHUT_RDWR)
+		or_acqrel(&s->f->flags, FAM_RD_SHUT);
+	if (how != SHUT_WR && how != SHUT_RDWR)
+		return;
+	bool linked = link_ready(s);
+	int tok = token_take(s->arena, &s->f->tx_token);
+	or_acqrel(&s->f->flags, FAM_WR_SHUT);
+	if (linked) {
+		if (s->f->tx_epoch & 1)
+			move_down(s, WHY_CLOSED);
+		or_acqrel(&s->chan.my->flags, SM_END_FIN);
+	}
+	token_drop(&s->f->tx_token, tok);
+}
+
+EXPORT int shutdown(int fd, int how)
+{
+	struct sock *s = fd_sock(fd);
+	bool ours = s && sock_flags(s) & FAM_CONNECTED && !(sock_flags(s) & FAM_LISTEN);
+	if (ours)
+		before_shutdown(s, how);
+	int r = real.shutdown(fd, how);
+	if (ours && load_acquire(&s->linked)) {
+		int e = errno;
+		notify_peer(&s->chan); /* it may sleep on the ring alone */
+		if (how != SHUT_WR) {  /* and so may another thread of ours */
+			add_acqrel(&s->chan.my->futex, 1u);
+			notify_futex(s->chan.my);
+		}
+		errno = e;
+	}
+	return r;
+}
+
+/* Options after which shared memory cannot do what the kernel does. */
+static bool option_pins(int level, int name)
+{
+	if (level == SOL_SOCKET)
+		return name == SO_ATTACH_FILTER || name == SO_ATTACH_BPF || name == SO_ZEROCOPY || name == SO_TIMESTAMP ||
+			name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING;
+	return level == IPPROTO_TCP && (name == TCP_REPAIR || name == TCP_ULP || name == TCP_INQ);
+}
+
+EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
+{
+	struct sock *s = fd_sock(fd);
+	int r = real.setsockopt(fd, level, name, val, len);
+	if (!s || r < 0)
+		return r;
+	if (level == SOL_SOCKET && name == SO_RCVLOWAT) {
+		int v = *(const int *)val;
+		store_relaxed(&s->f->lowat, (uint32_t)(v < 0 ? INT32_MAX : v));
+	} else if (option_pins(level, name)) {
+		move_pin(s, WHY_OPTION);
+	}
+	return r;
+}
+
+EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
+{
+	struct sock *s = fd_sock(fd);
+	int r = real.getsockopt(fd, level, name, val, len);
+	if (s && r == 0 && level == SOL_SOCKET && name == SO_ERROR && *(int *)val == 0 &&
+		(sock_flags(s) & (FAM_RESET | FAM_RESET_SAID)) == FAM_RESET) {
+		or_acqrel(&s->f->flags, FAM_RESET_SAID);
+		*(int *)val = ECONNRESET;
+	}
+	return r;
+}

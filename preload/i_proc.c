@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * i_proc.c - the names that make processes, or make this one another. What a new program inherits without us must be in the kernel
+ * before it can touch it.
+ */
+#include <alloca.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "assoc.h"
+#include "move.h"
+#include "startup.h"
+#include "stats.h"
+#include "wrap.h"
+
+extern char **environ;
+
+static void pin_if_inherited(struct sock *s, void *arg)
+{
+	(void)arg;
+	if ((sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)) == (FAM_PIN_RX | FAM_PIN_TX) || !(sock_flags(s) & FAM_CONNECTED))
+		return;
+	for (int fd = 3; fd < (int)fdtab_len && fd < 65536; fd++) {
+		if (fd_sock(fd) != s)
+			continue;
+		int fl = real.fcntl(fd, F_GETFD, 0);
+		if (fl >= 0 && !(fl & FD_CLOEXEC)) {
+			move_pin(s, WHY_EXEC);
+			return;
+		}
+		if (load_relaxed(&s->open) == 1)
+			return;
+	}
+}
+
+static void before_exec(void)
+{
+	int e = errno;
+	if (fdtab_len)
+		sock_each(pin_if_inherited, NULL);
+	errno = e;
+}
+
+/* In a child of vfork the tables are the parent's: the sockets go down all the same, since the new program will hold them. */
+static void before_own_exec(void)
+{
+	before_exec();
+	if (wrap_own_process())
+		stats_write();
+}
+
+EXPORT pid_t fork(void)
+{
+	pid_t r = real.fork();
+	if (r < 0) {
+		int e = errno;
+		sock_fork_failed();
+		errno = e;
+	}
+	return r;
+}
+
+EXPORT int execve(const char *path, char *const argv[], char *const envp[])
+{
+	before_own_exec();
+	return real.execve(path, argv, envp);
+}
+
+EXPORT int execv(const char *path, char *const argv[])
+{
+	before_own_exec();
+	return real.execv(path, argv);
+}
+
+EXPORT int execvp(const char *path, char *const argv[])
+{
+	before_own_exec();
+	return real.execvp(path, argv);
+}
+
+EXPORT int execvpe(const char *path, char *const argv[], char *const envp[])
+{
+	before_own_exec();
+	return real.execvpe(path, argv, envp);
+}
+
+EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
+{
+	before_own_exec();
+	return real.fexecve(fd, argv, envp);
+}
+
+EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	before_own_exec();
+	return real.execveat(dir, path, argv, envp, flags);
+}
+
+/* The execl family: the arguments become an array, on the stack since a child of vfork may call it. */
+static size_t count_args(va_list ap)
+{
+	size_t n = 1;
+	while (va_arg(ap, char *))
+		n++;
+	return n + 1;
+}
+
+#define EXECL(name, TAIL, CALL)                                                                                                  \
+	EXPORT int name(const char *path, const char *arg, ...)                                                                  \
+	{                                                                                                                        \
+		va_list ap;                                                                                                      \
+		va_start(ap, arg);                                                                                               \
+		size_t n = count_args(ap);                                                                                       \
+		va_end(ap);                                                                                                      \
+		char **argv = alloca(n * sizeof(*argv));                                                                         \
+		va_start(ap, arg);                                                                                               \
+		argv[0] = (char *)(uintptr_t)arg;                                                                                \
+		for (size_t i = 1; i < n; i++)                                                                                   \
+			argv[i] = va_arg(ap, char *);                                                                            \
+		TAIL;                                                                                                            \
+		va_end(ap);                                                                                                      \
+		return CALL;                                                                                                     \
+	}
+EXECL(execl, (void)0, execve(path, argv, environ))
+EXECL(execlp, (void)0, execvp(path, argv))
+EXECL(execle, char *const *envp = va_arg(ap, char *const *), execve(path, argv, envp))
+
+EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
+	char *const argv[], char *const envp[])
+{
+	before_exec();
+	return real.posix_spawn(pid, path, fa, at, argv, envp);
+}
+
+EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
+	char *const argv[], char *const envp[])
+{
+	before_exec();
+	return real.posix_spawnp(pid, path, fa, at, argv, envp);
+}
+
+EXPORT int system(const char *cmd)
+{
+	if (cmd)
+		before_exec();
+	return real.system(cmd);
+}
+
+EXPORT FILE *popen(const char *cmd, const char *mode)
+{
+	before_exec();
+	return real.popen(cmd, mode);
+}
+
+EXPORT void _exit(int status)
+{
+	startup_end();
+	real._exit(status);
+	__builtin_unreachable();
+}
+
+EXPORT void _Exit(int status)
+{
+	_exit(status);
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* i_recv.c - the names that receive. */
+#include <limits.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "assoc.h"
+#include "wrap.h"
+
+static bool bad_buf(const void *p, size_t len)
+{
+	return len && (uintptr_t)p < 4096;
+}
+
+static bool served(const struct sock *s)
+{
+	return s && sock_flags(s) & FAM_CONNECTED;
+}
+
+static ssize_t recv_buf(struct sock *s, int fd, void *buf, size_t len, int flags)
+{
+	struct iovec iov = {buf, len > SSIZE_MAX ? SSIZE_MAX : len};
+	return wrap_result(rx_recv(s, fd, &iov, 1, flags));
+}
+
+EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
+{
+	struct sock *s = fd_sock(fd);
+	if (!served(s) || bad_buf(buf, len))
+		return real.recv(fd, buf, len, flags);
+	return recv_buf(s, fd, buf, len, flags);
+}
+
+/* read() of nothing returns at once; recv() of nothing waits for something. */
+EXPORT ssize_t read(int fd, void *buf, size_t len)
+{
+	struct sock *s = fd_sock(fd);
+	if (!served(s) || !len || bad_buf(buf, len))
+		return real.read(fd, buf, len);
+	return recv_buf(s, fd, buf, len, 0);
+}
+
+EXPORT ssize_t __read(int fd, void *buf, size_t len)
+{
+	return read(fd, buf, len);
+}
+
+/* The checked names abort when the buffer is too small: libc's own do that. */
+EXPORT ssize_t __read_chk(int fd, void *buf, size_t len, size_t room)
+{
+	if (!fd_sock(fd) || len > room)
+		return real.__read_chk(fd, buf, len, room);
+	return read(fd, buf, len);
+}
+
+EXPORT ssize_t __recv_chk(int fd, void *buf, size_t len, size_t room, int flags)
+{
+	if (!fd_sock(fd) || len > room)
+		return real.__recv_chk(fd, buf, len, room, flags);
+	return recv(fd, buf, len, flags);
+}
+
+/* A stream reports no source address: the kernel leaves the buffer alone and its length at 0 for a connected TCP socket. */
+EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *sa, socklen_t *salen)
+{
+	struct sock *s = fd_sock(fd);
+	if (!served(s) || bad_buf(buf, len))
+		return real.recvfrom(fd, buf, len, flags, sa, salen);
+	if (sa && ((uintptr_t)salen < 4096 || (int)*salen < 0))
+		return real.recvfrom(fd, buf, len, flags, sa, salen);
+	ssize_t r = recv_buf(s, fd, buf, len, flags);
+	if (r >= 0 && sa)
+		*salen = 0;
+	return r;
+}
+
+EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t room, int flags, struct sockaddr *sa, socklen_t *salen)
+{
+	if (!fd_sock(fd) || len > room)
+		return real.__recvfrom_chk(fd, buf, len, room, flags, sa, salen);
+	return recvfrom(fd, buf, len, flags, sa, salen);
+}
+
+static bool good_iov(const struct iovec *iov, size_t n)
+{
+	size_t len = 0;
+	if (n > IOV_MAX || (n && (uintptr_t)iov < 4096))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (iov[i].iov_len > SSIZE_MAX || bad_buf(iov[i].iov_base, iov[i].iov_len))
+			return false;
+		len += iov[i].iov_len;
+	}
+	return len <= INT_MAX;
+}
+
+static bool empty_iov(const struct iovec *iov, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (iov[i].iov_len)
+			return false;
+	return true;
+}
+
+EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
+{
+	struct sock *s = fd_sock(fd);
+	if (!served(s) || n < 0 || !good_iov(iov, (size_t)n) || empty_iov(iov, n))
+		return real.readv(fd, iov, n);
+	return wrap_result(rx_recv(s, fd, iov, n, 0));
+}
+
+EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	struct sock *s = fd_sock(fd);
+	if (!served(s) || off != -1 || flags || n < 0 || !good_iov(iov, (size_t)n) || empty_iov(iov, n))
+		return real.preadv2(fd, iov, n, off, flags);
+	return wrap_result(rx_recv(s, fd, iov, n, 0));
+}
+
+EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	return preadv2(fd, iov, n, off, flags);
+}
+
+EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	struct sock *s = fd_sock(fd);
+	if (!served(s) || (uintptr_t)msg < 4096 || !good_iov(msg->msg_iov, msg->msg_iovlen) ||
+		flags & (MSG_OOB | MSG_ERRQUEUE))
+		return real.recvmsg(fd, msg, flags);
+	ssize_t r = wrap_result(rx_recv(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags));
+	if (r >= 0) { /* what the kernel reports of a stream: no address, no ancillary data */
+		msg->msg_namelen = 0;
+		msg->msg_controllen = 0;
+		msg->msg_flags = flags & MSG_CMSG_CLOEXEC;
+	}
+	return r;
+}
+
+static bool is_past(const struct timespec *end)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > end->tv_sec || (now.tv_sec == end->tv_sec && now.tv_nsec >= end->tv_nsec);
+}
+
+/* As the kernel does it: the time-out is looked at after each message, and waiting for the first is not bounded by it. */
+EXPORT int recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags, struct timespec *ts)
+{
+	struct sock *s = fd_sock(fd);
+	struct timespec end;
+	unsigned i = 0;
+	if (!served(s) || (uintptr_t)msg < 4096)
+		return real.recvmmsg(fd, msg, n, flags, ts);
+	if (ts && (ts->tv_sec < 0 || ts->tv_nsec < 0 || ts->tv_nsec > 999999999))
+		return (int)wrap_result(-EINVAL);
+	if (ts) {
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		end.tv_sec += ts->tv_sec + (end.tv_nsec + ts->tv_nsec) / 1000000000;
+		end.tv_nsec = (end.tv_nsec + ts->tv_nsec) % 1000000000;
+	}
+	while (i < n && i < UIO_MAXIOV) {
+		int e = errno;
+		ssize_t r = recvmsg(fd, &msg[i].msg_hdr, flags & ~MSG_WAITFORONE);
+		if (r < 0) {
+			if (i)
+				errno = e;
+			return i ? (int)i : -1;
+		}
+		msg[i++].msg_len = (unsigned)r;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if (ts && is_past(&end))
+			break;
+	}
+	return (int)i;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "link.h"
+
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "assoc.h"
+#include "epset.h"
+#include "log.h"
+#include "notify.h"
+#include "svc.h"
+#include "sys.h"
+#include "token.h"
+
+#define WORTH_OPS 2	       /* calls on a connection before it gets a channel: one request and its answer never pay for one */
+#define WORTH_BYTES (64 * 1024) /* or this much at once */
+
+static void set_why(struct sock *s, enum why w)
+{
+	store_relaxed(&s->f->tx_why, w);
+	store_relaxed(&s->f->rx_why, w);
+}
+
+/* Fill in the pointers and show the channel to this process's threads. */
+static void attach(struct sock *s, struct assoc *a, uint32_t idx)
+{
+	struct chan *c = &s->chan;
+	c->assoc = a;
+	c->idx = idx;
+	c->side = a->side;
+	c->shm = seg_chan(&a->seg, idx);
+	c->my = &c->shm->end[a->side];
+	c->peer = &c->shm->end[!a->side];
+	c->tx_ring = seg_ring(&a->seg, idx, a->side);
+	c->rx_ring = seg_ring(&a->seg, idx, !a->side);
+	a->n_linked++;
+	store_release(&a->chan_sock[idx], s);
+	svc_start();
+	svc_watch(s);
+	store_relaxed(&c->my->svc_bell, a->svc_bell);
+	store_release(&s->linked, 1);
+}
+
+/* The family record first: another holder may resolve it at once. */
+static void publish_link(struct sock *s, struct assoc *a, uint32_t idx)
+{
+	struct fam_sock *f = s->f;
+	f->link_shmid = a->seg.shmid;
+	f->link_nonce = a->seg.nonce;
+	f->link_chan = idx;
+	f->link_side = (uint32_t)a->side;
+	attach(s, a, idx);
+	or_acqrel(&s->chan.my->flags, SM_END_LINKED);
+	store_release(&f->link, 2);
+	fence_storeload(); /* against rx_inkernel: a thread that enters a kernel wait now sees the link (rx.c) */
+	epset_linked(s);
+	link_consent(s);
+	log_line("fd %d linked to channel %u of segment %d as %s", s->fd, idx, a->seg.shmid, a->side ? "server" : "client");
+}
+
+void link_consent(struct sock *s)
+{
+	if (sock_flags(s) & FAM_PIN_RX || load_acquire(&s->f->rx_inkernel))
+		return;
+	store_release(&s->chan.my->consent, 1);
+}
+
+static bool offer(struct sock *s, struct assoc *a)
+{
+	struct fam_sock *f = s->f;
+	int i = seg_chan_alloc(&a->seg);
+	if (i < 0)
+		return false;
+	sock_inode(s);
+	struct sm_chan *ch = seg_chan(&a->seg, (uint32_t)i);
+	memset((void *)ch->end, 0, sizeof(ch->end));
+	store_relaxed(&ch->gone, 0);
+	ch->client_cookie = f->cookie;
+	ch->family = f->own.family;
+	memcpy(ch->client_addr, f->own.addr, 16);
+	memcpy(ch->server_addr, f->peer.addr, 16);
+	ch->client_port = f->own.port;
+	ch->server_port = f->peer.port;
+	store_release(&ch->state, SM_CHAN_OFFERED);
+	set_why(s, WHY_PEER);
+	publish_link(s, a, (uint32_t)i);
+	or_acqrel(&a->seg.hdr->offered[i / 64], UINT64_C(1) << (i % 64));
+	add_acqrel(&a->seg.hdr->offer_seq, 1u);
+	rdv_offer(&a->endpoint->ref, 0);
+	return true;
+}
+
+static bool established(int fd)
+{
+	struct {
+		uint8_t state, pad[7];
+	} ti = {0};
+	socklen_t len = sizeof(ti);
+	/* Only the first octet of TCP_INFO: the state. Half-closed connections stay where they are. */
+	return sys5(SYS_getsockopt, fd, IPPROTO_TCP, 11 /* TCP_INFO */, &ti, &len) == 0 && ti.state == 1;
+}
+
+static bool try_client(struct sock *s)
+{
+	struct endpoint *e = s->endpoint;
+	struct assoc *a = load_acquire(&e->assoc);
+	if (!a) {
+		set_why(s, e->why ? e->why : WHY_NEW);
+		endpoint_want(e, &s->f->own, &s->f->peer);
+		return false;
+	}
+	if (!load_acquire(&a->seg.hdr->server_attached) || !established(s->fd))
+		return false;
+	if (offer(s, a))
+		return true;
+	store_release(&e->assoc, NULL); /* its channels are all in use: the next connection makes another */
+	set_why(s, WHY_NEW);
+	return false;
+}
+
+/* Which channel on offer is this accepted connection's? */
+static bool matches(const struct sm_chan *ch, const struct fam_sock *f)
+{
+	return load_acquire(&ch->state) == SM_CHAN_OFFERED && ch->family == f->own.family && ch->client_port == f->peer.port &&
+		ch->server_port == f->own.port && memcmp(ch->client_addr, f->peer.addr, 16) == 0 &&
+		memcmp(ch->server_addr, f->own.addr, 16) == 0;
+}
+
+static bool accept_offer(struct sock *s, struct assoc *a, uint32_t i)
+{
+	struct sm_chan *ch = seg_chan(&a->seg, i);
+	struct diag_sock d;
+	int r = diag_conn(&s->f->peer, &s->f->own, &d);
+	if (r < 0 || d.uid != a->seg.cuid || d.cookie != ch->client_cookie || !d.inode) {
+		log_line("fd %d: channel %u of segment %d is not the peer's (%d; uid %u, creator %u)", s->fd, i, a->seg.shmid, r, d.uid,
+			a->seg.cuid);
+		set_why(s, WHY_REFUSED);
+		return false;
+	}
+	sock_inode(s);
+	if (!cas_acqrel(&ch->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_LINKED))
+		return false;
+	and_acqrel(&a->seg.hdr->offered[i / 64], ~(UINT64_C(1) << (i % 64)));
+	store_relaxed(&ch->server_cookie, s->f->cookie);
+	set_why(s, WHY_PEER);
+	publish_link(s, a, i);
+	return true;
+}
+
+static bool try_server(struct sock *s)
+{
+	struct sm_area *area = s->server->ept.area;
+	uint32_t seq = load_acquire(&area->offer_seq);
+	if (seq == s->seen_offer)
+		return false;
+	s->seen_offer = seq;
+	svc_serve();
+	for (uint32_t n = 0; n < load_acquire(&n_assoc); n++) {
+		struct assoc *a = assoc_tab[n];
+		if (!load_acquire(&a->live) || a->side != SM_SERVER)
+			continue;
+		for (uint32_t w = 0; w < SM_N_CHAN / 64; w++) {
+			uint64_t on = load_acquire(&a->seg.hdr->offered[w]);
+			for (; on; on &= on - 1) {
+				uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(on);
+				if (matches(seg_chan(&a->seg, i), s->f))
+					return accept_offer(s, a, i);
+			}
+		}
+	}
+	set_why(s, WHY_NO_OFFER);
+	return false;
+}
+
+static bool try_locked(struct sock *s)
+{
+	if (load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link))
+		return load_acquire(&s->linked);
+	if (sock_names(s) < 0)
+		return false;
+	sock_inode(s);
+	/* One process of the family makes the link; the others resolve it. */
+	if (!cas_acqrel(&s->f->link, 0u, 1u))
+		return false;
+	bool ok = s->endpoint ? try_client(s) : try_server(s);
+	if (!ok)
+		store_release(&s->f->link, 0);
+	return ok;
+}
+
+bool link_try(struct sock *s, size_t bytes)
+{
+	if (!s->endpoint && !s->server)
+		return false;
+	if (sock_flags(s) & (FAM_LISTEN | FAM_BROKEN) || !(sock_flags(s) & FAM_CONNECTED))
+		return false;
+	if ((sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)) == (FAM_PIN_RX | FAM_PIN_TX))
+		return false;
+	if (++s->n_ops <= WORTH_OPS && bytes < WORTH_BYTES)
+		return false;
+	if (s->server && load_relaxed(&s->server->ept.area->offer_seq) == s->seen_offer)
+		return false; /* the usual answer, in one load */
+	struct guard g;
+	guard_enter(&g);
+	bool ok = try_locked(s);
+	guard_leave(&g);
+	return ok;
+}
+
+bool link_resolve(struct sock *s)
+{
+	struct guard g;
+	guard_enter(&g);
+	if (!load_acquire(&s->linked) && load_acquire(&s->f->link) == 2) {
+		struct assoc *a = assoc_find(s->f->link_shmid, s->f->link_nonce);
+		struct seg seg;
+		if (!a && seg_attach(&seg, s->f->link_shmid, s->f->link_nonce) == 0)
+			a = assoc_add(&seg, (int)s->f->link_side);
+		if (a) {
+			attach(s, a, s->f->link_chan);
+			epset_linked(s);
+		}
+	}
+	guard_leave(&g);
+	return load_acquire(&s->linked);
+}
+
+/*
+ * The marks are stored before the last look at the ring, and a sender publishes before it looks at the marks: either we see its octets (and reset, as the
+ * kernel does when a socket with unread octets is closed), or it sees CLOSED and sends them by the kernel, which resets.
+ */
+static void end_marks(struct sock *s)
+{
+	struct chan *c = &s->chan;
+	or_acqrel(&c->my->flags, SM_END_FIN | SM_END_CLOSED);
+	fence_storeload();
+	if (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head)) {
+		struct linger lg = {.l_onoff = 1, .l_linger = 0};
+		sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
+	}
+	notify_peer(c);
+}
+
+void link_end(struct sock *s)
+{
+	if (!link_ready(s))
+		return;
+	struct chan *c = &s->chan;
+	struct assoc *a = c->assoc;
+	bool last = load_acquire(&s->f->holders) == 1;
+	if (last)
+		end_marks(s);
+	/* Nobody is in the middle of a copy when the channel changes hands. */
+	int tx = token_take(s->arena, &s->f->tx_token), rx = token_take(s->arena, &s->f->rx_token);
+	store_release(&s->linked, 0);
+	token_drop(&s->f->rx_token, rx);
+	token_drop(&s->f->tx_token, tx);
+	svc_unwatch(s);
+	if (load_relaxed(&a->chan_sock[c->idx]) == s)
+		store_release(&a->chan_sock[c->idx], NULL);
+	a->n_linked--;
+	if (!a->n_linked)
+		a->idle_since_ns = (uint64_t)now_ns();
+	/* A process that is asleep on this socket in another thread must look again. */
+	add_acqrel(&c->my->futex, 1u);
+	notify_futex(c->my);
+	if (!last)
+		return;
+	uint32_t mine = 1u << c->side, gone = or_acqrel(&c->shm->gone, mine);
+	bool unlinked = c->side == SM_CLIENT && cas_acqrel(&c->shm->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_FREE);
+	if (unlinked)
+		and_acqrel(&a->seg.hdr->offered[c->idx / 64], ~(UINT64_C(1) << (c->idx % 64)));
+	if (unlinked || (gone | mine) == 3) {
+		store_release(&c->shm->state, SM_CHAN_FREE);
+		seg_chan_free(&a->seg, c->idx);
+	}
+}

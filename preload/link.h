@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * link.h - binding a kernel socket to a channel.
+ *
+ * Client: an established connection that has proved worth it gets a free channel of its association, which carries its addresses and cookie, and is
+ * offered. Server: on its next call on the accepted socket it sees that something is on offer (one load), finds the channel by addresses, and believes it
+ * only if the kernel says that the socket at the other end belongs to the segment's creator and has the channel's cookie.
+ */
+#ifndef SHUNT_LINK_H
+#define SHUNT_LINK_H
+
+#include <stdbool.h>
+
+#include "sock.h"
+
+/* A call on an unlinked, connected socket is about to use the kernel: see whether it can be linked now. true: it is linked. */
+bool link_try(struct sock *s, size_t bytes);
+/* Another process of the family has linked it: resolve its channel here. Part of link_ready(). */
+bool link_resolve(struct sock *s);
+/* The last descriptor of this process goes: marks, reset if need be, give the channel back. Under g_lock. */
+void link_end(struct sock *s);
+/* Readers of this end look at the ring from now on, if nothing forbids it. Under the rx token, or when rx_inkernel drops to 0. */
+void link_consent(struct sock *s);
+
+static inline bool link_ready(struct sock *s)
+{
+	if (__builtin_expect(load_acquire(&s->linked), 1))
+		return true;
+	return load_acquire(&s->f->link) == 2 && link_resolve(s);
+}
+
+#endif

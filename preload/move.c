@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "move.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <linux/sockios.h>
+#include <sys/socket.h>
+
+#include "log.h"
+#include "ring.h"
+#include "stats.h"
+#include "sys.h"
+#include "token.h"
+
+#ifndef SIOCINQ
+#define SIOCINQ 0x541B
+#endif
+
+static int tcp_info(int fd, struct tcp_info *ti)
+{
+	socklen_t len = sizeof(*ti);
+	memset(ti, 0, sizeof(*ti));
+	return (int)sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, ti, &len);
+}
+
+/* The kernel's TCP states that have FIN among the octets received. */
+static bool fin_received(uint8_t state)
+{
+	return state == 8 /* CLOSE_WAIT */ || state == 9 /* LAST_ACK */ || state == 11 /* CLOSING */ || state == 6 /* TIME_WAIT */;
+}
+
+/*
+ * Both positions are a sum of two counters that the kernel keeps exact, but answers for in two calls; an acknowledgement or a segment may come between.
+ * The first counter only grows: when it is the same before and after, the sum is of one moment.
+ */
+static int64_t kernel_written(struct sock *s)
+{
+	struct tcp_info a, b;
+	int out;
+	do {
+		if (tcp_info(s->fd, &a) < 0 || sys3(SYS_ioctl, s->fd, SIOCOUTQ, &out) < 0 || tcp_info(s->fd, &b) < 0)
+			return -1;
+		if (b.tcpi_state != 1 /* ESTABLISHED */)
+			return -1; /* SYN, FIN in the count: not worth telling apart; a connection on its way out stays in the kernel */
+	} while (a.tcpi_bytes_acked != b.tcpi_bytes_acked);
+	/* The side that connected has had its SYN acknowledged, and counts it. */
+	return (int64_t)a.tcpi_bytes_acked + out - (sock_flags(s) & FAM_CLIENT ? 1 : 0);
+}
+
+int64_t move_kernel_read(int fd)
+{
+	struct tcp_info a, b;
+	int in;
+	do {
+		if (tcp_info(fd, &a) < 0 || sys3(SYS_ioctl, fd, SIOCINQ, &in) < 0 || tcp_info(fd, &b) < 0)
+			return -1;
+	} while (a.tcpi_bytes_received != b.tcpi_bytes_received || a.tcpi_state != b.tcpi_state);
+	return (int64_t)a.tcpi_bytes_received - in - (fin_received(a.tcpi_state) ? 1 : 0);
+}
+
+bool move_up(struct sock *s)
+{
+	struct fam_sock *f = s->f;
+	struct chan *c = &s->chan;
+	if (!load_relaxed(&c->peer->consent) || sock_flags(s) & (FAM_PIN_TX | FAM_WR_SHUT | FAM_BROKEN) || load_relaxed(&s->hup))
+		return false;
+	if (load_acquire(&c->peer->rx_epoch) != f->tx_epoch || load_relaxed(&c->peer->flags) & (SM_END_CLOSED))
+		return false;
+	if (!(load_relaxed(&c->peer->flags) & SM_END_LINKED) || load_acquire(&f->tx_inkernel))
+		return false;
+	int64_t kpos = kernel_written(s);
+	if (kpos < 0)
+		return false;
+	store_relaxed(&c->my->up_kpos, (uint64_t)kpos);
+	store_release(&c->my->tx_epoch, ++f->tx_epoch);
+	fence_storeload(); /* faces the reader's: consent = 0, fence, epoch */
+	if (!load_relaxed(&c->peer->consent)) {
+		store_relaxed(&c->my->down_rpos, load_relaxed(&f->tx_tail));
+		store_release(&c->my->tx_epoch, ++f->tx_epoch);
+		return false;
+	}
+	f->tx_full = 0;
+	store_relaxed(&f->tx_why, WHY_UP);
+	add_relaxed(&f->ups, 1u);
+	stats_up();
+	return true;
+}
+
+void move_down(struct sock *s, enum why why)
+{
+	struct fam_sock *f = s->f;
+	struct chan *c = &s->chan;
+	store_relaxed(&c->my->down_rpos, load_relaxed(&f->tx_tail));
+	store_release(&c->my->tx_epoch, ++f->tx_epoch);
+	store_relaxed(&f->tx_why, why);
+	add_relaxed(&f->downs, 1u);
+	stats_down(why);
+}
+
+enum move_where move_follow(struct sock *s, uint64_t *kleft)
+{
+	struct fam_sock *f = s->f;
+	struct chan *c = &s->chan;
+	for (;;) {
+		uint32_t mine = load_relaxed(&f->rx_epoch), its = load_acquire(&c->peer->tx_epoch);
+		uint32_t ahead = its - mine;
+		if (ahead > 2 || (ahead == 2 && (mine & 1)))
+			return IN_NONSENSE;
+		if (mine & 1) {
+			if (!ahead || load_relaxed(&f->rx_head) != load_relaxed(&c->peer->down_rpos))
+				return IN_RING;
+			store_relaxed(&f->rx_why, WHY_FULL);
+		} else {
+			if (!ahead)
+				return IN_KERNEL;
+			if (f->rx_kepoch != mine + 1) {
+				int64_t read = move_kernel_read(s->fd);
+				int64_t left = (int64_t)load_relaxed(&c->peer->up_kpos) - read;
+				if (read < 0)
+					return IN_KERNEL;
+				f->rx_kleft = left > 0 ? (uint64_t)left : 0;
+				f->rx_kepoch = mine + 1;
+			}
+			if (f->rx_kleft) {
+				*kleft = f->rx_kleft;
+				return IN_KERNEL_UPTO;
+			}
+			store_relaxed(&f->rx_why, WHY_UP);
+		}
+		store_relaxed(&f->rx_epoch, mine + 1);
+		store_release(&c->my->rx_epoch, mine + 1); /* pairs with move_up's acquire: what was read is read */
+	}
+}

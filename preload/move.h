@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * move.h - a direction moves from the kernel to the ring and back, each time at an exact octet.
+ *
+ * Sender (tx token): `tx_epoch` is odd while it writes to the ring. Going up it writes down up_kpos, the octets that it has ever sent through the
+ * kernel; going down, down_rpos, its ring's tail; then it bumps the epoch (release). Receiver (rx token): follows with `rx_epoch`: in an even epoch it
+ * reads the kernel socket, and once an up is on record no further than up_kpos; in an odd one it reads the ring, and once a down is on record
+ * no further than down_rpos. One record is enough, because the sender goes up only when the receiver has followed everything.
+ *
+ *     sender    K ---up--> R ---down--> K ........ K ---up--> R         up needs: consent, rx_epoch == tx_epoch,
+ *     receiver  K -----------up--> R ---down--> K                       nobody inside a kernel send
+ *
+ * Consent. While the receiver's side reads the kernel socket, or sleeps where no bell reaches it, its `consent` is 0; it stores 0, fences, and looks at the epoch
+ * once more before it reads. The sender going up publishes the epoch, fences, and looks at `consent`: if 0 it goes down again at once, having written
+ * nothing. So a receiver can never read past up_kpos while the ring holds something, nor sleep in the kernel while the ring fills.
+ */
+#ifndef SHUNT_MOVE_H
+#define SHUNT_MOVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sock.h"
+
+/* tx token held, epoch even. true: the direction is in the ring now. */
+bool move_up(struct sock *s);
+/* tx token held, epoch odd. */
+void move_down(struct sock *s, enum why why);
+/* Octets ever read from the kernel socket; -errno. */
+int64_t move_kernel_read(int fd);
+/* rx token held. Follow what the sender has recorded as far as has been read. Octets that the kernel still owes before the ring's (only if an up is pending). */
+enum move_where { IN_KERNEL, IN_KERNEL_UPTO, IN_RING, IN_NONSENSE };
+enum move_where move_follow(struct sock *s, uint64_t *kleft);
+
+/* This side's reader gives up rings for good (stdio, exec ...). Takes unread octets back into the kernel socket. 0, or -errno if that could not be done. */
+int move_withdraw(struct sock *s, enum why why);
+/* This side's sender stays in the kernel for good. */
+void move_pin_tx(struct sock *s, enum why why);
+/* Both. */
+void move_pin(struct sock *s, enum why why);
+/* The peer's reader asked for its unread octets back: service thread. */
+void move_give_back(struct sock *s);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "notify.h"
+
+#include <limits.h>
+
+#include "assoc.h"
+#include "bell.h"
+#include "stats.h"
+#include "svc.h"
+
+void notify_futex(struct sm_end *e)
+{
+	futex_wake(&e->futex, INT_MAX);
+}
+
+void notify_bell(struct chan *c, uint32_t slot)
+{
+	if (slot >= SM_N_BELL)
+		return;
+	struct sm_bell *b = seg_bell(&c->assoc->seg, !c->side, slot);
+	or_acqrel(&b->ready[c->idx / 64], UINT64_C(1) << (c->idx % 64));
+	store_release(&b->any, 1);
+	fence_storeload(); /* faces the sleeper: it stores `sleeping`, fences, and looks at `any` */
+	if (load_relaxed(&b->sleeping) && xchg_acqrel(&b->sleeping, 0u)) {
+		stats_bells();
+		bell_ring(svc_ring_fd(), b->name);
+	}
+}
+
+void notify_slow(struct chan *c)
+{
+	uint64_t m = xchg_acqrel(&c->peer->armed, UINT64_C(0));
+	if (m & SM_ARM_FUTEX) {
+		add_acqrel(&c->peer->futex, 1u);
+		stats_bells();
+		notify_futex(c->peer);
+	}
+	for (m &= (UINT64_C(1) << SM_N_BELL) - 1; m; m &= m - 1)
+		notify_bell(c, (uint32_t)__builtin_ctzll(m));
+}
+
+void notify_peer(struct chan *c)
+{
+	fence_storeload();
+	notify_armed(c);
+}

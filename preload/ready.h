@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * ready.h - what a linked socket's ring adds to the readiness that the kernel socket has by itself.
+ *
+ * The kernel's answer is always true as far as it goes: input there is input (data behind a switch, end of file, error), and it is writable when a send would not
+ * block (a full ring goes down to it). Only input in the ring is unknown to the kernel. So readiness = the kernel's, plus IN from here.
+ */
+#ifndef SHUNT_READY_H
+#define SHUNT_READY_H
+
+#include "link.h"
+#include "move.h"
+#include "sock.h"
+#include "token.h"
+
+/* The sender has switched: follow it, so that we know which part is next. Skipped if somebody is reading right now. */
+static inline void ready_follow(struct sock *s)
+{
+	uint64_t kleft;
+	if (load_relaxed(&s->chan.peer->tx_epoch) == load_relaxed(&s->f->rx_epoch))
+		return;
+	if (token_try(s->arena, &s->f->rx_token)) {
+		if (load_acquire(&s->linked))
+			move_follow(s, &kleft);
+		token_drop(&s->f->rx_token, TOKEN_HELD);
+	}
+}
+
+/* Octets in the ring that the next recv would return first; 0 while the kernel's part comes first. s->linked. *tail: how far the ring has been written. */
+static inline uint64_t ready_octets(struct sock *s, uint64_t *tail)
+{
+	ready_follow(s);
+	if (!(load_relaxed(&s->f->rx_epoch) & 1))
+		return 0;
+	uint64_t n = (*tail = load_acquire(&s->chan.peer->tx_tail)) - load_relaxed(&s->f->rx_head);
+	return n;
+}
+
+static inline bool ready_in(struct sock *s)
+{
+	uint64_t tail, n = ready_octets(s, &tail), low = load_relaxed(&s->f->lowat);
+	return n && n >= (low ? low : 1);
+}
+
+/* FIONREAD and SIOCOUTQ: octets in the rings, whatever comes first. 0 if the peer wrote nonsense. */
+static inline uint64_t ring_unread_by_us(struct sock *s)
+{
+	uint64_t n = load_acquire(&s->chan.peer->tx_tail) - load_relaxed(&s->f->rx_head);
+	return n <= SM_RING_LEN ? n : 0;
+}
+
+static inline uint64_t ring_unread_by_peer(struct sock *s)
+{
+	uint64_t n = load_relaxed(&s->f->tx_tail) - load_acquire(&s->chan.peer->rx_head);
+	return n <= SM_RING_LEN ? n : 0;
+}
+
+/* The next send goes into the ring, or is at least sure not to block. Otherwise ask the kernel. */
+static inline bool ready_out(struct sock *s)
+{
+	return s->f->tx_epoch & 1 && !load_relaxed(&s->hup);
+}
+
+#endif

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rx.c - receiving from a connected stream: kernel part and ring part as one sequence of octets, under one token, asleep without it.
+ *
+ * Each turn takes what is there (take_some), and otherwise waits for a reason to look again: a futex that the sender's bell, the service thread (hang-up, input on the
+ * kernel socket) and close() ring. FUTEX_WAIT behaves under signals as a socket call does: restarted under SA_RESTART, EINTR otherwise, and EINTR always
+ * when there is a time-out.
+ */
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+
+#include "assoc.h"
+#include "bell.h"
+#include "link.h"
+#include "move.h"
+#include "notify.h"
+#include "real.h"
+#include "ring.h"
+#include "rx.h"
+#include "spin.h"
+#include "stats.h"
+#include "svc.h"
+#include "sys.h"
+#include "token.h"
+
+#define RING_FLAGS (MSG_PEEK | MSG_WAITALL | MSG_DONTWAIT | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)
+
+/* One call's progress. */
+struct take {
+	const struct iovec *iov;
+	int niov, fd, flags;
+	size_t len;  /* of the buffers */
+	size_t done; /* octets handed over (PEEK: looked at) */
+	bool ended;  /* end of file, or an error after some octets: do not wait for more */
+};
+
+static size_t iov_len(const struct iovec *iov, int n)
+{
+	size_t len = 0;
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	return len;
+}
+
+static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags)
+{
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
+	ssize_t r = real.recvmsg(fd, &m, flags);
+	return r < 0 ? -errno : r;
+}
+
+/* The kernel's octets into [done, done + max) of the call's buffers, without waiting. */
+static long kernel_part(const struct take *t, size_t max)
+{
+	struct iovec part[t->niov ? t->niov : 1];
+	size_t skip = t->done, want = t->len - t->done < max ? t->len - t->done : max;
+	int n = 0;
+	for (int i = 0; i < t->niov && want; i++) {
+		if (skip >= t->iov[i].iov_len) {
+			skip -= t->iov[i].iov_len;
+			continue;
+		}
+		size_t l = t->iov[i].iov_len - skip < want ? t->iov[i].iov_len - skip : want;
+		part[n].iov_base = (char *)t->iov[i].iov_base + skip;
+		part[n++].iov_len = l;
+		want -= l;
+		skip = 0;
+	}
+	return kernel_recv(t->fd, part, n, (t->flags & (MSG_PEEK | MSG_TRUNC)) | MSG_DONTWAIT);
+}
+
+/* The ring's octets from position `head` on. rx token held. Octets; 0: empty; -1: nonsense. */
+static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
+{
+	struct fam_sock *f = s->f;
+	struct chan *c = &s->chan;
+	uint64_t tail = f->rx_tail;
+	if (tail == head || tail - head > SM_RING_LEN) {
+		f->rx_tail = tail = load_acquire(&c->peer->tx_tail);
+		if (tail - head > SM_RING_LEN)
+			return -1;
+		if (tail == head)
+			return 0;
+	}
+	uint64_t shift = load_relaxed(&c->peer->tx_shift);
+	size_t n = tail - head < t->len - t->done ? (size_t)(tail - head) : t->len - t->done;
+	if (!(t->flags & MSG_TRUNC))
+		ring_get_iov(c->rx_ring, head + shift, t->iov, t->done, n);
+	return (int64_t)n;
+}
+
+/* Reset by a peer that died with octets of ours unread: the kernel would have sent RST; its FIN without the mark of a meant end tells. */
+static bool died_unread(struct sock *s)
+{
+	struct chan *c = &s->chan;
+	if (load_acquire(&c->peer->flags) & (SM_END_FIN | SM_END_CLOSED))
+		return false;
+	return load_relaxed(&s->f->tx_tail) != load_acquire(&c->peer->rx_head);
+}
+
+static long end_of_file(struct sock *s, struct take *t)
+{
+	t->ended = true;
+	if (t->done)
+		return 0;
+	if (!(sock_flags(s) & FAM_RD_SHUT) && died_unread(s)) {
+		uint32_t old = or_acqrel(&s->f->flags, FAM_RESET | (t->flags & MSG_PEEK ? 0 : FAM_RESET_SAID));
+		if (!(old & FAM_RESET_SAID))
+			return -ECONNRESET;
+	}
+	return 0;
+}
+
+/* The kernel answered r to a read of its part. 1: go on; else the call's result (0: end of file, or nothing there: -EAGAIN). */
+static long after_kernel(struct sock *s, struct take *t, long r)
+{
+	if (r > 0) {
+		t->done += (size_t)r;
+		if (!(t->flags & MSG_PEEK))
+			sock_count(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
+		return 1;
+	}
+	if (r == 0)
+		return end_of_file(s, t);
+	if (r != -EAGAIN)
+		t->ended = true;
+	return r;
+}
+
+/* In an even epoch: read the kernel with consent withdrawn, so that the sender cannot slip past us into the ring (move.h). */
+static long read_kernel_safely(struct sock *s, struct take *t)
+{
+	struct chan *c = &s->chan;
+	uint32_t before = load_relaxed(&c->my->consent);
+	store_relaxed(&c->my->consent, 0);
+	fence_storeload(); /* faces move_up: epoch, fence, consent */
+	long r = -EAGAIN;
+	bool same = load_acquire(&c->peer->tx_epoch) == load_relaxed(&s->f->rx_epoch);
+	if (same)
+		r = kernel_part(t, SIZE_MAX);
+	if (before)
+		store_release(&c->my->consent, 1);
+	return same ? after_kernel(s, t, r) : 1;
+}
+
+/* The ring is empty in an odd epoch: is that the end? Only asked when somebody said so: a look at the kernel socket. */
+static long ring_empty(struct sock *s, struct take *t)
+{
+	struct chan *c = &s->chan;
+	if (!(load_relaxed(&s->hup) || sock_flags(s) & FAM_RD_SHUT || load_relaxed(&c->peer->flags) & (SM_END_FIN | SM_END_CLOSED)))
+		return -EAGAIN;
+	if (load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head))
+		return 1; /* it wrote, or went down, before it ended */
+	char octet;
+	struct iovec one = {&octet, 1};
+	long r = kernel_recv(t->fd, &one, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (r > 0) /* octets that no epoch has announced: they can only be a switch that has just happened */
+		return load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) ? 1 : -ECONNRESET;
+	if (r == -EAGAIN)
+		store_relaxed(&s->hup, 0);
+	if (r == 0 && t->len == t->done)
+		return 0;
+	return after_kernel(s, t, r);
+}
+
+static long nonsense(struct sock *s)
+{
+	or_acqrel(&s->f->flags, FAM_BROKEN);
+	store_relaxed(&s->f->rx_why, WHY_BROKEN);
+	return -ECONNRESET;
+}
+
+/*
+ * PEEK looks through the kernel part into the ring part, and through a ring that its writer has left into the kernel's: without moving anything, so with
+ * positions of its own. rx token held.
+ */
+static long peek_some(struct sock *s, struct take *t)
+{
+	struct fam_sock *f = s->f;
+	struct chan *c = &s->chan;
+	uint64_t kleft = 0;
+	enum move_where at = move_follow(s, &kleft);
+	if (at == IN_NONSENSE)
+		return nonsense(s);
+	if (at == IN_KERNEL)
+		return read_kernel_safely(s, t);
+	if (at == IN_KERNEL_UPTO) {
+		long r = after_kernel(s, t, kernel_part(t, kleft));
+		if (r != 1 || t->done < kleft || t->done == t->len)
+			return r;
+	}
+	int64_t n = ring_part(s, t, load_relaxed(&f->rx_head));
+	if (n < 0)
+		return nonsense(s);
+	t->done += (size_t)n;
+	if (!t->done)
+		return ring_empty(s, t);
+	/* Has the writer left this ring, and are its last octets in view? Then the kernel's follow, if we may look there. */
+	bool left = !(load_acquire(&c->peer->tx_epoch) & 1) && load_relaxed(&f->rx_head) + (uint64_t)n == load_relaxed(&c->peer->down_rpos);
+	if (at == IN_RING && left && t->done < t->len) {
+		long r = kernel_part(t, SIZE_MAX);
+		if (r > 0)
+			t->done += (size_t)r;
+	}
+	return 1;
+}
+
+/*
+ * Take what is there into the call's buffers. rx token held. 1: progress, or reason to look again; 0: end of file; -EAGAIN: nothing (more) there;
+ * another -errno.
+ */
+static long take_some(struct sock *s, struct take *t)
+{
+	struct fam_sock *f = s->f;
+	struct chan *c = &s->chan;
+	uint32_t epoch = load_relaxed(&f->rx_epoch);
+	if (__builtin_expect(epoch & 1, 1)) {
+		uint64_t head = load_relaxed(&f->rx_head);
+		int64_t n = ring_part(s, t, head);
+		if (__builtin_expect(n > 0 || (n == 0 && f->rx_tail != head), 1)) {
+			if (!cas_own_thread(&f->rx_head, head, head + (uint64_t)n))
+				return 1; /* a handler on this thread read these octets: ours are the next */
+			store_release(&c->my->rx_head, load_relaxed(&f->rx_head));
+			sock_count(&f->rx_shm_bytes, &s->rx_shm, (uint64_t)n);
+			t->done += (size_t)n;
+			if (__builtin_expect(load_relaxed(&c->peer->tx_want), 0))
+				notify_peer(c);
+			return 1;
+		}
+		if (n < 0)
+			return nonsense(s);
+	}
+	uint64_t kleft = 0;
+	switch (move_follow(s, &kleft)) {
+	case IN_KERNEL:
+		return read_kernel_safely(s, t);
+	case IN_KERNEL_UPTO: {
+		long r = kernel_part(t, kleft);
+		if (r > 0)
+			f->rx_kleft -= (uint64_t)r;
+		return after_kernel(s, t, r);
+	}
+	case IN_RING:
+		return load_relaxed(&f->rx_epoch) != epoch || load_acquire(&c->peer->tx_tail) != load_relaxed(&f->rx_head) ?
+			1 :
+			ring_empty(s, t);
+	default:
+		return nonsense(s);
+	}
+}
+
+/* Something to look at without a system call: the second look of a sleeper, and the condition of a spin. */
+static bool any_news(struct sock *s)
+{
+	struct chan *c = &s->chan;
+	return load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
+		load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_relaxed(&s->hup) || !load_relaxed(&s->linked);
+}
+
+static bool spin_for_news(struct sock *s)
+{
+	struct chan *c = &s->chan;
+	struct spin_run r;
+	if (!spin_begin(&s->spin, &r, (int)load_relaxed(&c->peer->cpu) != spin_cpu() + 1))
+		return false;
+	bool hit = any_news(s);
+	while (!hit && spin_again(&r))
+		hit = any_news(s);
+	spin_end(&s->spin, hit);
+	return hit;
+}
+
+/* Absolute end of SO_RCVTIMEO, asked for when a call is about to sleep for the first time. 0: none. */
+static int64_t deadline_of(int fd)
+{
+	struct timeval tv = {0, 0};
+	socklen_t len = sizeof(tv);
+	if (sys5(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &tv, &len) < 0 || (!tv.tv_sec && !tv.tv_usec))
+		return 0;
+	return now_ns() + tv.tv_sec * INT64_C(1000000000) + tv.tv_usec * INT64_C(1000);
+}
+
+/*
+ * Sleep until there may be something new. 0: look again; -EINTR, -EAGAIN (time-out). No token held. `tail` is the ring's tail that the last look has seen.
+ *
+ * In an odd epoch only the ring, or its end, can bring news, and the sender's bell tells of it. In an even one the kernel socket can too: the service thread watches it
+ * for us and wakes the same futex. While the kernel still owes octets of an up that is on record, only the kernel socket matters.
+ */
+static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail)
+{
+	struct chan *c = &s->chan;
+	int64_t rel = -1;
+	if (*deadline < 0)
+		*deadline = deadline_of(s->fd);
+	svc_watch(s);
+	uint32_t val = load_acquire(&c->my->futex), epoch = load_relaxed(&s->f->rx_epoch);
+	or_acqrel(&c->my->armed, SM_ARM_FUTEX);
+	fence_storeload(); /* faces the sender: publish, fence, armed */
+	if (!load_relaxed(&s->linked))
+		return 0;
+	if (epoch & 1) {
+		if (load_acquire(&c->peer->tx_tail) != tail || load_relaxed(&c->peer->tx_epoch) != epoch || load_relaxed(&s->hup))
+			return 0;
+	} else {
+		if (load_relaxed(&c->peer->tx_epoch) != epoch && s->f->rx_kepoch != epoch + 1)
+			return 0;
+		svc_want_input(s);
+	}
+	if (*deadline && (rel = *deadline - now_ns()) <= 0)
+		return -EAGAIN;
+	stats_sleep();
+	int r = futex_wait(&c->my->futex, val, rel);
+	return r == -ETIMEDOUT ? -EAGAIN : r == -EINTR ? -EINTR : 0;
+}
+
+static void publish_cpu(struct chan *c)
+{
+	uint32_t cpu = (uint32_t)spin_cpu() + 1;
+	if (__builtin_expect(load_relaxed(&c->my->cpu) != cpu, 0))
+		store_relaxed(&c->my->cpu, cpu);
+}
+
+/* How much a call waits for: all with MSG_WAITALL, else SO_RCVLOWAT, at least one octet. */
+static size_t target_of(const struct sock *s, const struct take *t)
+{
+	size_t low = load_relaxed(&s->f->lowat);
+	if (t->flags & MSG_WAITALL)
+		return t->len;
+	return low < t->len ? (low ? low : 1) : t->len;
+}
+
+/* The direction is in the kernel and will not leave it: the kernel's own call is the best there is. */
+static bool stays_in_kernel(struct sock *s)
+{
+	struct chan *c = &s->chan;
+	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
+	if (epoch & 1 || load_acquire(&c->peer->tx_epoch) != epoch)
+		return false;
+	return sock_flags(s) & FAM_PIN_RX || load_relaxed(&c->peer->flags) & SM_END_PINNED;
+}
+
+/* One turn under the token: as take_some, or -EBADF when the socket is not what it was. */
+static long turn(struct sock *s, struct take *t, uint64_t *tail)
+{
+	int how = token_take(s->arena, &s->f->rx_token);
+	long r = -EBADF;
+	if (__builtin_expect(load_acquire(&s->linked) && fd_sock(t->fd) == s, 1))
+		r = t->flags & MSG_PEEK ? peek_some(s, t) : take_some(s, t);
+	*tail = s->f->rx_tail;
+	token_drop(&s->f->rx_token, how);
+	return r;
+}
+
+/* There may be more at hand behind a switch, which a reader cannot tell from one sequence of octets. */
+static bool switch_ahead(struct sock *s)
+{
+	return load_relaxed(&s->chan.peer->tx_epoch) != load_relaxed(&s->f->rx_epoch);
+}
+
+static long recv_linked(struct sock *s, struct take *t)
+{
+	size_t target = target_of(s, t);
+	bool wait = !(t->flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK);
+	int64_t deadline = -1;
+	for (;;) {
+		uint64_t tail;
+		if (__builtin_expect(stays_in_kernel(s) && !t->done, 0))
+			return kernel_recv(t->fd, t->iov, t->niov, t->flags);
+		if (t->flags & MSG_PEEK)
+			t->done = 0;
+		long r = turn(s, t, &tail);
+		if (__builtin_expect(r == 1, 1)) {
+			if (t->done == t->len)
+				break;
+			if (t->done >= target && (t->flags & MSG_PEEK || !switch_ahead(s)))
+				break;
+			if (!(t->flags & MSG_PEEK) || !t->done)
+				continue;
+			r = -EAGAIN; /* a look that has not seen enough: the same octets again, when there are more */
+		}
+		if (r == -EBADF && !t->done)
+			return kernel_recv(t->fd, t->iov, t->niov, t->flags);
+		if (r != -EAGAIN || t->ended || t->done >= target || !wait) {
+			if (!t->done && r < 0 && !wait)
+				svc_watch(s);
+			return t->done ? (long)t->done : r;
+		}
+		publish_cpu(&s->chan);
+		if (!(t->flags & MSG_PEEK && t->done) && spin_for_news(s))
+			continue;
+		r = sleep_for_news(s, &deadline, tail);
+		if (r < 0)
+			return t->done ? (long)t->done : r;
+	}
+	return (long)t->done;
+}
+
+void rx_kernel_enter(struct sock *s)
+{
+	add_acqrel(&s->f->rx_inkernel, 1u);
+	fence_storeload(); /* faces publish_link: link, fence, rx_inkernel */
+}
+
+void rx_kernel_leave(struct sock *s)
+{
+	if (sub_acqrel(&s->f->rx_inkernel, 1u) == 1 && load_acquire(&s->f->link) == 2 && link_ready(s))
+		link_consent(s);
+}
+
+static long recv_unlinked(struct sock *s, struct take *t)
+{
+	if (link_try(s, 0))
+		return recv_linked(s, t);
+	rx_kernel_enter(s);
+	if (load_acquire(&s->f->link) == 2) {
+		rx_kernel_leave(s);
+		if (link_ready(s))
+			return recv_linked(s, t);
+	}
+	long r = kernel_recv(t->fd, t->iov, t->niov, t->flags);
+	rx_kernel_leave(s);
+	if (r > 0 && !(t->flags & MSG_PEEK))
+		sock_count(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
+	return r;
+}
+
+long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags)
+{
+	struct take t = {.iov = iov, .niov = niov, .fd = fd, .flags = flags, .len = iov_len(iov, niov)};
+	if (__builtin_expect(flags & ~RING_FLAGS || sock_flags(s) & FAM_LISTEN, 0))
+		return kernel_recv(fd, iov, niov, flags);
+	if (__builtin_expect(link_ready(s), 1))
+		return recv_linked(s, &t);
+	if (!s->endpoint && !s->server) {
+		long r = kernel_recv(fd, iov, niov, flags);
+		if (r > 0 && !(flags & MSG_PEEK))
+			sock_count(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
+		return r;
+	}
+	return recv_unlinked(s, &t);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sock.c - the life of struct sock: made by socket() and accept(), shared by dup() and fork, ended by the last close(). */
+#include "sock.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "assoc.h"
+#include "epset.h"
+#include "link.h"
+#include "stats.h"
+#include "sys.h"
+
+#define SLAB_LEN (256 * 1024)
+
+/* All under g_lock. Freed socks are used again oldest first. */
+static struct sock *free_first, *free_last;
+static uint32_t n_free;
+static struct slab {
+	struct slab *next;
+	struct sock socks[];
+} *slabs;
+#define SLAB_N ((SLAB_LEN - sizeof(struct slab)) / sizeof(struct sock))
+#define KEEP_FREE 64 /* how many stay unused at least: a stale pointer should meet a closed sock, not another */
+
+static void put_free(struct sock *s)
+{
+	s->next = NULL;
+	if (free_last)
+		free_last->next = s;
+	else
+		free_first = s;
+	free_last = s;
+	n_free++;
+}
+
+static struct sock *get_free(void)
+{
+	if (n_free <= KEEP_FREE) {
+		long p = sys6(SYS_mmap, 0, SLAB_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p < 0 && p > -4096 && !n_free)
+			return NULL;
+		if (!(p < 0 && p > -4096)) {
+			struct slab *b = (struct slab *)(uintptr_t)p;
+			b->next = slabs;
+			slabs = b;
+			for (size_t i = 0; i < SLAB_N; i++)
+				put_free(&b->socks[i]);
+		}
+	}
+	struct sock *s = free_first;
+	free_first = s->next;
+	if (!free_first)
+		free_last = NULL;
+	n_free--;
+	return s;
+}
+
+static void sock_fill(struct sock *s, struct fam_sock *f, struct arena *a, int fd)
+{
+	memset((void *)s, 0, sizeof(*s));
+	s->f = f;
+	s->arena = a;
+	s->fd = fd;
+	store_release(&s->open, 1);
+}
+
+struct sock *sock_new(int fd, uint32_t fam_flags)
+{
+	struct guard g;
+	struct sock *s = NULL;
+	guard_enter(&g);
+	struct arena *a;
+	struct fam_sock *f = fdtab_init() && (unsigned)fd < fdtab_len ? fam_alloc(&a) : NULL;
+	if (f && (s = get_free())) {
+		or_acqrel(&f->flags, fam_flags);
+		sock_fill(s, f, a, fd);
+		fdtab_set(fd, (uintptr_t)s);
+	} else if (f) {
+		fam_release(f);
+	}
+	guard_leave(&g);
+	return s;
+}
+
+void sock_dup(struct sock *s, int fd)
+{
+	add_acqrel(&s->open, 1u);
+	if (!fdtab_set(fd, (uintptr_t)s))
+		sub_acqrel(&s->open, 1u);
+}
+
+/* s->fd must be one that still leads here: find another when that one is closed (rare: a socket with several numbers). */
+static void other_fd(struct sock *s, int closed)
+{
+	for (int i = 0; i < (int)fdtab_len; i++) {
+		if (i != closed && fd_sock(i) == s) {
+			s->fd = i;
+			return;
+		}
+	}
+}
+
+void sock_forget(struct sock *s, int fd)
+{
+	struct guard g;
+	guard_enter(&g);
+	if (fd_sock(fd) == s) {
+		fdtab_set(fd, 0);
+		if (sub_acqrel(&s->open, 1u) != 1) {
+			if (s->fd == fd)
+				other_fd(s, fd);
+		} else {
+			epset_forget_sock(s);
+			stats_sock(s);
+			link_end(s);
+			if (s->server && sock_flags(s) & FAM_LISTEN)
+				server_release(s->server);
+			fam_release(s->f);
+			put_free(s);
+		}
+	}
+	guard_leave(&g);
+}
+
+int sock_names(struct sock *s)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	struct fam_sock *f = s->f;
+	if (f->own.family && f->peer.family)
+		return 0;
+	long r = sys3(SYS_getsockname, s->fd, &sa, &len);
+	if (r == 0)
+		r = diag_addr_from(&f->own, (struct sockaddr *)&sa, len);
+	len = sizeof(sa);
+	if (r == 0)
+		r = sys3(SYS_getpeername, s->fd, &sa, &len);
+	if (r == 0)
+		r = diag_addr_from(&f->peer, (struct sockaddr *)&sa, len);
+	if (r < 0)
+		f->own.family = f->peer.family = 0;
+	return (int)r;
+}
+
+void sock_inode(struct sock *s)
+{
+	struct stat st;
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+	if (s->f->inode)
+		return;
+	if (sys4(SYS_newfstatat, s->fd, "", &st, AT_EMPTY_PATH) == 0)
+		s->f->inode = (uint32_t)st.st_ino;
+	if (sys5(SYS_getsockopt, s->fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) == 0)
+		s->f->cookie = cookie;
+}
+
+void sock_each(void (*fn)(struct sock *s, void *arg), void *arg)
+{
+	for (struct slab *b = slabs; b; b = b->next)
+		for (size_t i = 0; i < SLAB_N; i++)
+			if (load_acquire(&b->socks[i].open))
+				fn(&b->socks[i], arg);
+}
+
+static void hold(struct sock *s, void *arg)
+{
+	(void)arg;
+	add_acqrel(&s->f->holders, 1u);
+}
+
+/* With g_lock held by the caller: the child's hold exists before the child does. */
+void sock_fork_prepare(void)
+{
+	sock_each(hold, NULL);
+}
+
+static void unhold(struct sock *s, void *arg)
+{
+	(void)arg;
+	sub_acqrel(&s->f->holders, 1u);
+}
+
+void sock_fork_failed(void)
+{
+	sock_each(unhold, NULL);
+}
+
+static void start_over(struct sock *s, void *arg)
+{
+	(void)arg;
+	s->watched = false;
+	s->tx_shm = s->tx_kernel = s->rx_shm = s->rx_kernel = (struct count){0, 0}; /* the parent's doing */
+}
+
+void sock_fork_child(void)
+{
+	sock_each(start_over, NULL);
+}

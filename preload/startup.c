@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * startup.c - what happens in which order.
+ *
+ *   load    1. bind the real functions (a wrapper that is called before this binds them itself)
+ *           2. environment: log, statistics, spinning
+ *           3. fork handlers, and the key that ends a thread's bell
+ *           nothing else: no descriptor, no mapping, no thread before the first socket that could be upgraded
+ *   fork    prepare: take g_lock, count the child among the sockets' holders; child: forget the parent's threads, descriptors and waiters
+ *   end     append the statistics, take our endpoints off the map
+ */
+#include "startup.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/auxv.h>
+
+#include "assoc.h"
+#include "epset.h"
+#include "log.h"
+#include "real.h"
+#include "stats.h"
+#include "svc.h"
+#include "sys.h"
+#include "token.h"
+#include "waitset.h"
+
+uint32_t startup_pid;
+static struct guard fork_guard;
+
+static void fork_prepare(void)
+{
+	guard_enter(&fork_guard);
+	sock_fork_prepare();
+}
+
+static void fork_parent(void)
+{
+	guard_leave(&fork_guard);
+}
+
+/* Each module forgets what is the parent's alone. fam before sock: tokens carry the process's number. */
+static void fork_child(void)
+{
+	startup_pid = (uint32_t)sys0(SYS_getpid);
+	fam_fork_child();
+	assoc_fork_child();
+	stats_fork_child();
+	diag_fork_child();
+	svc_fork_child();
+	waitset_fork_child();
+	epset_fork_child();
+	sock_fork_child();
+	guard_leave(&fork_guard);
+}
+
+static void read_environment(void)
+{
+	const char *v;
+	if (getauxval(AT_SECURE))
+		return;
+	if ((v = getenv("SHUNT_LOG")) && log_open(v) == 0 && fdtab_init())
+		log_fd = fdtab_hide(log_fd);
+	if ((v = getenv("SHUNT_STATS")))
+		stats_init(v);
+	if ((v = getenv("SHUNT_SPIN")) && strcmp(v, "off") == 0)
+		spin_limit_ns = 0;
+}
+
+__attribute__((constructor(101))) static void startup(void)
+{
+	real_bind();
+	startup_pid = (uint32_t)sys0(SYS_getpid);
+	read_environment();
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	waitset_init();
+}
+
+void startup_end(void)
+{
+	struct guard g;
+	if ((uint32_t)sys0(SYS_getpid) != startup_pid)
+		return; /* a child of vfork */
+	stats_write();
+	guard_enter(&g);
+	server_end_all();
+	guard_leave(&g);
+}
+
+__attribute__((destructor)) static void at_exit(void)
+{
+	startup_end();
+}

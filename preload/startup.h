@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* startup.h - the start and the end of the interposer in a process. */
+#ifndef SHUNT_STARTUP_H
+#define SHUNT_STARTUP_H
+
+#include <stdint.h>
+
+/* The process that the tables describe. */
+extern uint32_t startup_pid;
+/* The process is about to end, or to become another program: counters, and the names that we own. */
+void startup_end(void);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* stats.h - the process's counters, and the line of JSON that `shunt run --stats` appends when it ends. Any thread; signal-safe. */
+#ifndef SHUNT_STATS_H
+#define SHUNT_STATS_H
+
+#include <stdint.h>
+
+#include "atomic.h"
+#include "why.h"
+
+struct stats {
+	_Atomic uint64_t ups, downs, sleeps, bells, spins;
+	_Atomic uint64_t tx_shm_bytes, tx_shm_msgs, tx_kernel_bytes, tx_kernel_msgs; /* of closed sockets; live ones are added at the end */
+	_Atomic uint64_t rx_shm_bytes, rx_shm_msgs, rx_kernel_bytes, rx_kernel_msgs;
+	_Atomic uint32_t kernel[WHY_N]; /* closed sockets by why they were in the kernel */
+};
+extern struct stats stats;
+
+static inline void stats_up(void)
+{
+	add_relaxed(&stats.ups, UINT64_C(1));
+}
+static inline void stats_down(enum why why)
+{
+	(void)why;
+	add_relaxed(&stats.downs, UINT64_C(1));
+}
+static inline void stats_sleep(void)
+{
+	add_relaxed(&stats.sleeps, UINT64_C(1));
+}
+static inline void stats_bells(void)
+{
+	add_relaxed(&stats.bells, UINT64_C(1));
+}
+static inline void stats_spin(void)
+{
+	add_relaxed(&stats.spins, UINT64_C(1));
+}
+
+struct sock;
+/* A socket ends (or the process does): add up what it carried. */
+void stats_sock(struct sock *s);
+/* Append the line, once per process image. */
+void stats_write(void);
+void stats_init(const char *path);
+void stats_fork_child(void);
+
+#endif

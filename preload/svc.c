@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "svc.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "assoc.h"
+#include "bell.h"
+#include "log.h"
+#include "move.h"
+#include "notify.h"
+#include "sys.h"
+
+#define IDLE_MS 5000	       /* an association without channels is let go after this */
+#define STACK_LEN (128 * 1024) /* small: it runs only our own code */
+#define N_EVENT 64
+
+static struct {
+	_Atomic uint32_t running;
+	int ep;	     /* hidden */
+	int bell_fd; /* hidden */
+	int ring_fd; /* hidden; rings others' bells; the one that a child of fork keeps */
+	uint8_t bell_name[BELL_NAME_LEN];
+} svc = {.ep = -1, .bell_fd = -1, .ring_fd = -1};
+
+int svc_ring_fd(void)
+{
+	return svc.ring_fd;
+}
+
+static void watch_raw(int op, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event ev = {.events = events, .data.u64 = data};
+	sys4(SYS_epoll_ctl, svc.ep, op, fd, &ev);
+}
+
+/* What comes with an event: a sock, or one of these. */
+#define DATA_BELL 1u
+#define DATA_SERVER 2u
+
+static void on_sock(struct sock *s, uint32_t events)
+{
+	if (!load_acquire(&s->open) || !load_acquire(&s->linked))
+		return;
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		store_release(&s->hup, 1);
+	struct sm_end *my = s->chan.my;
+	add_acqrel(&my->futex, 1u);
+	notify_futex(my);
+	if (!(events & (EPOLLHUP | EPOLLERR)) && !(events & EPOLLRDHUP))
+		watch_raw(EPOLL_CTL_MOD, s->fd, EPOLLRDHUP | EPOLLONESHOT, (uintptr_t)s);
+}
+
+/* Requests that came by the service bell of one association. */
+static void serve_requests(struct assoc *a)
+{
+	if (!a->svc_bell)
+		return;
+	struct sm_bell *b = seg_bell(&a->seg, a->side, a->svc_bell - 1);
+	store_release(&b->sleeping, 1);
+	fence_storeload(); /* faces notify_bell: any, fence, sleeping */
+	if (!xchg_acqrel(&b->any, 0u))
+		return;
+	for (uint32_t w = 0; w < SM_N_CHAN / 64; w++) {
+		uint64_t bits = xchg_acqrel(&b->ready[w], UINT64_C(0));
+		for (; bits; bits &= bits - 1) {
+			struct sock *s = load_acquire(&a->chan_sock[w * 64 + (uint32_t)__builtin_ctzll(bits)]);
+			if (s && load_acquire(&s->linked))
+				move_give_back(s);
+		}
+	}
+}
+
+static bool any_idle(void)
+{
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
+		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->n_linked && assoc_tab[i]->side == SM_SERVER)
+			return true;
+	return false;
+}
+
+static void on_bell(void)
+{
+	struct guard g;
+	bell_drain(svc.bell_fd);
+	endpoint_serve_wants(); /* takes the lock as it needs it: it waits for servers */
+	guard_enter(&g);
+	server_serve_all();
+	guard_leave(&g);
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
+		if (load_acquire(&assoc_tab[i]->live))
+			serve_requests(assoc_tab[i]);
+}
+
+static void *svc_main(void *arg)
+{
+	struct epoll_event ev[N_EVENT];
+	(void)arg;
+	sys4(SYS_prctl, 15 /* PR_SET_NAME */, "shunt", 0, 0);
+	on_bell(); /* whatever came before we looked */
+	for (;;) {
+		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT, any_idle() ? IDLE_MS : -1, 0, 0);
+		if (n == 0) {
+			struct guard g;
+			guard_enter(&g);
+			assoc_gc(now_ns());
+			guard_leave(&g);
+		}
+		bool bell = false;
+		for (long i = 0; i < n; i++) {
+			if (ev[i].data.u64 == DATA_BELL || ev[i].data.u64 == DATA_SERVER)
+				bell = true;
+			else
+				on_sock((struct sock *)(uintptr_t)ev[i].data.u64, ev[i].events);
+		}
+		if (bell)
+			on_bell();
+	}
+	return NULL;
+}
+
+static bool open_fds(void)
+{
+	if (svc.ep >= 0)
+		return true;
+	if (!fdtab_init())
+		return false;
+	long ep = sys1(SYS_epoll_create1, EPOLL_CLOEXEC);
+	if (ep < 0)
+		return false;
+	memset(svc.bell_name, 0, sizeof(svc.bell_name));
+	int fd = bell_open(svc.bell_name);
+	if (fd < 0) {
+		sys1(SYS_close, ep);
+		return false;
+	}
+	if (svc.ring_fd < 0)
+		svc.ring_fd = fdtab_hide((int)sys3(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	svc.ep = fdtab_hide((int)ep);
+	svc.bell_fd = fdtab_hide(fd);
+	watch_raw(EPOLL_CTL_ADD, svc.bell_fd, EPOLLIN, DATA_BELL);
+	return true;
+}
+
+void svc_start(void)
+{
+	pthread_attr_t at;
+	pthread_t t;
+	if (load_acquire(&svc.running) || !open_fds())
+		return;
+	store_release(&svc.running, 1);
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
+		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->svc_bell)
+			svc_add_assoc(assoc_tab[i]);
+	/* We hold g_lock: all signals are blocked, but for the C library's own two; the thread inherits that. */
+	pthread_attr_init(&at);
+	pthread_attr_setdetachstate(&at, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&at, STACK_LEN);
+	int e = pthread_create(&t, &at, svc_main, NULL);
+	pthread_attr_destroy(&at);
+	if (e) {
+		log_line("no service thread: error %d", e);
+		store_release(&svc.running, 0);
+	}
+}
+
+static void ensure(void)
+{
+	struct guard g;
+	if (load_acquire(&svc.running))
+		return;
+	guard_enter(&g);
+	svc_start();
+	guard_leave(&g);
+}
+
+void svc_kick(void)
+{
+	ensure();
+	bell_ring(svc.ring_fd, svc.bell_name);
+}
+
+void svc_serve(void)
+{
+	svc_start();
+	for (uint32_t i = 0;; i++) {
+		struct server *v = server_at(i);
+		if (!v)
+			break;
+		if (load_acquire(&v->live) && !v->watched && svc.ep >= 0) {
+			watch_raw(EPOLL_CTL_ADD, v->ept.bell_fd, EPOLLIN | EPOLLET, DATA_SERVER);
+			v->watched = true;
+		}
+	}
+	server_serve_all();
+}
+
+void svc_watch(struct sock *s)
+{
+	if (s->watched)
+		return;
+	ensure();
+	s->watched = true;
+	watch_raw(EPOLL_CTL_ADD, s->fd, EPOLLRDHUP | EPOLLONESHOT, (uintptr_t)s);
+	if (load_acquire(&s->linked))
+		store_relaxed(&s->chan.my->svc_bell, s->chan.assoc->svc_bell);
+}
+
+void svc_want_input(struct sock *s)
+{
+	watch_raw(EPOLL_CTL_MOD, s->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, (uintptr_t)s);
+}
+
+void svc_unwatch(struct sock *s)
+{
+	if (!s->watched)
+		return;
+	s->watched = false;
+	watch_raw(EPOLL_CTL_DEL, s->fd, 0, 0);
+}
+
+void svc_add_assoc(struct assoc *a)
+{
+	if (!open_fds())
+		return;
+	int i = seg_bell_alloc(&a->seg, a->side, svc.bell_name);
+	a->svc_bell = i < 0 ? 0 : (uint32_t)i + 1;
+	if (i >= 0)
+		store_release(&seg_bell(&a->seg, a->side, (uint32_t)i)->sleeping, 1);
+}
+
+void svc_fork_child(void)
+{
+	int ep = svc.ep, bell = svc.bell_fd;
+	store_release(&svc.running, 0);
+	svc.ep = svc.bell_fd = -1;
+	fdtab_close_hidden(ep);
+	fdtab_close_hidden(bell);
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
+		assoc_tab[i]->svc_bell = 0;
+	for (uint32_t i = 0;; i++) {
+		struct server *v = server_at(i);
+		if (!v)
+			break;
+		v->watched = false;
+	}
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * svc.h - the service thread: what must happen while the program's own threads are elsewhere.
+ *
+ * It answers and makes rendezvous, watches the kernel sockets of linked channels for hang-ups (and for input, when a thread that sleeps on a futex waits for the
+ * kernel's part), and gives unread octets back to a peer that leaves shared memory. Started when the first association or offer appears, never before; all
+ * signals blocked; idle it costs nothing. After fork the child has none until it needs one.
+ */
+#ifndef SHUNT_SVC_H
+#define SHUNT_SVC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sock.h"
+
+struct assoc;
+
+/* Start it if it does not run. Under g_lock. */
+void svc_start(void);
+/* Wake it to look at endpoints' wants and servers' messages. Any thread. */
+void svc_kick(void);
+/* Something may wait at the servers: start the thread if need be, and answer what is there now. Under g_lock. */
+void svc_serve(void);
+/* Watch the kernel socket of s for its end. Any thread; idempotent. */
+void svc_watch(struct sock *s);
+void svc_unwatch(struct sock *s);
+/* Also report input once: bumps the end's futex. For a sleeper in kernel mode. */
+void svc_want_input(struct sock *s);
+/* A bell slot of the service thread in an association's segment. Under g_lock. */
+void svc_add_assoc(struct assoc *a);
+/* The datagram socket that bells are rung from. */
+int svc_ring_fd(void);
+void svc_fork_child(void);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * tx.c - sending on a connected stream: into the ring, or into the kernel.
+ *
+ * A full ring is not a full socket: the kernel would take megabytes more before it says EAGAIN or blocks. So a writer that finds no space waits a moment for a
+ * reader that is at work, and then goes down: the kernel buffers, blocks, times out and is interrupted as ever.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "assoc.h"
+#include "bell.h"
+#include "link.h"
+#include "move.h"
+#include "notify.h"
+#include "real.h"
+#include "ring.h"
+#include "stats.h"
+#include "token.h"
+
+#define REWIND_AT 2048	       /* rather start over at the ring's beginning than touch more pages, when it is empty */
+#define PATIENCE_NS 2000000    /* how long a blocking writer waits for a reader that takes nothing, before it goes down */
+#define SLEEP_NS 500000	       /* one nap while waiting for space: bounded, so that no fence is owed by the reader */
+
+/* Flags under which a send may go through the ring; any other goes down (and those that shared memory cannot imitate stay there). */
+#define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_CONFIRM | MSG_DONTROUTE)
+
+static size_t iov_len(const struct iovec *iov, int n)
+{
+	size_t len = 0;
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	return len;
+}
+
+/* The rest of an iovec array behind `skip` octets: copied into `out` (room for n). Number of entries. */
+static int iov_rest(struct iovec *out, const struct iovec *iov, int n, size_t skip)
+{
+	int m = 0;
+	for (int i = 0; i < n; i++) {
+		if (skip >= iov[i].iov_len) {
+			skip -= iov[i].iov_len;
+			continue;
+		}
+		out[m].iov_base = (char *)iov[i].iov_base + skip;
+		out[m++].iov_len = iov[i].iov_len - skip;
+		skip = 0;
+	}
+	return m;
+}
+
+static long kernel_send(int fd, const struct iovec *iov, int niov, size_t skip, int flags)
+{
+	struct iovec rest[niov ? niov : 1];
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
+	if (skip) {
+		m.msg_iov = rest;
+		m.msg_iovlen = (size_t)iov_rest(rest, iov, niov, skip);
+	}
+	ssize_t r = real.sendmsg(fd, &m, flags);
+	return r < 0 ? -errno : r;
+}
+
+/* tx token held by `how`. Drops it; counts itself as inside the kernel, so that nobody goes up meanwhile. */
+static long send_by_kernel(struct sock *s, int how, int fd, const struct iovec *iov, int niov, size_t skip, int flags)
+{
+	struct fam_sock *f = s->f;
+	add_acqrel(&f->tx_inkernel, 1u);
+	token_drop(&f->tx_token, how);
+	long r = kernel_send(fd, iov, niov, skip, flags);
+	if (r > 0)
+		sock_count(&f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
+	sub_acqrel(&f->tx_inkernel, 1u);
+	return r;
+}
+
+/* Space in the ring, as far as the reader has published. -1: the reader wrote nonsense. */
+static int64_t ring_room(struct sock *s, uint64_t tail, size_t want)
+{
+	struct fam_sock *f = s->f;
+	if (SM_RING_LEN - (tail - f->tx_head) < want || tail - f->tx_head > SM_RING_LEN) {
+		uint64_t head = load_acquire(&s->chan.peer->rx_head);
+		if (tail - head > SM_RING_LEN)
+			return -1;
+		f->tx_head = head;
+	}
+	return (int64_t)(SM_RING_LEN - (tail - f->tx_head));
+}
+
+/*
+ * An empty ring may start over: everything that was written has been read, so no reader is using an offset. The reader loads tx_shift after the tail that
+ * it belongs to (acquire), and the shift stays until all that is read again.
+ */
+static void maybe_rewind(struct sock *s, uint64_t tail)
+{
+	struct fam_sock *f = s->f;
+	f->tx_rewind = tail + REWIND_AT;
+	if (load_acquire(&s->chan.peer->rx_head) != tail)
+		return;
+	f->tx_head = tail;
+	f->tx_shift = (0 - tail) & SM_RING_MASK;
+	store_relaxed(&s->chan.my->tx_shift, f->tx_shift);
+}
+
+enum { PUT_BROKEN = -1, PUT_FULL = 0 };
+
+/* Copy what fits, commit, publish. tx token held, epoch odd. Octets, PUT_FULL or PUT_BROKEN. */
+static int64_t ring_send(struct sock *s, const struct iovec *iov, size_t skip, size_t len)
+{
+	struct fam_sock *f = s->f;
+	struct chan *c = &s->chan;
+	for (;;) {
+		uint64_t tail = load_relaxed(&f->tx_tail);
+		if (__builtin_expect(tail >= f->tx_rewind, 0))
+			maybe_rewind(s, tail);
+		int64_t room = ring_room(s, tail, len);
+		if (room <= 0)
+			return room < 0 ? PUT_BROKEN : PUT_FULL;
+		size_t n = len < (size_t)room ? len : (size_t)room;
+		ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n);
+		if (!cas_own_thread(&f->tx_tail, tail, tail + n))
+			continue; /* a signal handler on this thread sent in the middle of our copy: its octets go first */
+		/* A handler may also come between these two lines; it publishes a later tail, which must not go back. */
+		if (!cas_own_thread(&c->my->tx_tail, tail, tail + n) && load_relaxed(&f->tx_tail) == tail + n)
+			store_release(&c->my->tx_tail, tail + n);
+		sock_count(&f->tx_shm_bytes, &s->tx_shm, n);
+		return (int64_t)n;
+	}
+}
+
+static bool not_blocking(const struct sock *s, int flags)
+{
+	return flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK;
+}
+
+/* true: there may be space now. false: patience is over, or a signal wants to be handled by the kernel's send. */
+static bool wait_for_room(struct sock *s, int64_t *since, uint64_t *seen)
+{
+	struct chan *c = &s->chan;
+	uint64_t head = load_acquire(&c->peer->rx_head);
+	int64_t now = now_ns();
+	if (!*since || head != *seen) {
+		*seen = head;
+		*since = now;
+	}
+	if (now - *since > PATIENCE_NS || load_relaxed(&s->hup))
+		return false;
+	struct spin_run r = {0};
+	struct spin once = {0};
+	if (spin_begin(&once, &r, (int)load_relaxed(&c->peer->cpu) != spin_cpu() + 1)) {
+		while (spin_again(&r))
+			if (load_relaxed(&c->peer->rx_head) != head)
+				return true;
+	}
+	uint32_t val = load_acquire(&c->my->futex);
+	or_acqrel(&c->my->armed, SM_ARM_FUTEX);
+	store_release(&c->my->tx_want, 1);
+	fence_storeload();
+	int e = 0;
+	if (load_acquire(&c->peer->rx_head) == head) {
+		stats_sleep();
+		e = futex_wait(&c->my->futex, val, SLEEP_NS);
+	}
+	store_relaxed(&c->my->tx_want, 0);
+	return e != -EINTR;
+}
+
+/* The peer has closed its end after we published, or before: nobody will read the ring. What it has not read goes by the kernel, which answers as ever. */
+static void unsend(struct sock *s)
+{
+	struct fam_sock *f = s->f;
+	int how = token_take(s->arena, &f->tx_token);
+	if (f->tx_epoch & 1)
+		move_down(s, WHY_CLOSED);
+	token_drop(&f->tx_token, how);
+}
+
+static void publish_cpu(struct chan *c)
+{
+	uint32_t cpu = (uint32_t)spin_cpu() + 1;
+	if (__builtin_expect(load_relaxed(&c->my->cpu) != cpu, 0))
+		store_relaxed(&c->my->cpu, cpu);
+}
+
+static long broken(struct sock *s)
+{
+	or_acqrel(&s->f->flags, FAM_BROKEN);
+	store_relaxed(&s->f->tx_why, WHY_BROKEN);
+	return -ECONNRESET;
+}
+
+/* After an upgraded send: wake the reader, notice its end or its wish to leave. */
+static void after_send(struct sock *s, int how)
+{
+	struct chan *c = &s->chan;
+	fence_after_drop(how);
+	publish_cpu(c);
+	if (__builtin_expect(load_relaxed(&c->peer->armed) != 0, 0))
+		notify_slow(c);
+	if (__builtin_expect(load_relaxed(&c->peer->flags) & SM_END_CLOSED, 0))
+		unsend(s);
+}
+
+static long send_linked(struct sock *s, int fd, const struct iovec *iov, int niov, size_t len, int flags)
+{
+	struct fam_sock *f = s->f;
+	size_t done = 0;
+	int64_t since = 0;
+	uint64_t seen = 0;
+	for (;;) {
+		int how = token_take(s->arena, &f->tx_token);
+		if (__builtin_expect(!load_acquire(&s->linked) || fd_sock(fd) != s, 0)) {
+			token_drop(&f->tx_token, how);
+			return done ? (long)done : kernel_send(fd, iov, niov, 0, flags);
+		}
+		if (!(f->tx_epoch & 1) && (how == TOKEN_NESTED || !move_up(s))) {
+			long r = send_by_kernel(s, how, fd, iov, niov, done, done ? flags | MSG_NOSIGNAL : flags);
+			return r < 0 ? (done ? (long)done : r) : (long)done + r;
+		}
+		if (__builtin_expect(load_relaxed(&s->hup) || sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX), 0)) {
+			move_down(s, WHY_CLOSED);
+			token_drop(&f->tx_token, how);
+			continue;
+		}
+		int64_t n = ring_send(s, iov, done, len - done);
+		if (n == PUT_FULL && not_blocking(s, flags)) {
+			f->tx_full = 1;
+			move_down(s, WHY_FULL);
+			token_drop(&f->tx_token, how);
+			notify_peer(&s->chan);
+			continue;
+		}
+		token_drop(&f->tx_token, how);
+		if (n == PUT_BROKEN)
+			return broken(s);
+		done += (size_t)n;
+		after_send(s, how);
+		if (__builtin_expect(done == len, 1))
+			return (long)done;
+		if (n != PUT_FULL || wait_for_room(s, &since, &seen))
+			continue;
+		how = token_take(s->arena, &f->tx_token);
+		if (f->tx_epoch & 1)
+			move_down(s, WHY_FULL);
+		token_drop(&f->tx_token, how);
+		notify_peer(&s->chan);
+	}
+}
+
+static long send_unlinked(struct sock *s, int fd, const struct iovec *iov, int niov, size_t len, int flags)
+{
+	if (link_try(s, len) && !(flags & ~RING_FLAGS))
+		return send_linked(s, fd, iov, niov, len, flags);
+	return send_by_kernel(s, token_take(s->arena, &s->f->tx_token), fd, iov, niov, 0, flags);
+}
+
+long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags)
+{
+	size_t len = iov_len(iov, niov);
+	if (__builtin_expect(sock_flags(s) & FAM_LISTEN, 0) || !len)
+		return kernel_send(fd, iov, niov, 0, flags);
+	if (__builtin_expect(flags & ~RING_FLAGS, 0)) {
+		move_pin_tx(s, flags & MSG_OOB ? WHY_OOB : WHY_OPTION);
+		return send_by_kernel(s, token_take(s->arena, &s->f->tx_token), fd, iov, niov, 0, flags);
+	}
+	if (!link_ready(s))
+		return send_unlinked(s, fd, iov, niov, len, flags);
+	return send_linked(s, fd, iov, niov, len, flags);
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "waitset.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "assoc.h"
+#include "bell.h"
+#include "epset.h"
+#include "link.h"
+#include "notify.h"
+#include "ready.h"
+#include "real.h"
+#include "rx.h"
+#include "spin.h"
+#include "stats.h"
+#include "svc.h"
+#include "sys.h"
+
+#define N_SLOT 16 /* associations in which one thread keeps its bell; beyond, it takes and gives back a slot per call */
+#define ON_STACK 64
+
+/* A thread's bell, made when it first sleeps in poll with a linked socket; gone with the thread. */
+struct thread_bell {
+	int fd; /* hidden; 0: none */
+	uint8_t name[BELL_NAME_LEN];
+	uint32_t n_slot;
+	struct {
+		struct assoc *a;
+		uint64_t nonce;
+		uint32_t idx;
+	} slots[N_SLOT];
+	struct spin spin;
+};
+static __thread struct thread_bell bell __attribute__((tls_model("initial-exec")));
+static pthread_key_t bell_key;
+
+static void bell_free(void *arg)
+{
+	struct guard g;
+	struct thread_bell *b = arg;
+	guard_enter(&g);
+	for (uint32_t i = 0; i < b->n_slot; i++)
+		if (load_acquire(&b->slots[i].a->live) && b->slots[i].a->seg.nonce == b->slots[i].nonce)
+			seg_bell_free(&b->slots[i].a->seg, b->slots[i].a->side, b->slots[i].idx);
+	fdtab_close_hidden(b->fd);
+	memset(b, 0, sizeof(*b));
+	guard_leave(&g);
+}
+
+void waitset_init(void)
+{
+	pthread_key_create(&bell_key, bell_free);
+}
+
+/* The slots in shared memory are the parent's thread's. */
+void waitset_fork_child(void)
+{
+	if (bell.fd)
+		fdtab_close_hidden(bell.fd);
+	memset(&bell, 0, sizeof(bell));
+}
+
+/* The thread's slot in an association; -1: none to be had. */
+static int bell_slot(struct assoc *a)
+{
+	struct guard g;
+	int r = -1;
+	for (uint32_t i = 0; i < bell.n_slot; i++)
+		if (bell.slots[i].a == a && bell.slots[i].nonce == a->seg.nonce)
+			return (int)bell.slots[i].idx;
+	guard_enter(&g);
+	if (!bell.fd) {
+		int fd = bell_open(bell.name);
+		if (fd >= 0) {
+			bell.fd = fdtab_hide(fd);
+			pthread_setspecific(bell_key, &bell);
+		}
+	}
+	uint32_t n = bell.n_slot;
+	for (uint32_t i = 0; i < bell.n_slot; i++)
+		if (!load_acquire(&bell.slots[i].a->live) || bell.slots[i].a->seg.nonce != bell.slots[i].nonce)
+			n = i;
+	if (n == N_SLOT) { /* the oldest gives way */
+		n = 0;
+		seg_bell_free(&bell.slots[0].a->seg, bell.slots[0].a->side, bell.slots[0].idx);
+	}
+	if (bell.fd && (r = seg_bell_alloc(&a->seg, a->side, bell.name)) >= 0) {
+		bell.slots[n].a = a;
+		bell.slots[n].nonce = a->seg.nonce;
+		bell.slots[n].idx = (uint32_t)r;
+		if (n == bell.n_slot)
+			bell.n_slot++;
+	}
+	guard_leave(&g);
+	return r;
+}
+
+static struct sock *linked_sock(int fd)
+{
+	struct sock *s = fd_sock(fd);
+	return s && link_ready(s) ? s : NULL;
+}
+
+/* An unlinked socket that may be linked while we sleep: the link must wait for us. */
+static bool candidate(const struct sock *s)
+{
+	return (s->endpoint || s->server) && !(sock_flags(s) & FAM_LISTEN) && sock_flags(s) & FAM_CONNECTED;
+}
+
+bool waitset_poll_concerns(const struct pollfd *p, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++) {
+		struct sock *s = fd_sock(p[i].fd);
+		if (s ? link_ready(s) || candidate(s) : fd_epset(p[i].fd) != NULL)
+			return true;
+	}
+	return false;
+}
+
+#define IN_BITS (POLLIN | POLLRDNORM)
+#define OUT_BITS (POLLOUT | POLLWRNORM)
+
+/* What rings say. *alone: the kernel need not be asked, whatever the answer. Number of ready descriptors. */
+static int look_at_rings(struct pollfd *p, nfds_t n, bool *alone)
+{
+	int ready = 0;
+	*alone = true;
+	for (nfds_t i = 0; i < n; i++) {
+		struct sock *s = linked_sock(p[i].fd);
+		short re = 0;
+		if (!s || load_relaxed(&s->hup) || load_relaxed(&s->f->flags) & FAM_RD_SHUT)
+			*alone = p[i].fd < 0 ? *alone : false;
+		if (s && p[i].events & IN_BITS && ready_in(s))
+			re |= p[i].events & IN_BITS;
+		if (s && p[i].events & OUT_BITS && ready_out(s))
+			re |= p[i].events & OUT_BITS;
+		p[i].revents = re;
+		ready += re != 0;
+	}
+	return ready;
+}
+
+/* Merge the kernel's answer k into p. Number of ready descriptors. */
+static int merge(struct pollfd *p, const struct pollfd *k, nfds_t n)
+{
+	int ready = 0;
+	for (nfds_t i = 0; i < n; i++) {
+		p[i].revents |= k[i].revents;
+		ready += p[i].revents != 0;
+	}
+	return ready;
+}
+
+/* A copy for the kernel: what the rings said stays in p, and the bell needs a place behind. */
+static void kernel_copy(struct pollfd *k, const struct pollfd *p, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++) {
+		k[i] = p[i];
+		k[i].revents = 0;
+	}
+}
+
+struct sleep_state {
+	bool bells;   /* some linked socket is armed with our bell */
+	bool blind;   /* no bell for some association: sleep in short naps */
+	bool relook;  /* something is there already */
+};
+
+/* Announce this thread everywhere; after it, look at the rings again. */
+static void announce(const struct pollfd *p, nfds_t n, bool *entered, struct sleep_state *st)
+{
+	memset(st, 0, sizeof(*st));
+	for (nfds_t i = 0; i < n; i++) {
+		entered[i] = false;
+		struct sock *s = fd_sock(p[i].fd);
+		struct epset *e = s ? NULL : fd_epset(p[i].fd);
+		if (e)
+			epset_expose(e);
+		if (!s)
+			continue;
+		if (!link_ready(s)) {
+			if (candidate(s)) {
+				rx_kernel_enter(s);
+				entered[i] = true;
+				st->relook |= load_acquire(&s->f->link) == 2;
+			}
+			continue;
+		}
+		if (!(p[i].events & IN_BITS))
+			continue;
+		struct chan *c = &s->chan;
+		int slot = bell_slot(c->assoc);
+		if (slot < 0) {
+			st->blind = true;
+			continue;
+		}
+		struct sm_bell *b = seg_bell(&c->assoc->seg, c->side, (uint32_t)slot);
+		store_relaxed(&b->any, 0);
+		store_release(&b->sleeping, 1);
+		or_acqrel(&c->my->armed, UINT64_C(1) << slot);
+		st->bells = true;
+	}
+	fence_storeload(); /* faces the writers: publish, fence, armed; and the linker: link, fence, rx_inkernel */
+}
+
+/* `entered[i]` tells what announce() entered; a socket may have been linked since. */
+static void withdraw(const struct pollfd *p, nfds_t n, const bool *entered)
+{
+	for (nfds_t i = 0; i < n; i++) {
+		struct sock *s = fd_sock(p[i].fd);
+		if (s && entered[i])
+			rx_kernel_leave(s);
+	}
+	for (uint32_t i = 0; i < bell.n_slot; i++)
+		if (load_acquire(&bell.slots[i].a->live))
+			store_relaxed(&seg_bell(&bell.slots[i].a->seg, bell.slots[i].a->side, bell.slots[i].idx)->sleeping, 0);
+	if (bell.fd)
+		bell_drain(bell.fd);
+}
+
+static struct timespec *rest_of(int64_t deadline, bool blind, struct timespec *ts)
+{
+	int64_t left = deadline ? deadline - now_ns() : INT64_MAX;
+	if (blind && left > 1000000)
+		left = 1000000;
+	if (left == INT64_MAX)
+		return NULL;
+	if (left < 0)
+		left = 0;
+	ts->tv_sec = left / 1000000000;
+	ts->tv_nsec = left % 1000000000;
+	return ts;
+}
+
+/* One sleep. Ready descriptors, 0 (look again, or time-out), -errno. k has room for n + 1. */
+static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t deadline, const sigset_t *mask)
+{
+	struct sleep_state st;
+	struct timespec ts, *rest;
+	bool alone;
+	announce(p, n, entered, &st);
+	int ready = look_at_rings(p, n, &alone);
+	kernel_copy(k, p, n);
+	k[n] = (struct pollfd){.fd = st.bells ? bell.fd : -1, .events = POLLIN};
+	rest = rest_of(deadline, st.blind, &ts);
+	if (ready || st.relook) {
+		ts = (struct timespec){0, 0};
+		rest = &ts;
+	}
+	stats_sleep();
+	int r = real.ppoll(k, n + 1, rest, mask);
+	int e = r < 0 ? -errno : 0;
+	withdraw(p, n, entered);
+	if (e && !ready)
+		return e;
+	if (e)
+		return ready;
+	look_at_rings(p, n, &alone);
+	return merge(p, k, n);
+}
+
+static bool spin_once(struct pollfd *p, nfds_t n)
+{
+	struct spin_run r;
+	bool elsewhere = false, alone;
+	int cpu = spin_cpu() + 1;
+	for (nfds_t i = 0; i < n && i < 16; i++) {
+		struct sock *s = linked_sock(p[i].fd);
+		if (!s)
+			continue;
+		if (load_relaxed(&s->chan.my->cpu) != (uint32_t)cpu)
+			store_relaxed(&s->chan.my->cpu, (uint32_t)cpu);
+		elsewhere |= (int)load_relaxed(&s->chan.peer->cpu) != cpu;
+	}
+	if (n > 16 || !spin_begin(&bell.spin, &r, elsewhere))
+		return false;
+	bool hit = look_at_rings(p, n, &alone) > 0;
+	while (!hit && spin_again(&r))
+		hit = look_at_rings(p, n, &alone) > 0;
+	spin_end(&bell.spin, hit);
+	return hit;
+}
+
+static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t timeout_ns, const sigset_t *mask)
+{
+	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
+	const struct timespec zero = {0, 0};
+	bool alone, spun = false;
+	for (;;) {
+		int ready = look_at_rings(p, n, &alone);
+		if (ready && alone)
+			return ready;
+		if (ready || timeout_ns == 0) {
+			kernel_copy(k, p, n);
+			int r = real.ppoll(k, n, &zero, mask);
+			return r < 0 ? (ready ? ready : -errno) : merge(p, k, n);
+		}
+		if (!spun) {
+			spun = true;
+			if (spin_once(p, n))
+				continue;
+		}
+		int r = sleep_once(p, k, entered, n, deadline, mask);
+		if (r || (deadline && now_ns() >= deadline))
+			return r;
+	}
+}
+
+int waitset_poll(struct pollfd *p, nfds_t n, int64_t timeout_ns, const sigset_t *mask)
+{
+	struct pollfd stack_k[ON_STACK + 1];
+	bool stack_e[ON_STACK];
+	if (n <= ON_STACK)
+		return poll_with(p, stack_k, stack_e, n, timeout_ns, mask);
+	/* poll() is async-signal-safe, so no malloc. */
+	size_t len = (n + 1) * (sizeof(struct pollfd) + 1);
+	long m = sys6(SYS_mmap, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m < 0 && m > -4096)
+		return -ENOMEM;
+	struct pollfd *k = (struct pollfd *)(uintptr_t)m;
+	int r = poll_with(p, k, (bool *)(k + n + 1), n, timeout_ns, mask);
+	sys2(SYS_munmap, m, len);
+	return r;
+}
+
+/* ---- select: as poll over the descriptors that are in a set */
+
+static bool has(int fd, const fd_set *set)
+{
+	return set && ((const unsigned long *)set)[fd / (8 * (int)sizeof(long))] >> (fd % (8 * (int)sizeof(long))) & 1;
+}
+
+static void put(int fd, fd_set *set)
+{
+	((unsigned long *)set)[fd / (8 * (int)sizeof(long))] |= 1ul << (fd % (8 * (int)sizeof(long)));
+}
+
+bool waitset_select_concerns(int n, const fd_set *r, const fd_set *w, const fd_set *x)
+{
+	for (int fd = 0; fd < n; fd++) {
+		struct sock *s = fd_sock(fd);
+		if (!s && !fd_epset(fd))
+			continue;
+		if (!has(fd, r) && !has(fd, w) && !has(fd, x))
+			continue;
+		if (!s || link_ready(s) || candidate(s))
+			return true;
+	}
+	return false;
+}
+
+static int from_poll(const struct pollfd *p, nfds_t n, int nfds, fd_set *const set[3], const short *got)
+{
+	int count = 0;
+	for (nfds_t i = 0; i < n; i++)
+		if (p[i].revents & POLLNVAL)
+			return -EBADF;
+	size_t len = ((size_t)nfds + 8 * sizeof(long) - 1) / (8 * sizeof(long)) * sizeof(long);
+	for (int k = 0; k < 3; k++) {
+		if (!set[k])
+			continue;
+		unsigned long old[len / sizeof(long) + 1];
+		memcpy(old, set[k], len);
+		memset(set[k], 0, len);
+		for (nfds_t i = 0; i < n; i++) {
+			if (!has(p[i].fd, (const fd_set *)old) || !(p[i].revents & got[k]))
+				continue;
+			put(p[i].fd, set[k]);
+			count++;
+		}
+	}
+	return count;
+}
+
+int waitset_select(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns, const sigset_t *mask)
+{
+	static const short got[3] = {POLLIN | POLLHUP | POLLERR, POLLOUT | POLLERR, POLLPRI};
+	struct pollfd p[nfds];
+	fd_set *const set[3] = {r, w, x};
+	nfds_t n = 0;
+	for (int fd = 0; fd < nfds; fd++) {
+		short ev = (short)((has(fd, r) ? POLLIN : 0) | (has(fd, w) ? POLLOUT : 0) | (has(fd, x) ? POLLPRI : 0));
+		if (ev)
+			p[n++] = (struct pollfd){.fd = fd, .events = ev};
+	}
+	int64_t end = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
+	for (;;) {
+		int64_t left = timeout_ns;
+		if (end && (left = end - now_ns()) < 0)
+			left = 0;
+		int e = waitset_poll(p, n, left, mask);
+		if (e < 0)
+			return e;
+		int count = 0;
+		/* A descriptor may be ready in a way that its sets do not ask for (HUP, when it is only in w): then select goes on waiting. */
+		for (nfds_t i = 0; i < n; i++)
+			for (int k = 0; k < 3; k++)
+				count += has(p[i].fd, set[k]) && p[i].revents & (got[k] | POLLNVAL);
+		if (count || left == 0 || e == 0)
+			return from_poll(p, n, nfds, set, got);
+	}
+}
