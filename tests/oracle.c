@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -427,8 +428,10 @@ pid_t fork_part(void)
 {
 	pid_t pid = (pid_t)MUST(fork());
 
-	if (pid == 0)
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a part that fails must not leave children */
 		set_limit();
+	}
 	return pid;
 }
 
