@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""pyclient.py KIND PORT: an echo client of one of Python's kinds; compares every byte. Says "ok" when all came back.
+
+Each conversation: requests and answers of many sizes, a burst that is written while it is read, then end of file each way.
+"""
+import asyncio
+import random
+import selectors
+import socket
+import sys
+import threading
+
+KIND, ADDR = sys.argv[1], ("127.0.0.1", int(sys.argv[2]))
+SIZES = [1, 2, 7, 64, 1000, 4096, 65535, 65536, 65537, 300000]
+BURST = random.Random(1).randbytes(3_000_000)
+N = 6
+
+
+def receive(sock, n):
+    data = bytearray()
+    while len(data) < n:
+        got = sock.recv(min(n - len(data), 65536))
+        if not got:
+            raise EOFError(f"after {len(data)} of {n} bytes")
+        data += got
+    return data
+
+
+def check(got, want, what):
+    if got != want:
+        raise AssertionError(f"{what}: other bytes came back")
+
+
+def converse(seed):
+    rng = random.Random(seed)
+    with socket.create_connection(ADDR, timeout=30) as sock:
+        for size in SIZES * 3 + [8] * 300:
+            data = rng.randbytes(size)
+            sock.sendall(data)
+            check(receive(sock, size), data, size)
+        writer = threading.Thread(target=lambda: (sock.sendall(BURST), sock.shutdown(socket.SHUT_WR)))
+        writer.start()
+        check(receive(sock, len(BURST)), BURST, "burst")
+        writer.join()
+        check(sock.recv(1), b"", "end of file")
+
+
+def threads(n):
+    failed = []
+
+    def guarded(seed):
+        try:
+            converse(seed)
+        except BaseException as e:
+            failed.append(repr(e))
+
+    all_ = [threading.Thread(target=guarded, args=(seed,)) for seed in range(n)]
+    for t in all_:
+        t.start()
+    for t in all_:
+        t.join()
+    if failed:
+        sys.exit("\n".join(failed))
+
+
+async def converse_async(seed):
+    rng = random.Random(seed)
+    reader, writer = await asyncio.open_connection(*ADDR)
+    for size in SIZES * 3 + [8] * 300:
+        data = rng.randbytes(size)
+        writer.write(data)
+        await writer.drain()
+        check(await reader.readexactly(size), data, size)
+    writer.write(BURST)
+    writer.write_eof()
+    check(await reader.readexactly(len(BURST)), BURST, "burst")
+    check(await reader.read(), b"", "end of file")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def all_async():
+    await asyncio.wait_for(asyncio.gather(*(converse_async(seed) for seed in range(N))), 60)
+
+
+def selector_client(sel):
+    """N connections, one thread: each sends BURST as the server takes it, and reads what comes."""
+    state = {}
+    for _ in range(N):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(ADDR)  # in progress
+        state[sock] = [0, bytearray()]
+        sel.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+    while state:
+        ready = sel.select(30)
+        if not ready:
+            sys.exit("nothing came for 30 s")
+        for key, events in ready:
+            sock, st = key.fileobj, state[key.fileobj]
+            if events & selectors.EVENT_WRITE:
+                st[0] += sock.send(BURST[st[0]:st[0] + 50000])
+                if st[0] == len(BURST):
+                    sock.shutdown(socket.SHUT_WR)
+                    sel.modify(sock, selectors.EVENT_READ)
+            if events & selectors.EVENT_READ:
+                got = sock.recv(65536)
+                st[1] += got
+                if not got:
+                    check(st[1], BURST, "burst")
+                    sel.unregister(sock)
+                    sock.close()
+                    del state[sock]
+
+
+KINDS = {
+    "blocking": lambda: converse(0),
+    "threads": lambda: threads(N),
+    "asyncio": lambda: asyncio.run(all_async()),
+    "epoll": lambda: selector_client(selectors.EpollSelector()),
+    "poll": lambda: selector_client(selectors.PollSelector()),
+    "select": lambda: selector_client(selectors.SelectSelector()),
+}
+
+KINDS[KIND]()
+print("ok")
