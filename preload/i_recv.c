@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "assoc.h"
 #include "wrap.h"

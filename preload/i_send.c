@@ -3,6 +3,8 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <fcntl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

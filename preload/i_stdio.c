@@ -91,7 +91,6 @@ EXPORT int dprintf(int fd, const char *fmt, ...)
 	return r;
 }
 
-EXPORT int __dprintf_chk(int fd, int flag, const char *fmt, ...);
 EXPORT int __dprintf_chk(int fd, int flag, const char *fmt, ...)
 {
 	va_list ap;

@@ -31,7 +31,7 @@ static int64_t ns_of_ts(const struct timespec *ts)
 
 EXPORT int poll(struct pollfd *p, nfds_t n, int ms)
 {
-	if (!fdtab_len || n > fdtab_len || (n && (uintptr_t)p < 4096) || !waitset_poll_concerns(p, n))
+	if (!waitset_poll_concerns(p, n))
 		return real.poll(p, n, ms);
 	return (int)wrap_result(waitset_poll(p, n, ns_of_ms(ms), NULL));
 }
@@ -50,7 +50,7 @@ EXPORT int __poll_chk(struct pollfd *p, nfds_t n, int ms, size_t room)
 
 EXPORT int ppoll(struct pollfd *p, nfds_t n, const struct timespec *ts, const sigset_t *mask)
 {
-	if (!fdtab_len || n > fdtab_len || (n && (uintptr_t)p < 4096) || !good_ts(ts) || !waitset_poll_concerns(p, n))
+	if (!good_ts(ts) || !waitset_poll_concerns(p, n))
 		return real.ppoll(p, n, ts, mask);
 	return (int)wrap_result(waitset_poll(p, n, ns_of_ts(ts), mask));
 }

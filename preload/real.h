@@ -31,4 +31,22 @@ void real_bind(void);
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* Names under which distribution binaries call libc, and which no header declares (or only when fortified). */
+int __connect(int fd, const struct sockaddr *sa, socklen_t len);
+int __close(int fd);
+int __dup2(int fd, int to);
+int __fcntl(int fd, int cmd, ...);
+ssize_t __read(int fd, void *buf, size_t len);
+ssize_t __write(int fd, const void *buf, size_t len);
+ssize_t __send(int fd, const void *buf, size_t len, int flags);
+int __poll(struct pollfd *p, nfds_t n, int ms);
+int __select(int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *tv);
+ssize_t __read_chk(int fd, void *buf, size_t len, size_t room);
+ssize_t __recv_chk(int fd, void *buf, size_t len, size_t room, int flags);
+ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t room, int flags, struct sockaddr *sa, socklen_t *salen);
+int __poll_chk(struct pollfd *p, nfds_t n, int ms, size_t room);
+int __ppoll_chk(struct pollfd *p, nfds_t n, const struct timespec *ts, const sigset_t *mask, size_t room);
+int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap);
+int __dprintf_chk(int fd, int flag, const char *fmt, ...);
+
 #endif

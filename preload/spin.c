@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "spin.h"
 
+
 #include <sys/rseq.h>
 #include <time.h>
 
 #include "atomic.h"
+#include "assoc.h"
 #include "stats.h"
 
 int64_t spin_limit_ns = SPIN_NS;

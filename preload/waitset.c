@@ -110,8 +110,10 @@ static bool candidate(const struct sock *s)
 	return (s->endpoint || s->server) && !(sock_flags(s) & FAM_LISTEN) && sock_flags(s) & FAM_CONNECTED;
 }
 
-bool waitset_poll_concerns(const struct pollfd *p, nfds_t n)
+bool waitset_poll_concerns(struct pollfd *p, nfds_t n)
 {
+	if (!fdtab_len || n > fdtab_len || (uintptr_t)p < 4096)
+		return false;
 	for (nfds_t i = 0; i < n; i++) {
 		struct sock *s = fd_sock(p[i].fd);
 		if (s ? link_ready(s) || candidate(s) : fd_epset(p[i].fd) != NULL)

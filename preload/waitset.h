@@ -10,7 +10,7 @@
 #include <sys/select.h>
 
 /* Is there anything in the set that the kernel alone cannot answer for? */
-bool waitset_poll_concerns(const struct pollfd *p, nfds_t n);
+bool waitset_poll_concerns(struct pollfd *p, nfds_t n);
 /* poll: number of ready descriptors or -errno. timeout_ns < 0: no limit. */
 int waitset_poll(struct pollfd *p, nfds_t n, int64_t timeout_ns, const sigset_t *mask);
 bool waitset_select_concerns(int n, const fd_set *r, const fd_set *w, const fd_set *x);
