@@ -80,6 +80,10 @@ static void eintr_server(void)
 	TRY(epoll_wait(ep, &ev, 1, -1));
 	TRY(epoll_pwait(ep, &ev, 1, 5000, NULL));
 	TRY(epoll_pwait2(ep, &ev, 1, NULL, NULL));
+	int port, lfd = listen_on("127.0.0.1", 4, &port);
+	TRY(accept(lfd, NULL, NULL));
+	TRY(poll(&(struct pollfd){ .fd = lfd, .events = POLLIN }, 1, -1));
+	close(lfd);
 	stop_pesterer(timer);
 	HOLDS(handled > 0);
 	tell("done");
