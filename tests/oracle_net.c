@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* oracle_net.c - connections, data and conditions for the cases; see oracle.h. */
+#include "oracle.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LIMIT_MS 5000
+#define WARM_MSGS 240
+#define WARM_LEN 64
+#define WARM_PAUSE_EVERY 4
+#define WARM_PAUSE_NS 200000
+
+/* ---- connections ---- */
+
+static socklen_t address(struct sockaddr_storage *ss, const char *ip, int port)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)ss;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ss;
+
+	memset(ss, 0, sizeof *ss);
+	if (inet_pton(AF_INET, ip, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		in->sin_port = htons((uint16_t)port);
+		return sizeof *in;
+	}
+	in6->sin6_family = AF_INET6;
+	in6->sin6_port = htons((uint16_t)port);
+	MUST(inet_pton(AF_INET6, ip, &in6->sin6_addr) == 1 ? 0 : -1);
+	return sizeof *in6;
+}
+
+int listen_on(const char *ip, int backlog, int *port)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = address(&ss, ip, 0);
+	int off = 0, fd = (int)MUST(socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+
+	if (ss.ss_family == AF_INET6)
+		MUST(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off));
+	MUST(bind(fd, (struct sockaddr *)&ss, len));
+	MUST(listen(fd, backlog));
+	MUST(getsockname(fd, (struct sockaddr *)&ss, &len));
+	*port = ntohs(ss.ss_family == AF_INET ? ((struct sockaddr_in *)&ss)->sin_port : ((struct sockaddr_in6 *)&ss)->sin6_port);
+	return fd;
+}
+
+int connect_to(const char *ip, int port)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = address(&ss, ip, port);
+	int fd = (int)MUST(socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+
+	if (connect(fd, (struct sockaddr *)&ss, len) == 0)
+		return fd;
+	int saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+int serve_one(void)
+{
+	int port, lfd = listen_on("127.0.0.1", 16, &port);
+
+	tell_number(port);
+	int fd = (int)MUST(accept(lfd, NULL, NULL));
+	close(lfd);
+	return fd;
+}
+
+int connect_one(void)
+{
+	return (int)MUST(connect_to("127.0.0.1", (int)await_number()));
+}
+
+int serve_warm(void)
+{
+	int fd = serve_one();
+
+	warm_up(fd);
+	return fd;
+}
+
+int connect_warm(void)
+{
+	int fd = connect_one();
+
+	warm_up(fd);
+	return fd;
+}
+
+void warm_up(int fd)
+{
+	const struct timespec pause = { .tv_nsec = WARM_PAUSE_NS };
+
+	for (unsigned i = 0; i < WARM_MSGS; i++) {
+		if (!is_server)
+			put(fd, WARM_LEN, 77, i);
+		get(fd, WARM_LEN, 77, i);
+		if (is_server)
+			put(fd, WARM_LEN, 77, i);
+		else if (i % WARM_PAUSE_EVERY == 0)
+			nanosleep(&pause, NULL);
+	}
+}
+
+/* ---- data ---- */
+
+void fill(void *buf, size_t len, unsigned stream, uint64_t pos)
+{
+	unsigned char *p = buf;
+
+	for (size_t i = 0; i < len; i++) {
+		uint64_t at = pos + i;
+		p[i] = (unsigned char)(at * 31 + (at >> 8) * 7 + (at >> 16) * 5 + stream * 101);
+	}
+}
+
+uint64_t sum_bytes(uint64_t sum, const void *buf, size_t len)
+{
+	const unsigned char *p = buf;
+
+	for (size_t i = 0; i < len; i++)
+		sum = (sum ^ p[i]) * UINT64_C(0x100000001b3);
+	return sum;
+}
+
+#define CHUNK 65536
+
+void put(int fd, size_t len, unsigned stream, uint64_t pos)
+{
+	static _Thread_local unsigned char buf[CHUNK];
+
+	while (len > 0) {
+		size_t want = len < sizeof buf ? len : sizeof buf;
+		fill(buf, want, stream, pos);
+		for (size_t done = 0; done < want;) {
+			ssize_t n = send(fd, buf + done, want - done, 0);
+			if (n < 0 && errno == EINTR)
+				continue;
+			done += (size_t)MUST(n);
+		}
+		pos += want;
+		len -= want;
+	}
+}
+
+void get(int fd, size_t len, unsigned stream, uint64_t pos)
+{
+	static _Thread_local unsigned char buf[CHUNK], good[CHUNK];
+
+	while (len > 0) {
+		ssize_t n = recv(fd, buf, len < sizeof buf ? len : sizeof buf, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		MUST(n);
+		fill(good, (size_t)n, stream, pos);
+		if (n == 0 || memcmp(buf, good, (size_t)n)) {
+			say("FALSE: %s in stream %u at or after position %llu", n ? "a wrong byte" : "end of file", stream,
+			    (unsigned long long)pos);
+			exit(98);
+		}
+		pos += (uint64_t)n;
+		len -= (size_t)n;
+	}
+}
+
+uint64_t get_to_eof(int fd, uint64_t *sum)
+{
+	static _Thread_local unsigned char buf[CHUNK];
+	uint64_t total = 0;
+
+	*sum = 0;
+	for (;;) {
+		ssize_t n = recv(fd, buf, sizeof buf, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (MUST(n) == 0)
+			return total;
+		*sum = sum_bytes(*sum, buf, (size_t)n);
+		total += (uint64_t)n;
+	}
+}
+
+/* ---- conditions ---- */
+
+int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int wait_until(int (*is_true)(void *), void *arg)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	for (int64_t end = now_ms() + LIMIT_MS; now_ms() < end; nanosleep(&pause, NULL))
+		if (is_true(arg))
+			return 1;
+	return 0;
+}
+
+struct readiness {
+	int fd;
+	unsigned events, want, got;
+};
+
+static int poll_reports(void *arg)
+{
+	struct readiness *r = arg;
+	struct pollfd p = { .fd = r->fd, .events = (short)r->events };
+
+	MUST(poll(&p, 1, 0));
+	r->got = (unsigned short)p.revents;
+	return r->got == r->want;
+}
+
+void poll_is(int fd, unsigned events, unsigned want)
+{
+	struct readiness r = { .fd = fd, .events = events, .want = want };
+
+	wait_until(poll_reports, &r);
+	say("poll is %s", event_names(r.got));
+}
+
+static int epoll_reports(void *arg)
+{
+	struct readiness *r = arg;
+	struct epoll_event ev[4];
+	long n = MUST(epoll_wait(r->fd, ev, 4, 0));
+
+	r->got = n == 1 ? ev[0].events : n == 0 ? 0 : ~0u;
+	return r->got == r->want;
+}
+
+void epoll_is(int ep, unsigned want)
+{
+	struct readiness r = { .fd = ep, .want = want };
+
+	wait_until(epoll_reports, &r);
+	say("epoll is %s", r.got == ~0u ? "more than one" : event_names(r.got));
+}
+
+static int unread_equals(void *arg)
+{
+	struct readiness *r = arg;
+	int n = -1;
+
+	MUST(ioctl(r->fd, FIONREAD, &n));
+	r->got = (unsigned)n;
+	return r->got == r->want;
+}
+
+void unread_is(int fd, int want)
+{
+	struct readiness r = { .fd = fd, .want = (unsigned)want };
+
+	wait_until(unread_equals, &r);
+	say("unread is %u", r.got);
+}
+
+void set_nonblock(int fd, int on)
+{
+	int fl = (int)MUST(fcntl(fd, F_GETFL));
+
+	MUST(fcntl(fd, F_SETFL, on ? fl | O_NONBLOCK : fl & ~O_NONBLOCK));
+}
