@@ -15,7 +15,7 @@
 #   UNDER  names that ran under shunt
 
 ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
-SHUNT=$ROOT/build/shunt
+SHUNT=${SHUNT:-$ROOT/build/shunt} # or an installed one
 # shellcheck disable=SC2034 # for the files
 PROGS=$ROOT/bats/progs PYTHON=/usr/bin/python3
 export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-120}

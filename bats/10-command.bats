@@ -1,0 +1,242 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# The command: `shunt run` becomes the program and leaves no trace in what the program prints or returns; the line of statistics and
+# the log; programs that cannot be interposed; `shunt ps`.
+
+load lib
+bats_require_minimum_version 1.5.0
+
+setup() {
+	test_begin
+	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
+	sides both
+}
+
+@test "the exit status is the program's, as env(1) has it" {
+	run "$SHUNT" run true
+	[ "$status" -eq 0 ]
+	run "$SHUNT" run -- sh -c 'exit 7'
+	[ "$status" -eq 7 ]
+	run -127 "$SHUNT" run "$D/none"
+	run -127 "$SHUNT" run no-such-program-here
+	touch "$D/plain"
+	run "$SHUNT" run "$D/plain"
+	[ "$status" -eq 126 ]
+	run "$SHUNT" run "$D"
+	[ "$status" -eq 126 ]
+	run "$SHUNT" run sh -c 'kill -TERM $$'
+	[ "$status" -eq 143 ]
+	run "$SHUNT" run sh -c 'kill -KILL $$'
+	[ "$status" -eq 137 ]
+}
+
+@test "a wrong use of the command says so in one line, status 125" {
+	local args
+	for args in "" "run" "run --stats" "run --none true" "run --stats $D/no/folder true" "ps something" "nonsense"; do
+		# shellcheck disable=SC2086 # words
+		run "$SHUNT" $args
+		[ "$status" -eq 125 ]
+		[ "${#lines[@]}" -eq 1 ]
+	done
+}
+
+@test "options after the program are the program's" {
+	run "$SHUNT" run printf '%s\n' --stats --help
+	[ "$status" -eq 0 ]
+	[ "$output" = $'--stats\n--help' ]
+}
+
+@test "shunt becomes the program: the same pid, descriptors, stdin, and nothing on stdout and stderr" {
+	cat >"$D/who" <<-'SH'
+		echo $$
+		cat
+		ls /proc/$$/fd
+		echo err >&2
+	SH
+	echo input >"$D/input"
+	"$SHUNT" run sh "$D/who" <"$D/input" >"$D/stdout" 2>"$D/stderr" 3>&- 4>&- &
+	wait $!
+	[ "$(head -1 "$D/stdout")" = $! ]
+	[ "$(sed -n 2p "$D/stdout")" = input ]
+	sh "$D/who" <"$D/input" 2>/dev/null 3>&- 4>&- | tail -n +2 | diff - <(tail -n +2 "$D/stdout")
+	[ "$(cat "$D/stderr")" = err ]
+}
+
+# echo_pair: a server and a client of Python that move bytes through memory, on PORT
+echo_pair() {
+	PORT=$(free_port)
+	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
+	up echod ready
+	[ "$(client echo "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
+}
+
+@test "--stats: a line of JSON for each process, whose counts are true" {
+	echo_pair
+	stop echod INT
+	paths echod echo
+	[ "$(wc -l <"$D/echo.stats")" -eq 1 ]
+	jq -e '.comm == "python3" and .upgrades > 0 and .tx.shm_bytes + .tx.kernel_bytes == .rx.shm_bytes + .rx.kernel_bytes and
+		.tx.shm_msgs > 0 and .tx.shm_bytes >= .tx.shm_msgs' "$D/echo.stats"
+	# what the client sent is what the server received, and the reverse
+	[ "$(sum echo .tx.shm_bytes)" -eq "$(sum echod .rx.shm_bytes)" ]
+	[ "$(sum echo .rx.shm_bytes)" -eq "$(sum echod .tx.shm_bytes)" ]
+	[ "$(sum echo .tx.kernel_bytes)" -eq "$(sum echod .rx.kernel_bytes)" ]
+	[ "$(sum echo .rx.kernel_bytes)" -eq "$(sum echod .tx.kernel_bytes)" ]
+}
+
+@test "--stats: children have lines of their own" {
+	PORT=$(free_port)
+	server echod "$PYTHON" "$PROGS/pyserver.py" forking "$PORT"
+	up echod ready
+	[ "$(client echo "$PYTHON" "$PROGS/pyclient.py" threads "$PORT")" = ok ]
+	local pid=${PIDS[echod]}
+	stop echod INT
+	[ "$(wc -l <"$D/echod.stats")" -eq 7 ]
+	[ "$(jq -s 'map(.pid) | unique | length' "$D/echod.stats")" -eq 7 ]
+	jq -es --argjson pid "$pid" 'any(.[]; .pid == $pid)' "$D/echod.stats"
+}
+
+@test "--stats: a program that a signal ends has a line too" {
+	PORT=$(free_port)
+	server echod "$PYTHON" -c '
+import signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+c, _ = s.accept()
+while d := c.recv(65536):
+    c.sendall(d)
+c.close()
+signal.pause()' "$PORT"
+	up echod ready
+	[ "$(client echo "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
+	stop echod
+	[ "$CODE" -eq 143 ]
+	paths echod echo
+}
+
+@test "--stats appends, and without it nothing is written" {
+	echo '{"before":1}' >"$D/file"
+	(cd "$D" && "$SHUNT" run --stats file sh -c 'cd / && exit 0')
+	[ "$(head -1 "$D/file")" = '{"before":1}' ]
+	[ "$(wc -l <"$D/file")" -eq 2 ]
+	(cd "$D" && "$SHUNT" run true)
+	[ "$(wc -l <"$D/file")" -eq 2 ]
+}
+
+@test "--log says which path each local connection took, and why" {
+	echo_pair
+	stop echod INT
+	grep -q "$PORT" "$D/echo.log"
+	grep -q "$PORT" "$D/echod.log"
+	sides client
+	PORT=$(free_port)
+	server plain "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
+	up plain ready
+	[ "$(client alone "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
+	stop plain INT
+	grep "$PORT" "$D/alone.log" | grep -q no-endpoint
+	jq -e '.kernel["no-endpoint"] >= 1' "$D/alone.stats"
+}
+
+@test "a static program runs as it is, and the log says so" {
+	cc -static -O2 -o "$D/static" "$PROGS/hello.c"
+	run "$SHUNT" run --log "$D/log" "$D/static"
+	[ "$status" -eq 3 ]
+	[ "$output" = "hello from uid $(id -u)" ]
+	grep -q "$D/static: runs without shunt: .*static" "$D/log"
+}
+
+@test "a setuid program runs as it is, and the log says so" {
+	[ "$(id -u)" -eq 0 ] || skip "needs root"
+	findmnt -n -o OPTIONS -T "$D" | grep -q nosuid && skip "$D is on a file system without setuid"
+	cc -O2 -o "$D/setuid" "$PROGS/hello.c"
+	chown nobody "$D/setuid"
+	chmod 4755 "$D/setuid"
+	run "$SHUNT" run --log "$D/log" "$D/setuid"
+	[ "$status" -eq 3 ]
+	[ "$output" = "hello from uid $(id -u nobody)" ]
+	grep -q "$D/setuid: runs without shunt: .*setuid" "$D/log"
+}
+
+@test "a program started by one under shunt is under shunt too; a static one in between is not in its way" {
+	cc -static -O2 -o "$D/static" "$PROGS/hello.c"
+	run "$SHUNT" run --stats "$D/s" sh -c "$D/static; sh -c 'exit 0'; echo \$?"
+	[ "$output" = "hello from uid $(id -u)"$'\n0' ]
+	[ "$(wc -l <"$D/s")" -ge 2 ]
+}
+
+# A pair that waits in the middle of a connection which is upgraded each way.
+waiting_pair() {
+	PORT=$(free_port)
+	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
+	up echod ready
+	spawn client waiter "$PYTHON" -c '
+import signal, socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+for i in range(2000):
+    s.sendall(b"0123456789")
+    n = 0
+    while n < 10:
+        n += len(s.recv(10))
+signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
+print("waits", flush=True)
+signal.pause()' "$PORT"
+	up waiter waits
+}
+
+@test "shunt ps --json lists a pair, with the path of each direction" {
+	waiting_pair
+	"$SHUNT" ps --json >"$D/json"
+	local c=${PIDS[waiter]} s=${PIDS[echod]}
+	jq -e --argjson c "$c" --argjson s "$s" --arg to "127.0.0.1:$PORT" '
+		(.[] | select(.pid == $c)) as $p | ($p.sockets[] | select(.peer == $to)) as $k |
+		$p.comm == "python3" and $k.proto == "tcp" and $k.peer_pid == $s and ($k.fd >= 0) and
+		$k.tx.path == "shm" and $k.rx.path == "shm" and $k.tx.shm_bytes > 1000 and
+		$k.tx.shm_bytes + $k.tx.kernel_bytes == 20000' "$D/json"
+	jq -e --argjson c "$c" --argjson s "$s" --arg at "127.0.0.1:$PORT" '
+		(.[] | select(.pid == $s).sockets) as $all | ($all[] | select(.local == $at and (.listens | not))) as $k |
+		any($all[]; .listens and .local == $at) and $k.peer_pid == $c and
+		$k.tx.path == "shm" and $k.rx.path == "shm" and $k.rx.shm_bytes > 1000' "$D/json"
+	stop waiter
+	stop echod INT
+	"$SHUNT" ps --json | jq -e --argjson c "$c" --argjson s "$s" 'all(.[]; .pid != $c and .pid != $s)'
+}
+
+@test "shunt ps prints a line for each socket of a pair, and a reason where the kernel carries it" {
+	waiting_pair
+	"$SHUNT" ps >"$D/table"
+	grep -E "^ *${PIDS[waiter]} python3 .* 127.0.0.1:$PORT ${PIDS[echod]}/python3 +shm .* shm " "$D/table"
+	grep -E "^ *${PIDS[echod]} python3 .* 127.0.0.1:$PORT +127.0.0.1:[0-9]+ ${PIDS[waiter]}/python3 +shm .* shm " "$D/table"
+	grep -E "^ *${PIDS[echod]} python3 .* 127.0.0.1:$PORT +\(listens\)" "$D/table"
+	stop waiter
+	stop echod INT
+	sides client
+	PORT=$(free_port)
+	server plain "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
+	up plain ready
+	spawn client alone "$PYTHON" -c '
+import signal, socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+s.sendall(b"x")
+s.recv(1)
+signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
+print("waits", flush=True)
+signal.pause()' "$PORT"
+	up alone waits
+	"$SHUNT" ps | grep -E "^ *${PIDS[alone]} python3 .* 127.0.0.1:$PORT .*kernel no-endpoint .*kernel no-endpoint"
+	stop alone
+	stop plain INT
+}
+
+@test "a user sees only the own processes" {
+	[ "$(id -u)" -eq 0 ] || skip "needs root"
+	waiting_pair
+	"$SHUNT" ps | grep -q "${PIDS[waiter]} python3"
+	run setpriv --reuid nobody --regid nogroup --clear-groups "$SHUNT" ps
+	[ "$status" -eq 0 ]
+	[[ $output != *"${PIDS[waiter]} python3"* ]]
+	stop waiter
+	stop echod INT
+}
