@@ -62,7 +62,7 @@ void meet(const char *where);	     /* both parts have come here */
 /* ---- connections; sockets come back blocking ---- */
 int listen_on(const char *ip, int backlog, int *port); /* any port; IPv6 wildcard "::" is dual-stack */
 int connect_to(const char *ip, int port);	       /* -1, errno */
-int serve_one(void);	/* server: listens on 127.0.0.1, tells the port, accepts one connection, closes the listener */
+int serve_one(void);	/* server: listens on 127.0.0.1, tells the port, accepts one connection; goes on listening, as servers do */
 int connect_one(void);	/* client: its counterpart */
 int serve_warm(void);	/* the same, then warm_up() */
 int connect_warm(void);

@@ -63,9 +63,8 @@ static void where_server(void)
 	int port, lfd = listen_on(w->listen ? w->listen : own_address(), 4, &port);
 
 	tell_number(port);
-	int fd = (int)MUST(accept(lfd, NULL, NULL));
+	traffic((int)MUST(accept(lfd, NULL, NULL)));
 	close(lfd);
-	traffic(fd);
 }
 
 static void where_client(void)

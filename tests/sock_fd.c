@@ -109,7 +109,6 @@ static void reuse_server(void)
 	char buf[16];
 	int fd = serve_warm(), p[2], number = fd;
 
-	MUST(open("/dev/null", O_RDONLY | O_CLOEXEC)); /* takes the listener's number: the connection's is the next to be free */
 	ask(fd, fd);
 	TRY(close(fd));
 	int file = (int)MUST(open("/proc/self/comm", O_RDONLY));

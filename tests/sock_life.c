@@ -345,7 +345,7 @@ static void again_client(void)
 
 const struct oracle_case oracle_cases[] = {
 	{ "dead_port", nothing, dead_port_client, CASE_KERNEL, NULL },
-	{ "closed_listener", closed_listener_server, closed_listener_client, 0, NULL },
+	{ "closed_listener", closed_listener_server, closed_listener_client, CASE_NOWARM, NULL },
 	{ "nonblocking_connect", plain_server, nonblock_connect_client, 0, NULL },
 	{ "full_queue", queue_server, queue_client, CASE_NOWARM, NULL },
 	{ "greeting", greet_server, greet_client, CASE_NOWARM, NULL },
