@@ -165,7 +165,8 @@ static int clear_the_way(int dir_fd, const char *name, uint32_t uid)
 	if (err)
 		return err < 0 ? err : -EEXIST;
 	err = ept_file_gc(dir_fd, name, uid);
-	return err < 0 ? err : 0;
+	/* 0: its objects are in another IPC namespace, out of our reach; but the name is ours now. */
+	return err ? (err < 0 ? err : 0) : (int)sys3(SYS_unlinkat, dir_fd, name, 0);
 }
 
 static int publish_in(struct ept *e, int dir_fd, struct ept_file *f, uint32_t uid)
@@ -188,6 +189,7 @@ static int publish_in(struct ept *e, int dir_fd, struct ept_file *f, uint32_t ui
 	memcpy(f->nonce, e->nonce, sizeof(f->nonce));
 	f->binding = e->binding;
 	f->dual = e->key.dual;
+	f->ipcns = ept_ipcns();
 	err = make_rendezvous(e, f);
 	if (!err)
 		err = file_into_place(e, dir_fd, tmp, name);

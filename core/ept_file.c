@@ -5,11 +5,14 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ept_map.h"
 #include "log.h"
 #include "sysv.h"
+
+#define GC_OTHERS_S 86400u
 
 int ept_file_open(int dir_fd, const char *name, uint32_t uid)
 {
@@ -78,8 +81,8 @@ static int text_parse(struct ept_file *f, char *text)
 	p = parse_int(&f->proj, skip(p, "\nproj="));
 	p = parse_int(&f->semid, skip(p, " semid="));
 	p = parse_int(&f->shmid, skip(p, " shmid="));
-	p = parse_int(&f->dual, skip(p, " dual="));
-	p = skip(p, "\n");
+	p = skip(parse_int(&f->dual, skip(p, " dual=")), " ipcns=");
+	p = p ? ept_parse_num(&f->ipcns, p, 10, UINT64_MAX, '\n') : NULL;
 	len = strlen(text);
 	if (!p || f->proj < 1 || f->proj > EPT_N_PROJ || text[len - 1] != '\n')
 		return -EINVAL;
@@ -115,7 +118,8 @@ int ept_file_write(int fd, const struct ept_file *f)
 
 	for (int i = 0; i < 16; i++)
 		n += fmt_buf(text + n, 3, "%x%x", f->nonce[i] >> 4, f->nonce[i] & 15);
-	n += fmt_buf(text + n, sizeof(text) - (unsigned)n, "\nproj=%d semid=%d shmid=%d dual=%d\n", f->proj, f->semid, f->shmid, f->dual);
+	n += fmt_buf(text + n, sizeof(text) - (unsigned)n, "\nproj=%d semid=%d shmid=%d dual=%d ipcns=%llu\n", f->proj,
+		     f->semid, f->shmid, f->dual, (unsigned long long)f->ipcns);
 	len = binding_compose(&f->binding, text + n, sizeof(text) - (unsigned)n - 1);
 	if (len < 0)
 		return len;
@@ -136,6 +140,13 @@ int ept_file_alive(int fd)
 	long err = sys3(SYS_fcntl, fd, F_OFD_GETLK, &fl);
 
 	return err ? (int)err : fl.l_type == F_WRLCK;
+}
+
+uint64_t ept_ipcns(void)
+{
+	struct stat st;
+
+	return sys4(SYS_newfstatat, AT_FDCWD, "/proc/self/ns/ipc", &st, 0) == 0 ? st.st_ino : 0;
 }
 
 /* As glibc's ftok(), from the open file instead of a path: nobody can put another file between. */
@@ -170,25 +181,37 @@ static void gc_shm(const struct ept_file *f, uint32_t uid)
 		sysv_shm_rm(id);
 }
 
+/* Its file is all that leads to an endpoint's objects; those of another IPC namespace only a process there can remove. */
+static int is_left_to_others(const struct ept_file *f)
+{
+	uint64_t own = ept_ipcns();
+	struct timespec now;
+
+	if (!f->ipcns || !own || f->ipcns == own)
+		return 0;
+	/* That namespace may be gone, with all that was in it. */
+	return sys2(SYS_clock_gettime, CLOCK_REALTIME, &now) == 0 && (uint64_t)now.tv_sec < f->mtime_ns / 1000000000u + GC_OTHERS_S;
+}
+
 int ept_file_gc(int dir_fd, const char *name, uint32_t uid)
 {
 	int fd = ept_file_open(dir_fd, name, uid);
 	struct ept_file f;
-	int alive;
 	long err;
 
 	if (fd < 0)
 		return fd == -ENOENT || fd == -EPERM ? 0 : fd;
-	alive = ept_file_alive(fd);
-	if (alive) {
-		sys1(SYS_close, fd);
-		return alive < 0 ? alive : 0;
-	}
-	if (ept_file_read(fd, &f) == 0) {
-		gc_sem(&f, uid);
-		gc_shm(&f, uid);
+	err = ept_file_alive(fd);
+	if (!err && ept_file_read(fd, &f) == 0) {
+		err = is_left_to_others(&f);
+		if (!err) {
+			gc_sem(&f, uid);
+			gc_shm(&f, uid);
+		}
 	}
 	sys1(SYS_close, fd);
+	if (err)
+		return err < 0 ? (int)err : 0;
 	err = sys3(SYS_unlinkat, dir_fd, name, 0);
 	log_line("removed the stale endpoint %u/%s", uid, name);
 	return err ? (int)err : 1;

@@ -99,6 +99,8 @@ static int lookup_in_file(struct ept_ref *r, int fd)
 	memcpy(r->nonce, f.nonce, sizeof(r->nonce));
 	r->file_ino = f.ino;
 	r->file_mtime_ns = f.mtime_ns;
+	if (f.ipcns && f.ipcns != ept_ipcns())
+		return -ENXIO;
 	err = check_sem(r, &f);
 	return err ? err : attach_area(r, &f);
 }

@@ -169,8 +169,7 @@ void ept_name(char buf[EPT_NAME_LEN], const struct ept_key *key)
 	fmt_buf(buf + n, EPT_NAME_LEN - (unsigned)n, "-%u", key->at.port);
 }
 
-/* A number up to `max` that is followed by `end`. NULL if not. */
-static const char *parse_num(uint64_t *out, const char *p, unsigned base, uint64_t max, char end)
+const char *ept_parse_num(uint64_t *out, const char *p, unsigned base, uint64_t max, char end)
 {
 	uint64_t v = 0;
 	const char *start = p;
@@ -201,13 +200,13 @@ int ept_name_parse(struct ept_key *key, const char *name)
 	memset(key, 0, sizeof(*key));
 	if (strncmp(p, "tcp-", 4))
 		return -EINVAL;
-	p = parse_num(&key->netns, p + 4, 10, UINT64_MAX, '-');
+	p = ept_parse_num(&key->netns, p + 4, 10, UINT64_MAX, '-');
 	if (!p)
 		return -EINVAL;
 	v6 = strchr(p, ':') != NULL;
 	key->at.family = v6 ? AF_INET6 : AF_INET;
 	for (int i = 0, n = v6 ? 8 : 4; i < n; i++) {
-		p = parse_num(&v, p, v6 ? 16 : 10, v6 ? 0xffff : 0xff, i < n - 1 ? (v6 ? ':' : '.') : '-');
+		p = ept_parse_num(&v, p, v6 ? 16 : 10, v6 ? 0xffff : 0xff, i < n - 1 ? (v6 ? ':' : '.') : '-');
 		if (!p)
 			return -EINVAL;
 		if (v6) {
@@ -217,7 +216,7 @@ int ept_name_parse(struct ept_key *key, const char *name)
 			key->at.addr[i] = (uint8_t)v;
 		}
 	}
-	p = parse_num(&v, p, 10, 0xffff, '\0');
+	p = ept_parse_num(&v, p, 10, 0xffff, '\0');
 	key->at.port = (uint16_t)v;
 	return p ? 0 : -EINVAL;
 }

@@ -6,7 +6,7 @@
  * Its text, each number written anew before the object that it tells of can exist without it:
  *
  *   nonce=32 hex digits
- *   proj=N semid=N shmid=N dual=N          (-1: not made yet)
+ *   proj=N semid=N shmid=N dual=N ipcns=N  (-1: not made yet)
  *   ncadg_sm[id=UID,ftok=PATH]
  *
  * The binding comes last because a PATH may hold any octet.
@@ -24,6 +24,7 @@
 struct ept_file {
 	uint8_t nonce[16];
 	int proj, semid, shmid, dual;
+	uint64_t ipcns; /* inode of the IPC namespace that the ids belong to; 0: not known (no /proc) */
 	struct binding binding;
 	uint64_t ino, dev, mtime_ns; /* of the open file, from the kernel */
 };
@@ -47,6 +48,9 @@ void ept_name(char buf[EPT_NAME_LEN], const struct ept_key *key);
 /* The reverse. 0 or -EINVAL. */
 int ept_name_parse(struct ept_key *key, const char *name);
 
+/* A number (base 10 or 16) up to `max` that is followed by `end`: the place behind that (a NUL is not passed), or NULL. */
+const char *ept_parse_num(uint64_t *out, const char *p, unsigned base, uint64_t max, char end);
+
 /* Open the file `name`. Descriptor; -EPERM if it is not a regular file of `uid`'s with one link that only he may write; -errno. */
 int ept_file_open(int dir_fd, const char *name, uint32_t uid);
 /* What the open file says. 0, -EINVAL (not such a text), -errno. f's ino, dev, mtime are always filled on 0 and -EINVAL. */
@@ -54,10 +58,15 @@ int ept_file_read(int fd, struct ept_file *f);
 int ept_file_write(int fd, const struct ept_file *f);
 /* 1 if a process holds the write lock (only the owner's could), 0 if none, -errno. */
 int ept_file_alive(int fd);
+/* The IPC namespace we are in, as in ept_file.ipcns. */
+uint64_t ept_ipcns(void);
 /* The ftok() key of the open file. */
 int32_t ept_file_key(const struct ept_file *f);
 
-/* With the folder locked: remove the endpoint `name` if nobody holds it: 1 removed, 0 it lives (or is not there, or not ours), -errno. */
+/*
+ * With the folder locked: remove the endpoint `name` if nobody holds it: 1 removed, 0 it lives (or is not there, or not ours), -errno.
+ * One of another IPC namespace, whose objects we cannot remove, is left to the processes there for a day.
+ */
 int ept_file_gc(int dir_fd, const char *name, uint32_t uid);
 /* With the folder locked: all of them. Number removed, or -errno. */
 int ept_dir_gc(int dir_fd, uint32_t uid);
