@@ -27,7 +27,10 @@ HAVE_CMOCKA  := $(wildcard /usr/include/cmocka.h /usr/local/include/cmocka.h)
 HAVE_TIRPC   := $(and $(call has,rpc/rpc.h,-I/usr/include/tirpc),$(shell command -v rpcgen))
 
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Werror
-SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(if $(findstring thread,$(SAN)),-Wno-tsan)
+# The sanitizer's runtime must come before everything else in a program: shunt run preloads it too.
+SAN_LIB  := $(if $(findstring address,$(SAN)),libasan.so,$(if $(findstring thread,$(SAN)),libtsan.so))
+SAN_LIB  := $(if $(SAN_LIB),$(realpath $(shell $(CC) -print-file-name=$(SAN_LIB))))
 ALL_C    := -std=gnu11 -D_GNU_SOURCE $(CPPFLAGS) $(CFLAGS) $(WARN) $(SANFLAGS) -pthread -MMD -MP -DSHUNT_VERSION='"$(VERSION)"'
 # -iquote: preload/link.h must not be found for <link.h>.
 INC      := -Iinclude -iquote core -iquote preload
@@ -62,7 +65,7 @@ $(B)/preload/%.o: preload/%.c $(B)/flags
 
 $(B)/preload/cmd/%.o: preload/cmd/%.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) $(INC) $(if $(HAVE_JANSSON),-DHAVE_JANSSON) -c -o $@ $<
+	$(CC) $(ALL_C) $(INC) $(if $(HAVE_JANSSON),-DHAVE_JANSSON) $(if $(SAN_LIB),-DSAN_LIB='"$(SAN_LIB)"') -c -o $@ $<
 
 # Exported are exactly the names in the one list of interposed functions: lines X(ret, name, (params), (args)).
 $(B)/syscalls.map: $(wildcard preload/syscalls.def) $(B)/flags

@@ -98,20 +98,29 @@ static void resolve(const char *name, char path[PATH_MAX])
 	path[0] = 0;
 }
 
+/* What must be loaded even before libshunt.so: a sanitizer's runtime, in builds that have one. */
+#ifdef SAN_LIB
+#define FIRST SAN_LIB ":"
+#else
+#define FIRST ""
+#endif
+
 /* In front of what is preloaded already. 0 or -errno. */
 static int preload(const char *lib)
 {
 	const char *old = getenv("LD_PRELOAD");
 	char *all;
+	size_t n = strlen(FIRST) + strlen(lib);
 	int err;
 
-	if (!old || !*old)
-		return setenv("LD_PRELOAD", lib, 1) ? -errno : 0;
-	if (!strncmp(old, lib, strlen(lib)) && strchr(": ", old[strlen(lib)]))
-		return 0; /* shunt run shunt run CMD */
-	if (asprintf(&all, "%s:%s", lib, old) < 0)
+	if (asprintf(&all, FIRST "%s:%s", lib, old ? old : "") < 0)
 		return -ENOMEM;
-	err = setenv("LD_PRELOAD", all, 1) ? -errno : 0;
+	if (!old || !*old)
+		all[n] = 0;
+	if (old && !strncmp(old, all, n) && (!old[n] || strchr(": ", old[n])))
+		err = 0; /* shunt run shunt run CMD */
+	else
+		err = setenv("LD_PRELOAD", all, 1) ? -errno : 0;
 	free(all);
 	return err;
 }
