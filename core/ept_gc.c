@@ -18,7 +18,8 @@
 #ifndef SEM_STAT_ANY
 #define SEM_STAT_ANY 20
 #endif
-#define GC_AGE_S 60 /* older than any wait of ours: whoever made it is dead, whatever his pid says now */
+#define GC_AGE_S 60	/* older than any wait of ours: whoever made it is dead, whatever his pid says now */
+#define GC_UNBORN_S 1	/* not given its values yet: the next call of its maker, if he lives, would have done so */
 
 struct dirent64_raw {
 	uint64_t ino, off;
@@ -136,10 +137,13 @@ static int gc_csem(int index, uint32_t uid, time_t now)
 		return 0;
 	mark0 = sysv_sem_get(id, SM_CSEM_MARK0, GETVAL);
 	mark1 = sysv_sem_get(id, SM_CSEM_MARK1, GETVAL);
-	if (!(mark0 == SM_CSEM_MARK0_VAL && mark1 == SM_CSEM_MARK1_VAL) && !(mark0 == 0 && mark1 == 0))
+	if (mark0 == 0 && mark1 == 0 && ds.sem_otime == 0) {
+		if (now - ds.sem_ctime <= GC_UNBORN_S)
+			return 0;
+	} else if (mark0 != SM_CSEM_MARK0_VAL || mark1 != SM_CSEM_MARK1_VAL ||
+		   !maker_is_dead(sysv_sem_get(id, SM_CSEM_MARK0, GETPID), ds.sem_ctime, now)) {
 		return 0;
-	if (!maker_is_dead(sysv_sem_get(id, SM_CSEM_MARK0, GETPID), ds.sem_ctime, now))
-		return 0;
+	}
 	return sysv_sem_rm(id) == 0;
 }
 

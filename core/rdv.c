@@ -128,7 +128,9 @@ static int locked_exchange(struct call *c)
 	if (err)
 		return err;
 	err = exchange(c);
-	sysv_semop(c->r->semid, SM_SEM_LOCK, 1, SEM_UNDO, 0);
+	/* A lock that is not given back jams the endpoint for as long as this process lives: if not in one way, then in the other. */
+	if (sysv_semop(c->r->semid, SM_SEM_LOCK, 1, SEM_UNDO, 0))
+		sysv_sem_setval(c->r->semid, SM_SEM_LOCK, 1);
 	return err;
 }
 
