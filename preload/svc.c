@@ -158,10 +158,13 @@ void svc_start(void)
 			svc_add_assoc(assoc_tab[i]);
 	/* We hold g_lock: all signals are blocked, but for the C library's own two; the thread inherits that. */
 	pthread_attr_init(&at);
-	pthread_attr_setdetachstate(&at, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&at, STACK_LEN);
 	int e = pthread_create(&t, &at, svc_main, NULL);
 	pthread_attr_destroy(&at);
+	if (e) /* a program with much thread-local storage needs more */
+		e = pthread_create(&t, NULL, svc_main, NULL);
+	if (!e)
+		pthread_detach(t);
 	if (e) {
 		log_line("no service thread: error %d", e);
 		store_release(&svc.running, 0);
