@@ -136,6 +136,7 @@ sleepers() {
 	printf 'list\nthing\n' | diff - "$D/popper.out"
 	[ "$(cli blpop list 0.2)" = "" ]
 	stop subscriber INT
+	unset "UNDER[subscriber]" # a line at an end by SIGINT is more than is promised
 	end redis
 	paths
 }
