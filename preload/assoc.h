@@ -57,7 +57,8 @@ enum { EP_UNKNOWN, EP_NONE, EP_FOUND };
 struct server {
 	_Atomic uint32_t live;
 	struct ept ept;
-	uint32_t refs; /* listening socks */
+	uint32_t refs;	/* listening socks */
+	uint32_t users; /* accepted socks: they look at the area as long as they live */
 	_Atomic uint32_t seen_msg;
 	bool watched; /* the service thread's epoll has its bell */
 };
@@ -72,6 +73,8 @@ void endpoint_serve_wants(void);
 /* listen(): publish the endpoint of a bound TCP socket. NULL: it cannot be (logged). */
 struct server *server_publish(int fd);
 void server_release(struct server *v);
+void server_use(struct server *v);
+void server_unuse(struct server *v);
 /* The process ends: take its endpoints off the map. */
 void server_end_all(void);
 /* Answer rendezvous messages and adopt associations that other acceptors have made. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "assoc.h"
 #include "link.h"
@@ -78,6 +79,8 @@ void epset_new(int fd)
 		all = e;
 	}
 	struct epset *next = e->next;
+	if (e->room)
+		sys2(SYS_munmap, e->hot, e->room * sizeof(*e->hot));
 	memset((void *)e, 0, sizeof(*e));
 	e->next = next;
 	e->fd = fd;
@@ -104,6 +107,24 @@ static void drop_members(struct sock *s, void *arg)
 	}
 }
 
+static void forget_inner(struct epset *outer, const struct epset *e)
+{
+	for (int i = 0; i < N_INNER; i++)
+		if (outer->inner[i] == e)
+			outer->inner[i] = NULL;
+}
+
+static void note_inner(struct epset *outer, struct epset *e)
+{
+	forget_inner(outer, e);
+	for (int i = 0; i < N_INNER; i++) {
+		if (!outer->inner[i]) {
+			outer->inner[i] = e;
+			return;
+		}
+	}
+}
+
 void epset_forget(int fd)
 {
 	struct guard g;
@@ -111,7 +132,15 @@ void epset_forget(int fd)
 	struct epset *e = fd_epset(fd);
 	if (e) {
 		fdtab_set(fd, 0);
-		if (sub_acqrel(&e->refs, 1u) == 1 && e->side >= 0) {
+		bool last = sub_acqrel(&e->refs, 1u) == 1;
+		for (unsigned i = 0; !last && e->fd == fd && i < fdtab_len; i++)
+			if (fd_epset((int)i) == e)
+				e->fd = (int)i;
+		if (last) {
+			for (struct epset *o = all; o; o = o->next)
+				forget_inner(o, e);
+		}
+		if (last && e->side >= 0) {
 			if (e->n_side)
 				sock_each(drop_members, e);
 			for (uint32_t i = 0; i < e->n_slot; i++)
@@ -190,7 +219,7 @@ static void cool(struct epset *e, struct member *m)
 {
 	for (uint32_t i = 0; i < e->n_hot; i++) {
 		if (e->hot[i] == m) {
-			e->hot[i] = e->hot[--e->n_hot];
+			memmove(&e->hot[i], &e->hot[i + 1], (--e->n_hot - i) * sizeof(*e->hot));
 			break;
 		}
 	}
@@ -229,30 +258,32 @@ void epset_forget_sock(struct sock *s)
 	}
 }
 
-/* A hot list that is full lets the one go that has been there longest, unless it has something to report. */
+/* There is room: see grow_hot. */
 void epset_heat(struct epset *e, struct member *m)
 {
 	if (m->hot)
 		return;
-	if (e->n_hot == N_HOT) {
-		for (uint32_t i = 0; i < N_HOT; i++) {
-			struct member *old = e->hot[(e->turn + i) % N_HOT];
-			if (!old->kev && !epset_arm(e, old)) {
-				cool(e, old);
-				break;
-			}
-		}
-		if (e->n_hot == N_HOT) { /* all busy: this one keeps its bit in the slot, and is found in a later turn */
-			struct slot *sl = epset_slot(e, m->s->chan.assoc);
-			if (sl) {
-				or_acqrel(&sl->bell->ready[m->s->chan.idx / 64], UINT64_C(1) << (m->s->chan.idx % 64));
-				store_release(&sl->bell->any, 1);
-			}
-			return;
-		}
-	}
 	m->hot = true;
 	e->hot[e->n_hot++] = m;
+}
+
+/* The hot list has room for every member of S, so that making one hot cannot fail. */
+static bool grow_hot(struct epset *e)
+{
+	if (e->n_side < e->room)
+		return true;
+	uint32_t room = e->room ? 2 * e->room : 512;
+	long p = sys6(SYS_mmap, 0, room * sizeof(*e->hot), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p < 0 && p > -4096)
+		return false;
+	struct member **hot = (struct member **)(uintptr_t)p;
+	if (e->n_hot)
+		memcpy(hot, e->hot, e->n_hot * sizeof(*hot));
+	if (e->room)
+		sys2(SYS_munmap, e->hot, e->room * sizeof(*hot));
+	e->hot = hot;
+	e->room = room;
+	return true;
 }
 
 void epset_ring_self(struct epset *e)
@@ -303,7 +334,7 @@ void epset_detach(struct member *m)
 static bool move_to_side(struct epset *e, struct member *m)
 {
 	struct epoll_event ev = {.events = m->events, .data.ptr = m};
-	if (m->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE) || e->foreign || !make_side(e))
+	if (m->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE) || e->foreign || !make_side(e) || !grow_hot(e))
 		return false;
 	if (sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, m->fd, 0) < 0)
 		return false;
@@ -349,7 +380,7 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 {
 	if (epset_member(e, s, fd))
 		return -EEXIST;
-	bool side = is_candidate(s, ev->events) && !e->foreign && make_side(e);
+	bool side = is_candidate(s, ev->events) && !e->foreign && make_side(e) && grow_hot(e);
 	struct member *m = new_member(e, s, fd);
 	if (!m)
 		return -ENOMEM;
@@ -418,15 +449,20 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 	struct epset *inner = fd_epset(fd);
 	struct guard g;
 	int r;
-	if (inner && op == EPOLL_CTL_ADD)
-		inner->exposed = true;
-	if (!s || !ev) {
-		if (!(s && op == EPOLL_CTL_DEL)) {
-			r = real.epoll_ctl(fd_ep, op, fd, ev) < 0 ? -errno : 0;
-			if (inner && op == EPOLL_CTL_ADD)
-				epset_expose(inner);
-			return r;
-		}
+	struct epoll_event copy;
+	if (!s) {
+		r = real.epoll_ctl(fd_ep, op, fd, ev) < 0 ? -errno : 0;
+		if (inner && op == EPOLL_CTL_ADD && r == 0)
+			note_inner(e, inner);
+		if (inner && op == EPOLL_CTL_DEL && r == 0)
+			forget_inner(e, inner);
+		return r;
+	}
+	if (op != EPOLL_CTL_DEL) { /* the kernel checks the pointer before anything else */
+		struct iovec here = {&copy, sizeof(copy)}, there = {ev, sizeof(copy)};
+		if (sys6(SYS_process_vm_readv, sys0(SYS_getpid), &here, 1, &there, 1, 0) != sizeof(copy))
+			return -EFAULT;
+		ev = &copy;
 	}
 	guard_enter(&g);
 	epset_lock(e);

@@ -7,8 +7,9 @@
 #include "epset.h"
 #include "spin.h"
 
-#define N_HOT 64
+#define N_HOT 64 /* idle members that stay hot; those with something to report do in any number */
 #define N_SLOT 128
+#define N_INNER 8 /* beyond, an inner set may report a readiness that has passed */
 
 struct member {
 	struct epset *set;
@@ -43,9 +44,12 @@ struct epset {
 	_Atomic uint32_t sleepers; /* threads inside the kernel's wait */
 	bool exposed;		   /* P is member of another set, or polled */
 	bool foreign;		   /* inherited over fork: kernel only here */
-	uint32_t turn;		   /* calls since the last look at the kernel; rotation of the hot list */
+	uint32_t start;		   /* where in the hot list the next report begins: each ready member gets its turn */
+	int64_t looked_ns;	   /* when the kernel was asked last */
 	uint32_t n_hot, n_slot, n_side;
-	struct member *hot[N_HOT];
+	uint32_t room;		   /* entries of hot: at least n_side */
+	struct member **hot;
+	struct epset *inner[N_INNER]; /* sets that are members of this one */
 	struct slot slots[N_SLOT];
 	struct spin spin;
 	struct epset *next; /* all sets of the process, in use or free */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "assoc.h"
+#include "end.h"
 #include "epset_int.h"
 #include "move.h"
 #include "notify.h"
@@ -14,7 +15,7 @@
 
 #define IN_BITS (EPOLLIN | EPOLLRDNORM)
 #define OUT_BITS (EPOLLOUT | EPOLLWRNORM)
-#define KERNEL_EVERY 16 /* a busy ring never keeps the kernel's events waiting for more turns than this */
+#define KERNEL_NS 10000 /* a busy ring never keeps the kernel's events waiting for longer */
 
 static bool wants_ring(const struct member *m)
 {
@@ -32,16 +33,20 @@ static bool ring_input(const struct member *m, uint64_t *tail)
 	return !(m->events & EPOLLET) || m->force || *tail != m->et_tail;
 }
 
-/* With input in the ring, what else holds now? The kernel would report all that is ready with the edge. */
-static uint32_t with_output(const struct member *m)
+/*
+ * With input in the ring, what else holds now? The kernel would report all that is ready with it. While the connection is whole and we send through the ring we know;
+ * otherwise we ask.
+ */
+static uint32_t with_the_rest(const struct member *m)
 {
-	struct pollfd p = {.fd = m->fd, .events = POLLOUT};
-	if (!(m->events & OUT_BITS))
-		return 0;
-	if (ready_out(m->s))
-		return m->events & OUT_BITS;
+	struct sock *s = m->s;
+	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
 	struct timespec zero = {0, 0};
-	return sys4(SYS_ppoll, &p, 1, &zero, 0) == 1 && p.revents & POLLOUT ? m->events & OUT_BITS : 0;
+	bool whole = !load_relaxed(&s->hup) && !(load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED)) &&
+		!(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
+	if (whole && (!(m->events & OUT_BITS) || ready_out(s)))
+		return m->events & OUT_BITS;
+	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
 }
 
 /* What to report of a member now; 0: nothing. */
@@ -52,11 +57,13 @@ static uint32_t member_events(struct member *m)
 	if (wants_ring(m)) {
 		m->force |= bits != 0; /* an edge from the kernel comes with all that is ready */
 		if (ring_input(m, &tail)) {
-			bits |= (m->events & IN_BITS) | with_output(m);
+			bits |= (m->events & IN_BITS) | with_the_rest(m);
 			m->et_tail = tail;
 		}
 		m->force = false;
 	}
+	if (bits)
+		bits |= end_events(m->s);
 	m->kev = 0;
 	return bits;
 }
@@ -86,22 +93,36 @@ static void take_bells(struct epset *e)
 	}
 }
 
-/* Under the lock: events of the side's members. */
+/* A member that has nothing to report, and has not been active lately: N_HOT of them stay. true: it is cold now. */
+static bool cool_down(struct epset *e, uint32_t at)
+{
+	struct member *m = e->hot[at];
+	if (m->kev || epset_arm(e, m))
+		return false;
+	m->hot = false;
+	memmove(&e->hot[at], &e->hot[at + 1], (--e->n_hot - at) * sizeof(*e->hot));
+	return true;
+}
+
+/* Under the lock: events of the side's members, beginning behind the one that was reported last. */
 int epset_collect(struct epset *e, struct epoll_event *ev, int max)
 {
 	int n = 0;
 	take_bells(e);
-	uint32_t start = e->n_hot ? e->turn % e->n_hot : 0, count = e->n_hot;
-	for (uint32_t i = 0; i < count && n < max; i++) {
-		uint32_t at = start + i < count ? start + i : start + i - count;
+	uint32_t at = e->start < e->n_hot ? e->start : 0;
+	for (uint32_t left = e->n_hot; left && n < max; left--) {
 		if (at >= e->n_hot)
-			continue;
+			at = 0;
 		struct member *m = e->hot[at];
 		uint32_t bits = member_events(m);
+		if (!bits && e->n_hot > N_HOT && cool_down(e, at))
+			continue;
+		at++;
 		if (!bits)
 			continue;
 		ev[n].events = bits;
 		ev[n++].data = m->data;
+		e->start = at;
 		if (m->events & EPOLLONESHOT && !m->disabled) {
 			m->disabled = true;
 			epset_detach(m);
@@ -124,29 +145,11 @@ bool epset_arm(struct epset *e, struct member *m)
 	return ring_input(m, &tail);
 }
 
-/* Hot members without anything to report go cold, to make room. */
-static void evict_idle(struct epset *e)
-{
-	for (uint32_t i = 0; i < e->n_hot;) {
-		struct member *m = e->hot[i];
-		if (m->kev || epset_arm(e, m)) {
-			i++;
-			continue;
-		}
-		m->hot = false;
-		e->hot[i] = e->hot[--e->n_hot];
-	}
-}
-
-/* Events of S into the members; they are reported by the next collect. What finds no room stays in the kernel. Under the lock. */
+/* Events of S into the members; they are reported by the next collect. Under the lock. */
 static void drain_side(struct epset *e)
 {
-	struct epoll_event ev[N_HOT];
-	if (N_HOT - e->n_hot < N_HOT / 4)
-		evict_idle(e);
-	if (e->n_hot == N_HOT)
-		return;
-	long n = sys6(SYS_epoll_pwait, e->side, ev, N_HOT - e->n_hot, 0, 0, 0);
+	struct epoll_event ev[64];
+	long n = sys6(SYS_epoll_pwait, e->side, ev, 64, 0, 0, 0);
 	for (long i = 0; i < n; i++) {
 		struct member *m = ev[i].data.ptr;
 		if (!m) {
@@ -156,30 +159,10 @@ static void drain_side(struct epset *e)
 		if (m->set != e || m->disabled)
 			continue;
 		m->kev = ev[i].events;
-		if (ev[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-			store_relaxed(&m->s->hup, 1);
+		if (load_acquire(&m->s->linked))
+			end_kernel_says(m->s, ev[i].events);
 		epset_heat(e, m);
 	}
-}
-
-/*
- * The kernel's part: P's own members straight into ev, S's through their members. Number of events in ev, or -errno. Not under the lock, since it may sleep.
- */
-static int kernel_look(struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
-{
-	int n = real.epoll_pwait2(fd_ep, ev, max, ts, mask);
-	if (n < 0)
-		return -errno;
-	for (int i = 0; i < n; i++) {
-		if (ev[i].data.u64 != COOKIE)
-			continue;
-		ev[i] = ev[--n];
-		epset_lock(e);
-		drain_side(e);
-		epset_unlock(e);
-		break;
-	}
-	return n;
 }
 
 static void set_sleeping(struct epset *e, uint32_t v)
@@ -208,15 +191,47 @@ static bool make_cold(struct epset *e)
 	return true;
 }
 
+/* The bell is drained first: it says what is now, not what was. */
 void epset_expose(struct epset *e)
 {
 	if (e->side < 0)
 		return;
 	epset_lock(e);
 	e->exposed = true;
+	bell_drain(e->bell_fd);
+	take_bells(e);
 	if (!make_cold(e))
 		epset_ring_self(e);
 	epset_unlock(e);
+}
+
+static void expose_inner(struct epset *e)
+{
+	for (int i = 0; i < N_INNER; i++)
+		if (e->inner[i])
+			epset_expose(e->inner[i]);
+}
+
+/*
+ * The kernel's part: P's own members straight into ev, S's through their members. Number of events in ev, or -errno. Not under the lock, since it may sleep.
+ */
+static int kernel_look(struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
+{
+	expose_inner(e);
+	int n = real.epoll_pwait2(fd_ep, ev, max, ts, mask);
+	e->looked_ns = now_ns();
+	if (n < 0)
+		return -errno;
+	for (int i = 0; i < n; i++) {
+		if (ev[i].data.u64 != COOKIE)
+			continue;
+		ev[i] = ev[--n];
+		epset_lock(e);
+		drain_side(e);
+		epset_unlock(e);
+		break;
+	}
+	return n;
 }
 
 /* Others sleep on this set, or watch it from outside: what is left is theirs to be woken for. Under the lock. */
@@ -306,30 +321,45 @@ static void withdraw_members(struct sock *s, void *arg)
 			move_withdraw(s, WHY_EPOLL);
 }
 
+/* No member can be upgraded yet. A first one may come while we sleep: then S is in P, and its event must not reach the program. */
+static int wait_plain(struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
+{
+	add_acqrel(&e->sleepers, 1u);
+	int n = kernel_look(e, fd_ep, ev, max, ts, mask);
+	sub_acqrel(&e->sleepers, 1u);
+	return n;
+}
+
 int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
 {
 	static const struct timespec zero;
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
-	bool first = true;
+	bool spun = false;
 	if (__builtin_expect(e->foreign, 0))
 		sock_each(withdraw_members, e);
 	for (;;) {
-		int k = 0;
-		if (++e->turn % KERNEL_EVERY == 0) {
-			k = kernel_look(e, fd_ep, ev, max, &zero, mask);
+		int k = 0, n;
+		if (e->side < 0) {
+			struct timespec ts = deadline ? rest_of(deadline) : zero;
+			k = wait_plain(e, fd_ep, ev, max, timeout_ns < 0 ? NULL : &ts, mask);
+			if (k || e->side < 0)
+				return k;
+			n = collect_locked(e, ev, max, true);
+		} else {
+			if (timeout_ns == 0 || (e->n_hot && now_ns() - e->looked_ns > KERNEL_NS))
+				k = kernel_look(e, fd_ep, ev, max, &zero, mask);
 			if (k < 0)
 				return k;
+			n = k + collect_locked(e, ev + k, max - k, timeout_ns == 0);
 		}
-		int n = collect_locked(e, ev + k, max - k, false);
-		if (n + k)
-			return n + k;
-		if (timeout_ns == 0) {
-			k = kernel_look(e, fd_ep, ev, max, &zero, mask);
-			return k < 0 ? k : k + collect_locked(e, ev + k, max - k, true);
-		}
+		if (n || timeout_ns == 0)
+			return n;
 		publish_cpu(e);
-		if (first && e->n_hot && spin_for_hot(e))
-			continue;
+		if (!spun) {
+			spun = true;
+			if (e->n_hot && spin_for_hot(e))
+				continue;
+		}
 		k = sleep_in_kernel(e, fd_ep, ev, max, deadline, mask);
 		if (k < 0)
 			return k;
@@ -338,6 +368,5 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 			return n + k;
 		if (deadline && now_ns() >= deadline)
 			return 0;
-		first = false;
 	}
 }

@@ -60,26 +60,35 @@ static struct sock *adopt_listener(int fd)
 	return s;
 }
 
+/* An accepted connection of a published listener. */
+static void note_accepted(struct server *v, int fd, uint32_t fam_flags)
+{
+	struct guard g;
+	struct sock *s = sock_new(fd, FAM_CONNECTED | fam_flags);
+	if (!s)
+		return;
+	uint32_t seq = load_acquire(&v->ept.area->offer_seq);
+	enum why w = seq ? WHY_NEW : WHY_NO_OFFER;
+	store_relaxed(&s->f->tx_why, w);
+	store_relaxed(&s->f->rx_why, w);
+	guard_enter(&g);
+	server_use(v);
+	s->server = v;
+	if (seq != load_relaxed(&v->seen_msg)) { /* somebody offers: the thread that answers is needed now */
+		store_relaxed(&v->seen_msg, seq);
+		svc_serve();
+	}
+	guard_leave(&g);
+}
+
 static int accepted(int fd, int listener, int flags)
 {
 	int e = errno;
-	struct sock *l = fd_sock(listener), *s;
+	struct sock *l = fd_sock(listener);
 	if (!l && !fd_get(listener))
 		l = adopt_listener(listener);
-	if (fd >= 0 && l && l->server && (s = sock_new(fd, FAM_CONNECTED | (flags & SOCK_NONBLOCK ? FAM_NONBLOCK : 0)))) {
-		s->server = l->server;
-		s->seen_offer = 0;
-		uint32_t seq = load_acquire(&l->server->ept.area->offer_seq);
-		store_relaxed(&s->f->tx_why, seq ? WHY_NEW : WHY_NO_OFFER);
-		store_relaxed(&s->f->rx_why, seq ? WHY_NEW : WHY_NO_OFFER);
-		if (seq != load_relaxed(&l->server->seen_msg)) { /* somebody offers: the thread that answers is needed now */
-			struct guard g;
-			store_relaxed(&l->server->seen_msg, seq);
-			guard_enter(&g);
-			svc_serve();
-			guard_leave(&g);
-		}
-	}
+	if (l && l->server && l->server->ept.area)
+		note_accepted(l->server, fd, flags & SOCK_NONBLOCK ? FAM_NONBLOCK : 0);
 	errno = e;
 	return fd;
 }
@@ -103,7 +112,11 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 	if (!s || sock_flags(s) & FAM_LISTEN)
 		return real.connect(fd, sa, len);
 	int e = errno;
+	if (sock_flags(s) & FAM_CONNECTED && (load_acquire(&s->f->link) || sock_flags(s) & FAM_RESET))
+		sock_reset(s); /* dissolved, or connected again after its end */
 	if (!s->endpoint && (uintptr_t)sa >= 4096 && diag_addr_from(&to, sa, len) == 0) {
+		if (diag_addr_is_any(&to)) /* the kernel connects to the loopback address */
+			to.addr[to.family == AF_INET ? 0 : 15] = to.family == AF_INET ? 127 : 1, to.addr[3] |= to.family == AF_INET;
 		s->endpoint = endpoint_find(&to, fd);
 		store_relaxed(&s->f->tx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
 		store_relaxed(&s->f->rx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);

@@ -167,6 +167,8 @@ static int ioctl_sock(struct sock *s, int fd, unsigned long req, long arg)
 		*v += (int)ring_unread_by_us(s);
 	else if (req == SIOCOUTQ && link_ready(s))
 		*v += (int)ring_unread_by_peer(s);
+	else if (req == SIOCATMARK && link_ready(s) && ring_unread_by_us(s))
+		*v = 0; /* the mark lies in the kernel's octets, behind these */
 	else if (req == FIOASYNC && *v)
 		move_pin(s, WHY_OPTION);
 	return r;

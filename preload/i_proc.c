@@ -49,7 +49,7 @@ static void before_own_exec(void)
 {
 	before_exec();
 	if (wrap_own_process())
-		stats_write();
+		startup_end(); /* a listener that is inherited is unknown to the new program until it accepts there, and publishes it anew */
 }
 
 EXPORT pid_t fork(void)

@@ -27,7 +27,7 @@ static ssize_t recv_buf(struct sock *s, int fd, void *buf, size_t len, int flags
 EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
 	struct sock *s = fd_sock(fd);
-	if (!served(s) || bad_buf(buf, len))
+	if (!served(s) || (bad_buf(buf, len) && !(flags & MSG_TRUNC)))
 		return real.recv(fd, buf, len, flags);
 	return recv_buf(s, fd, buf, len, flags);
 }
@@ -65,7 +65,7 @@ EXPORT ssize_t __recv_chk(int fd, void *buf, size_t len, size_t room, int flags)
 EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *sa, socklen_t *salen)
 {
 	struct sock *s = fd_sock(fd);
-	if (!served(s) || bad_buf(buf, len))
+	if (!served(s) || (bad_buf(buf, len) && !(flags & MSG_TRUNC)))
 		return real.recvfrom(fd, buf, len, flags, sa, salen);
 	if (sa && ((uintptr_t)salen < 4096 || (int)*salen < 0))
 		return real.recvfrom(fd, buf, len, flags, sa, salen);

@@ -2,6 +2,7 @@
 /* i_send.c - the names that send. */
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <fcntl.h>
 #include <sys/sendfile.h>
@@ -51,11 +52,20 @@ EXPORT ssize_t __write(int fd, const void *buf, size_t len)
 	return write(fd, buf, len);
 }
 
-/* A connected stream ignores the address. */
+/* A connected stream ignores the address, but the kernel copies it first. */
+static bool good_address(const struct sockaddr *sa, socklen_t len)
+{
+	struct sockaddr_storage here;
+	struct iovec to = {&here, len}, from = {(void *)(uintptr_t)sa, len};
+	if (len > sizeof(here))
+		return false;
+	return !len || process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)len;
+}
+
 EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *sa, socklen_t salen)
 {
 	struct sock *s = fd_sock(fd);
-	if (!s || bad_buf(buf, len) || !(sock_flags(s) & FAM_CONNECTED))
+	if (!s || bad_buf(buf, len) || !(sock_flags(s) & FAM_CONNECTED) || (sa && !good_address(sa, salen)))
 		return real.sendto(fd, buf, len, flags, sa, salen);
 	return send_buf(s, fd, buf, len, flags);
 }
@@ -95,9 +105,30 @@ EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t off, in
 	return pwritev2(fd, iov, n, off, flags);
 }
 
+/* Descriptors that leave for another process: it may not be able to read rings, so their sockets are in the kernel before it can touch them. */
+static void pin_passed(const struct msghdr *msg)
+{
+	int e = errno;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len < CMSG_LEN(0))
+			continue;
+		int fds[(c->cmsg_len - CMSG_LEN(0)) / sizeof(int) + 1];
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		memcpy(fds, CMSG_DATA(c), n * sizeof(int));
+		for (size_t i = 0; i < n; i++) {
+			struct sock *s = fd_sock(fds[i]);
+			if (s && sock_flags(s) & FAM_CONNECTED)
+				move_pin(s, WHY_PASSED);
+		}
+	}
+	errno = e;
+}
+
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fdtab_len && (uintptr_t)msg >= 4096 && msg->msg_controllen && (uintptr_t)msg->msg_control >= 4096)
+		pin_passed(msg);
 	if (!s || (uintptr_t)msg < 4096 || !(sock_flags(s) & FAM_CONNECTED) || !good_iov(msg->msg_iov, msg->msg_iovlen))
 		return real.sendmsg(fd, msg, flags);
 	if (msg->msg_controllen) { /* ancillary data: only the kernel can say what it means */

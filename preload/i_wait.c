@@ -6,7 +6,6 @@
 
 #include "assoc.h"
 #include "epset.h"
-#include "epset_int.h"
 #include "waitset.h"
 #include "wrap.h"
 
@@ -123,11 +122,10 @@ EXPORT int epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
 	return (int)wrap_result(epset_ctl(e, ep, op, fd, ev));
 }
 
-/* Only a set with a side instance needs us. */
 static struct epset *waitable(int ep, const struct epoll_event *ev, int max)
 {
 	struct epset *e = fd_epset(ep);
-	return e && e->side >= 0 && max > 0 && (uintptr_t)ev >= 4096 ? e : NULL;
+	return e && max > 0 && (uintptr_t)ev >= 4096 ? e : NULL;
 }
 
 EXPORT int epoll_wait(int ep, struct epoll_event *ev, int max, int ms)

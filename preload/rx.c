@@ -7,13 +7,16 @@
  * when there is a time-out.
  */
 #include <errno.h>
+#include <poll.h>
 #include <sys/ioctl.h>
+#include <linux/sockios.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 
 #include "assoc.h"
 #include "bell.h"
+#include "end.h"
 #include "link.h"
 #include "move.h"
 #include "notify.h"
@@ -26,7 +29,7 @@
 #include "sys.h"
 #include "token.h"
 
-#define RING_FLAGS (MSG_PEEK | MSG_WAITALL | MSG_DONTWAIT | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)
+#define KERNEL_FLAGS (MSG_OOB | MSG_ERRQUEUE) /* the kernel answers these; all other flags mean nothing to a stream, or are served */
 
 /* One call's progress. */
 struct take {
@@ -55,6 +58,10 @@ static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags)
 /* The kernel's octets into [done, done + max) of the call's buffers, without waiting. */
 static long kernel_part(const struct take *t, size_t max)
 {
+	int at_mark = 0;
+	/* A read stops before the urgent mark; behind a switch the mark may be the next octet. */
+	if (t->done && sys3(SYS_ioctl, t->fd, SIOCATMARK, &at_mark) == 0 && at_mark)
+		return -EAGAIN;
 	struct iovec part[t->niov ? t->niov : 1];
 	size_t skip = t->done, want = t->len - t->done < max ? t->len - t->done : max;
 	int n = 0;
@@ -92,25 +99,14 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 	return (int64_t)n;
 }
 
-/* Reset by a peer that died with octets of ours unread: the kernel would have sent RST; its FIN without the mark of a meant end tells. */
-static bool died_unread(struct sock *s)
-{
-	struct chan *c = &s->chan;
-	if (load_acquire(&c->peer->flags) & (SM_END_FIN | SM_END_CLOSED))
-		return false;
-	return load_relaxed(&s->f->tx_tail) != load_acquire(&c->peer->rx_head);
-}
-
 static long end_of_file(struct sock *s, struct take *t)
 {
 	t->ended = true;
 	if (t->done)
 		return 0;
-	if (!(sock_flags(s) & FAM_RD_SHUT) && died_unread(s)) {
-		uint32_t old = or_acqrel(&s->f->flags, FAM_RESET | (t->flags & MSG_PEEK ? 0 : FAM_RESET_SAID));
-		if (!(old & FAM_RESET_SAID))
-			return -ECONNRESET;
-	}
+	end_kernel_says(s, POLLRDHUP);
+	if (end_take_reset(s))
+		return -ECONNRESET;
 	return 0;
 }
 
@@ -150,7 +146,7 @@ static long read_kernel_safely(struct sock *s, struct take *t)
 static long ring_empty(struct sock *s, struct take *t)
 {
 	struct chan *c = &s->chan;
-	if (!(load_relaxed(&s->hup) || sock_flags(s) & FAM_RD_SHUT || load_relaxed(&c->peer->flags) & (SM_END_FIN | SM_END_CLOSED)))
+	if (!(load_relaxed(&s->look) || load_relaxed(&s->hup) || sock_flags(s) & FAM_RD_SHUT || load_relaxed(&c->peer->flags) & (SM_END_FIN | SM_END_CLOSED)))
 		return -EAGAIN;
 	if (load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head))
 		return 1; /* it wrote, or went down, before it ended */
@@ -160,7 +156,7 @@ static long ring_empty(struct sock *s, struct take *t)
 	if (r > 0) /* octets that no epoch has announced: they can only be a switch that has just happened */
 		return load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) ? 1 : -ECONNRESET;
 	if (r == -EAGAIN)
-		store_relaxed(&s->hup, 0);
+		store_relaxed(&s->look, 0);
 	if (r == 0 && t->len == t->done)
 		return 0;
 	return after_kernel(s, t, r);
@@ -196,7 +192,7 @@ static long peek_some(struct sock *s, struct take *t)
 	if (n < 0)
 		return nonsense(s);
 	t->done += (size_t)n;
-	if (!t->done)
+	if (!t->done && f->rx_tail == load_relaxed(&f->rx_head))
 		return ring_empty(s, t);
 	/* Has the writer left this ring, and are its last octets in view? Then the kernel's follow, if we may look there. */
 	bool left = !(load_acquire(&c->peer->tx_epoch) & 1) && load_relaxed(&f->rx_head) + (uint64_t)n == load_relaxed(&c->peer->down_rpos);
@@ -257,7 +253,7 @@ static bool any_news(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	return load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
-		load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_relaxed(&s->hup) || !load_relaxed(&s->linked);
+		load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_relaxed(&s->look) || !load_relaxed(&s->linked);
 }
 
 static bool spin_for_news(struct sock *s)
@@ -302,7 +298,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail)
 	if (!load_relaxed(&s->linked))
 		return 0;
 	if (epoch & 1) {
-		if (load_acquire(&c->peer->tx_tail) != tail || load_relaxed(&c->peer->tx_epoch) != epoch || load_relaxed(&s->hup))
+		if (load_acquire(&c->peer->tx_tail) != tail || load_relaxed(&c->peer->tx_epoch) != epoch || load_relaxed(&s->look))
 			return 0;
 	} else {
 		if (load_relaxed(&c->peer->tx_epoch) != epoch && s->f->rx_kepoch != epoch + 1)
@@ -373,7 +369,7 @@ static long recv_linked(struct sock *s, struct take *t)
 			t->done = 0;
 		long r = turn(s, t, &tail);
 		if (__builtin_expect(r == 1, 1)) {
-			if (t->done == t->len)
+			if (t->done == t->len && (t->len || tail != load_relaxed(&s->f->rx_head)))
 				break;
 			if (t->done >= target && (t->flags & MSG_PEEK || !switch_ahead(s)))
 				break;
@@ -430,7 +426,7 @@ static long recv_unlinked(struct sock *s, struct take *t)
 long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags)
 {
 	struct take t = {.iov = iov, .niov = niov, .fd = fd, .flags = flags, .len = iov_len(iov, niov)};
-	if (__builtin_expect(flags & ~RING_FLAGS || sock_flags(s) & FAM_LISTEN, 0))
+	if (__builtin_expect(flags & KERNEL_FLAGS || sock_flags(s) & FAM_LISTEN, 0))
 		return kernel_recv(fd, iov, niov, flags);
 	if (__builtin_expect(link_ready(s), 1))
 		return recv_linked(s, &t);

@@ -49,7 +49,7 @@ struct server *server_publish(int fd)
 	struct server *v = NULL;
 	guard_enter(&g);
 	for (uint32_t i = 0; i < n_servers && !v; i++)
-		if (!servers[i].refs)
+		if (!servers[i].refs && !servers[i].users)
 			v = &servers[i];
 	if (!v && n_servers < N_SERVER)
 		v = &servers[n_servers++];
@@ -71,18 +71,44 @@ struct server *server_publish(int fd)
 	return v;
 }
 
-void server_release(struct server *v)
+static void unmap_if_unused(struct server *v, struct sm_area *area)
 {
-	if (--v->refs)
+	v->ept.area = area;
+	if (v->refs || v->users)
 		return;
 	store_release(&v->live, 0);
+	if (area)
+		sys1(SYS_shmdt, area);
+	v->ept.area = NULL;
+}
+
+/* The listener goes: names and descriptors now, the area with the last accepted connection. */
+void server_release(struct server *v)
+{
+	struct sm_area *area = v->ept.area;
+	if (--v->refs)
+		return;
 	v->watched = false;
 	fdtab_set(v->ept.lock_fd, 0);
 	fdtab_set(v->ept.bell_fd, 0);
+	v->ept.area = NULL; /* not to be unmapped yet */
 	if (v->ept.owner_pid == (uint32_t)sys0(SYS_getpid))
 		ept_retract(&v->ept);
 	else
 		ept_drop(&v->ept);
+	unmap_if_unused(v, area);
+}
+
+void server_use(struct server *v)
+{
+	v->users++;
+}
+
+void server_unuse(struct server *v)
+{
+	v->users--;
+	if (!v->refs)
+		unmap_if_unused(v, v->ept.area);
 }
 
 static int known(int shmid, void *arg)
@@ -111,7 +137,7 @@ void server_serve_all(void)
 		int r;
 		if (!load_acquire(&v->live))
 			continue;
-		while ((r = rdv_answer(&v->ept, &seg)) != 0) {
+		while (v->refs && (r = rdv_answer(&v->ept, &seg)) != 0) {
 			if (r < 0) {
 				log_line("rendezvous refused: error %d", -r);
 				break;
@@ -128,9 +154,11 @@ void server_end_all(void)
 {
 	for (uint32_t i = 0; i < n_servers; i++) {
 		struct server *v = &servers[i];
-		if (load_acquire(&v->live) && v->ept.owner_pid == (uint32_t)sys0(SYS_getpid)) {
-			store_release(&v->live, 0);
+		if (load_acquire(&v->live) && v->refs && v->ept.owner_pid == (uint32_t)sys0(SYS_getpid)) {
+			struct sm_area *area = v->ept.area;
+			v->ept.area = NULL; /* other threads may still look at it */
 			ept_retract(&v->ept);
+			v->ept.area = area;
 		}
 	}
 }

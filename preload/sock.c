@@ -120,10 +120,33 @@ void sock_forget(struct sock *s, int fd)
 			link_end(s);
 			if (s->server && sock_flags(s) & FAM_LISTEN)
 				server_release(s->server);
+			else if (s->server)
+				server_unuse(s->server);
 			fam_release(s->f);
 			put_free(s);
 		}
 	}
+	guard_leave(&g);
+}
+
+void sock_reset(struct sock *s)
+{
+	struct guard g;
+	struct fam_sock *f = s->f;
+	guard_enter(&g);
+	link_end(s);
+	store_release(&f->link, 0);
+	and_acqrel(&f->flags, FAM_NONBLOCK | FAM_USED | FAM_PIN_RX | FAM_PIN_TX);
+	store_relaxed(&f->tx_tail, 0);
+	store_relaxed(&f->rx_head, 0);
+	store_relaxed(&f->rx_epoch, 0);
+	f->tx_head = f->tx_shift = f->tx_rewind = f->rx_tail = f->rx_kleft = 0;
+	f->tx_epoch = f->rx_kepoch = f->tx_full = 0;
+	f->own.family = f->peer.family = 0;
+	s->endpoint = NULL;
+	s->n_ops = 0;
+	store_relaxed(&s->hup, 0);
+	store_relaxed(&s->look, 0);
 	guard_leave(&g);
 }
 

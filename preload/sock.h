@@ -47,9 +47,9 @@ struct sock {
 	struct fam_sock *f;
 	struct arena *arena;
 	_Atomic uint32_t linked;  /* 1: chan is valid */
-	_Atomic uint32_t hup;	  /* the service thread saw FIN, RST or an error on the kernel socket: ask the kernel when the ring is empty */
+	_Atomic uint32_t hup;	  /* FIN, RST or an error was seen on the kernel socket: nothing goes into the ring any more */
+	_Atomic uint32_t look;	  /* the kernel socket has input: ask it when the ring is empty */
 	_Atomic uint32_t open;	  /* descriptors of this process that lead here; 0: closed */
-	_Atomic uint32_t kin;	  /* bumped by the service thread when the kernel socket has input (for sleepers in kernel mode) */
 	struct chan chan;
 	int fd;			  /* one of its descriptors; for questions to the kernel */
 	struct count tx_shm, tx_kernel, rx_shm, rx_kernel; /* what this process did; under the direction's token (kernel: about) */
@@ -105,6 +105,8 @@ void sock_forget(struct sock *s, int fd);
 /* Fill in addresses of a connected socket (getsockname, getpeername) into the family record. 0 or -errno. */
 int sock_names(struct sock *s);
 void sock_inode(struct sock *s);
+/* connect() on a socket that has had a connection: no channel, no history. */
+void sock_reset(struct sock *s);
 void sock_fork_prepare(void);
 void sock_fork_failed(void);
 void sock_fork_child(void);

@@ -10,6 +10,7 @@
 
 #include "assoc.h"
 #include "bell.h"
+#include "end.h"
 #include "log.h"
 #include "move.h"
 #include "notify.h"
@@ -46,8 +47,7 @@ static void on_sock(struct sock *s, uint32_t events)
 {
 	if (!load_acquire(&s->open) || !load_acquire(&s->linked))
 		return;
-	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-		store_release(&s->hup, 1);
+	end_kernel_says(s, events);
 	struct sm_end *my = s->chan.my;
 	add_acqrel(&my->futex, 1u);
 	notify_futex(my);
@@ -194,7 +194,7 @@ void svc_serve(void)
 		struct server *v = server_at(i);
 		if (!v)
 			break;
-		if (load_acquire(&v->live) && !v->watched && svc.ep >= 0) {
+		if (load_acquire(&v->live) && v->refs && !v->watched && svc.ep >= 0) {
 			watch_raw(EPOLL_CTL_ADD, v->ept.bell_fd, EPOLLIN | EPOLLET, DATA_SERVER);
 			v->watched = true;
 		}

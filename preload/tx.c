@@ -11,6 +11,7 @@
 
 #include "assoc.h"
 #include "bell.h"
+#include "end.h"
 #include "link.h"
 #include "move.h"
 #include "notify.h"
@@ -23,8 +24,8 @@
 #define PATIENCE_NS 2000000    /* how long a blocking writer waits for a reader that takes nothing, before it goes down */
 #define SLEEP_NS 500000	       /* one nap while waiting for space: bounded, so that no fence is owed by the reader */
 
-/* Flags under which a send may go through the ring; any other goes down (and those that shared memory cannot imitate stay there). */
-#define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_CONFIRM | MSG_DONTROUTE)
+/* Flags that shared memory cannot imitate: the direction goes down and stays there. All others mean nothing to a stream, or are served. */
+#define KERNEL_FLAGS (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)
 
 static size_t iov_len(const struct iovec *iov, int n)
 {
@@ -171,8 +172,10 @@ static void unsend(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	int how = token_take(s->arena, &f->tx_token);
-	if (f->tx_epoch & 1)
+	if (f->tx_epoch & 1) {
 		move_down(s, WHY_CLOSED);
+		move_unread_to_kernel(s);
+	}
 	token_drop(&f->tx_token, how);
 }
 
@@ -214,6 +217,10 @@ static long send_linked(struct sock *s, int fd, const struct iovec *iov, int nio
 			token_drop(&f->tx_token, how);
 			return done ? (long)done : kernel_send(fd, iov, niov, 0, flags);
 		}
+		if (__builtin_expect(load_relaxed(&s->hup), 0) && end_take_reset(s)) {
+			token_drop(&f->tx_token, how);
+			return done ? (long)done : -ECONNRESET;
+		}
 		if (!(f->tx_epoch & 1) && (how == TOKEN_NESTED || !move_up(s))) {
 			long r = send_by_kernel(s, how, fd, iov, niov, done, done ? flags | MSG_NOSIGNAL : flags);
 			return r < 0 ? (done ? (long)done : r) : (long)done + r;
@@ -250,7 +257,7 @@ static long send_linked(struct sock *s, int fd, const struct iovec *iov, int nio
 
 static long send_unlinked(struct sock *s, int fd, const struct iovec *iov, int niov, size_t len, int flags)
 {
-	if (link_try(s, len) && !(flags & ~RING_FLAGS))
+	if (link_try(s, len))
 		return send_linked(s, fd, iov, niov, len, flags);
 	return send_by_kernel(s, token_take(s->arena, &s->f->tx_token), fd, iov, niov, 0, flags);
 }
@@ -260,7 +267,7 @@ long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flag
 	size_t len = iov_len(iov, niov);
 	if (__builtin_expect(sock_flags(s) & FAM_LISTEN, 0) || !len)
 		return kernel_send(fd, iov, niov, 0, flags);
-	if (__builtin_expect(flags & ~RING_FLAGS, 0)) {
+	if (__builtin_expect(flags & KERNEL_FLAGS, 0)) {
 		move_pin_tx(s, flags & MSG_OOB ? WHY_OOB : WHY_OPTION);
 		return send_by_kernel(s, token_take(s->arena, &s->f->tx_token), fd, iov, niov, 0, flags);
 	}

@@ -8,6 +8,7 @@
 
 #include "assoc.h"
 #include "bell.h"
+#include "end.h"
 #include "epset.h"
 #include "link.h"
 #include "notify.h"
@@ -133,7 +134,8 @@ static int look_at_rings(struct pollfd *p, nfds_t n, bool *alone)
 	for (nfds_t i = 0; i < n; i++) {
 		struct sock *s = linked_sock(p[i].fd);
 		short re = 0;
-		if (!s || load_relaxed(&s->hup) || load_relaxed(&s->f->flags) & FAM_RD_SHUT)
+		if (!s || load_relaxed(&s->hup) || load_relaxed(&s->f->flags) & (FAM_RD_SHUT | FAM_WR_SHUT) ||
+			load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED))
 			*alone = p[i].fd < 0 ? *alone : false;
 		if (s && p[i].events & IN_BITS && ready_in(s))
 			re |= p[i].events & IN_BITS;
@@ -150,7 +152,10 @@ static int merge(struct pollfd *p, const struct pollfd *k, nfds_t n)
 {
 	int ready = 0;
 	for (nfds_t i = 0; i < n; i++) {
-		p[i].revents |= k[i].revents;
+		struct sock *s = k[i].revents ? linked_sock(p[i].fd) : NULL;
+		if (s)
+			end_kernel_says(s, (uint32_t)(unsigned short)k[i].revents);
+		p[i].revents |= (short)(k[i].revents | (s ? end_events(s) : 0));
 		ready += p[i].revents != 0;
 	}
 	return ready;

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * end.h - the ends of a connection, as far as the kernel socket alone would tell them wrongly.
+ *
+ * A process that dies with unread octets resets its connections; the kernel does not know of those in the ring, and sends FIN. So a side that means its
+ * end marks the channel first (SM_END_FIN, SM_END_CLOSED), and FIN without the mark, with octets of ours unread, is a reset: reported once as ECONNRESET, then
+ * end of file to readers and EPIPE to writers.
+ */
+#ifndef SHUNT_END_H
+#define SHUNT_END_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sock.h"
+
+/* The kernel socket of a linked s has shown these poll events. Any thread, no token needed. */
+void end_kernel_says(struct sock *s, uint32_t events);
+/* A reset is to be reported, and has been by this call: the caller returns ECONNRESET. */
+bool end_take_reset(struct sock *s);
+/* What poll adds for it. */
+uint32_t end_events(const struct sock *s);
+
+#endif
