@@ -45,7 +45,11 @@ done
 mapfile -t scripts < <(grep -lE '^#!/bin/(ba)?sh' tests/* tests/*/* .ci/run 2>/dev/null)
 
 format() {
-	printf '%s\0' "${all[@]}" | xargs -0 clang-format --dry-run -Werror 2>&1
+	local out
+	out=$(printf '%s\0' "${all[@]}" | xargs -0 clang-format --dry-run 2>&1 | grep -oE '^[^: ]+:[0-9]+:.*warning: ' | cut -d: -f1 | uniq -c)
+	printf '%s' "${out:+differs, times and file (make format puts it right):
+$out}"
+	[ -z "$out" ]
 }
 
 # Each source with the flags that it is built with; in parallel.
