@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# nc, socat, curl: pipes of 10 MB through a connection; sockets that become a program's stdin and stdout (there only the answer
+# nc, socat, curl: files of 10 and 64 MB through a connection; sockets that become a program's stdin and stdout (there only the answer
 # counts: stdio's sockets are the kernel's); many short connections.
 
 load lib
@@ -9,7 +9,8 @@ load lib
 setup_file() {
 	file_begin
 	head -c 10485760 /dev/urandom >"$T/data"
-	export DATA=$T/data
+	head -c 67108864 /dev/urandom >"$T/more"
+	export DATA=$T/data MORE=$T/more
 }
 
 nc_sends() {
@@ -18,16 +19,16 @@ nc_sends() {
 	PORT=$(free_port)
 	server ncd nc -l 127.0.0.1 "$PORT"
 	up ncd
-	client nc nc -N 127.0.0.1 "$PORT" <"$DATA"
+	client nc nc -N 127.0.0.1 "$PORT" <"$MORE"
 	done_by 20 ncd
 	[ "$CODE" -eq 0 ]
-	cmp "$DATA" "$D/ncd.out"
+	cmp "$MORE" "$D/ncd.out"
 	paths ncd nc
 }
 
-@test "nc sends 10 MB to nc: both sides under shunt" { nc_sends both; }
-@test "nc sends 10 MB to nc: server only" { nc_sends server; }
-@test "nc sends 10 MB to nc: client only" { nc_sends client; }
+@test "nc sends 64 MB to nc: both sides under shunt" { nc_sends both; }
+@test "nc sends 64 MB to nc: server only" { nc_sends server; }
+@test "nc sends 64 MB to nc: client only" { nc_sends client; }
 
 socat_sends() {
 	need socat
@@ -35,16 +36,16 @@ socat_sends() {
 	PORT=$(free_port)
 	server socatd socat -u "TCP-LISTEN:$PORT,bind=127.0.0.1" "CREATE:$D/back"
 	up socatd
-	client socat socat -u "FILE:$DATA" "TCP:127.0.0.1:$PORT"
+	client socat socat -u "FILE:$MORE" "TCP:127.0.0.1:$PORT"
 	done_by 20 socatd
 	[ "$CODE" -eq 0 ]
-	cmp "$DATA" "$D/back"
+	cmp "$MORE" "$D/back"
 	paths socatd socat
 }
 
-@test "socat sends 10 MB to socat: both sides under shunt" { socat_sends both; }
-@test "socat sends 10 MB to socat: server only" { socat_sends server; }
-@test "socat sends 10 MB to socat: client only" { socat_sends client; }
+@test "socat sends 64 MB to socat: both sides under shunt" { socat_sends both; }
+@test "socat sends 64 MB to socat: server only" { socat_sends server; }
+@test "socat sends 64 MB to socat: client only" { socat_sends client; }
 
 # The socket's other end is a pipe or a socketpair within socat; each connection is short.
 words() {

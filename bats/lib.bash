@@ -53,16 +53,14 @@ test_begin() {
 test_end() {
 	local name
 	if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
-		for name in "$D"/*.out "$D"/*.log; do
-			[ -s "$name" ] && tail -n 20 "$name" | sed "s|^|${name##*/}: |"
-		done
+		logs
 		end_all
 		return
 	fi
 	for name in "${!PIDS[@]}"; do
 		not_running "${PIDS[$name]}" || { end_all; fail "$name was not stopped" || return; }
 	done
-	wait_for "${LEFT_LIMIT:-10}" nothing_left || { left; end_all; fail "something was left behind" || return; }
+	wait_for "${LEFT_LIMIT:-10}" nothing_left || { left; logs; end_all; fail "something was left behind" || return; }
 	rm -rf "$D"
 }
 
@@ -77,6 +75,14 @@ absent() {
 	if grep -E -- "$1" "$2"; then
 		fail "$2 holds what it should not" || return
 	fi
+}
+
+logs() {
+	local name
+	for name in "$D"/*.out "$D"/*.log; do
+		[ -s "$name" ] && tail -n 20 "$name" | sed "s|^|${name##*/}: |"
+	done
+	return 0
 }
 
 # need PROGRAM...: the test is about a program that is not everywhere
@@ -158,6 +164,7 @@ spawn() {
 	shift 2
 	prefix "$side" "$name"
 	user_words
+	: >"$D/$name.out"
 	(cd "$D" && exec env --default-signal=INT,QUIT "${AS[@]}" "${RUN[@]}" "$@") >"$D/$name.out" 2>&1 </dev/null 3>&- 4>&- &
 	PIDS[$name]=$!
 }
@@ -272,8 +279,8 @@ names() {
 	local mine=.
 	[ -n "${SHUNT_BATS_NS:-}" ] || mine=$(id -un)
 	{
-		ipcs -m | awk -v u="$mine" '/^0x/ && $3 ~ u { print "segment", $2 }'
-		ipcs -s | awk -v u="$mine" '/^0x/ && $3 ~ u { print "semaphores", $2 }'
+		ipcs -m | awk -v u="$mine" '/^0x/ && $3 ~ u { print "segment", $2, "of", $3, "mode", $4, "octets", $5 }'
+		ipcs -s | awk -v u="$mine" '/^0x/ && $3 ~ u { print "semaphores", $2, "of", $3, "mode", $4, "number", $5 }'
 		find /dev/shm -mindepth 1 2>/dev/null
 		find "$SHUNT_MAP" ! -type d
 	} | LC_ALL=C sort
