@@ -151,7 +151,7 @@ static void out_of_time(int sig)
 static void set_limit(void)
 {
 	signal(SIGALRM, out_of_time);
-	alarm(the_case->flags & CASE_SLOW ? 60 : 15);
+	alarm(the_case->flags & CASE_SLOW ? 40 : 10);
 }
 
 pid_t fork_part(void)

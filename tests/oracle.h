@@ -25,7 +25,7 @@
 #define CASE_KERNEL 0x01u /* stays in the kernel by design: no proof of shared memory wanted */
 #define CASE_KILLED 0x02u /* a process is killed: its counters are lost, its names may be left for the next shunt process to remove */
 #define CASE_SELF 0x04u	  /* connects to itself: may be upgraded although only one part runs under shunt */
-#define CASE_SLOW 0x08u	  /* 60 seconds instead of 15 */
+#define CASE_SLOW 0x08u	  /* 40 seconds instead of 10 */
 #define CASE_NOWARM 0x10u /* starts on a fresh connection: whether it was upgraded in time is not certain, so no proof wanted */
 
 struct oracle_case {

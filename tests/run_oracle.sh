@@ -131,9 +131,9 @@ pipe_pair() # makes a pipe and puts its ends into the variables named $1 (read) 
 
 run_way() # way program case flags out: transcripts to $out.server, $out.client; counters to $out.server.stats, ...
 {
-	local way=$1 prog=$2 name=$3 flags=$4 out=$5 side limit=20 srd swr crd cwr
-	local -a pid=() wrap=()
-	((flags & 8)) && limit=70
+	local way=$1 prog=$2 name=$3 flags=$4 out=$5 side limit=15 srd swr crd cwr who i
+	local -a pid=() wrap=() status=()
+	((flags & 8)) && limit=45
 	rm -f "$out".*
 	pipe_pair srd cwr
 	pipe_pair crd swr
@@ -150,10 +150,20 @@ run_way() # way program case flags out: transcripts to $out.server, $out.client;
 		pid+=($!)
 	done
 	exec {srd}<&- {swr}>&- {crd}<&- {cwr}>&-
-	wait "${pid[0]}" 2>/dev/null
-	echo "exit $?" >>"$out.server"
-	wait "${pid[1]}" 2>/dev/null
-	echo "exit $?" >>"$out.client"
+	while ((${#pid[@]})); do
+		wait -n -p who "${pid[@]}" 2>/dev/null
+		status[who]=$?
+		for i in "${!pid[@]}"; do
+			[[ ${pid[i]} == "$who" ]] || continue
+			unset "pid[i]"
+			((i)) && side=client || side=server
+			echo "exit ${status[who]}" >>"$out.$side"
+		done
+		# When one part has failed, the other one may wait for it in vain: a second is enough to say so.
+		if ((status[who] && ${#pid[@]})); then
+			timeout 1 tail -s 0.1 --pid="${pid[*]}" -f /dev/null || kill -TERM "${pid[@]}" 2>/dev/null
+		fi
+	done
 	for side in server client; do
 		sed 's/^/stderr: /' "$out.$side.err" >>"$out.$side"
 	done

@@ -393,7 +393,7 @@ const struct oracle_case oracle_cases[] = {
 	{ "last_words_exit", last_words_server, last_words_client, 0, &two },
 	{ "linger", linger_server, linger_client, 0, NULL },
 	{ "sigpipe", sigpipe_server, closing_client, 0, NULL },
-	{ "sigpipe_kills", pipe_kills_server, closing_client, 0, NULL },
+	{ "sigpipe_kills", pipe_kills_server, closing_client, CASE_KILLED, NULL },
 	{ "sigpipe_own", own_pipe_server, closing_client, 0, NULL },
 	{ NULL, NULL, NULL, 0, NULL },
 };

@@ -175,6 +175,7 @@ static void dontwait_server(void)
 	poll_is(fd, POLLOUT, POLLOUT);
 	TRY(send(fd, buf, 1, MSG_DONTWAIT));
 	TRY(close(fd));
+	tell("closed");
 	free(big);
 }
 
@@ -188,6 +189,8 @@ static void dontwait_client(void)
 		total -= MUST(recv(fd, buf, sizeof buf, 0));
 	tell("read");
 	TRY(recv(fd, buf, sizeof buf, 0));
+	await("closed");
+	poll_is(fd, POLLRDHUP, POLLRDHUP);
 	TRY(recv(fd, buf, sizeof buf, MSG_DONTWAIT));
 	TRY(close(fd));
 }

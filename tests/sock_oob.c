@@ -25,6 +25,7 @@ static void oob_server(void)
 	int fd = serve_warm();
 
 	TRY(recv(fd, buf, 1, MSG_OOB));
+	tell("go");
 	await("sent");
 	poll_is(fd, POLLIN | POLLPRI, POLLIN | POLLPRI);
 	at_mark(fd);
@@ -48,6 +49,7 @@ static void oob_client(void)
 {
 	int fd = connect_warm();
 
+	await("go");
 	TRY(send(fd, "before", 6, 0));
 	TRY(send(fd, "!", 1, MSG_OOB));
 	TRY(send(fd, "after", 5, 0));

@@ -139,6 +139,7 @@ static void exec_server(void)
 	await("sent");
 	unread_is(fd, 1000);
 	get(fd, 300, 1, 0);
+	tell("counted");
 	run_over(fd, "head", "-c", "10000");
 }
 
@@ -149,6 +150,7 @@ static void exec_client(void)
 	put(fd, 1000, 1, 0);
 	tell("sent");
 	get(fd, 5000, 2, 0);
+	await("counted");
 	put(fd, 9300, 1, 1000);
 	get(fd, 10000, 1, 300);
 	TRY(read(fd, (char[1]){ 0 }, 1));

@@ -68,6 +68,7 @@ static void middle_server(void)
 	MUST(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
 	await("sent");
 	unread_is(fd, 1000);
+	tell("counted");
 	get(fd, 100, 1, 0);
 	FILE *f = stream_on(fd, "r+");
 	setvbuf(f, NULL, _IONBF, 0);
@@ -94,6 +95,7 @@ static void middle_client(void)
 
 	put(fd, 1000, 1, 0);
 	tell("sent");
+	await("counted");
 	for (unsigned i = 0; i < 300; i++) {
 		put(fd, 30, 1, i);
 		if (recv(fd, buf, 50, MSG_WAITALL) != 50)

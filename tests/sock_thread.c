@@ -181,15 +181,21 @@ static void accept_server(void)
 
 /* ---- a set is changed while a thread sleeps in it ---- */
 
-static int set_fd;
+static int set_fd, woken;
+static struct epoll_event woken_by;
+
 static void *sleeper(void *arg)
 {
-	struct epoll_event ev = { 0 };
-
 	(void)arg;
-	int n = epoll_wait(set_fd, &ev, 1, 5000);
-	say("woken: %d %s %llu", n, event_names(ev.events), (unsigned long long)ev.data.u64);
+	woken_by = (struct epoll_event){ 0 };
+	woken = epoll_wait(set_fd, &woken_by, 1, 5000);
 	return NULL;
+}
+
+static void join_sleeper(pthread_t t)
+{
+	pthread_join(t, NULL);
+	say("woken: %d %s %llu", woken, event_names(woken_by.events), (unsigned long long)woken_by.data.u64);
 }
 
 static void set_server(void)
@@ -203,19 +209,19 @@ static void set_server(void)
 	await("sent");
 	usleep(20000);
 	TRY(epoll_ctl(set_fd, EPOLL_CTL_ADD, fd, &ev));
-	pthread_join(t, NULL);
+	join_sleeper(t);
 	get(fd, 5, 1, 0);
 	t = start(sleeper, NULL);
 	usleep(20000);
 	ev = (struct epoll_event){ .events = EPOLLOUT, .data.u64 = 2 };
 	TRY(epoll_ctl(set_fd, EPOLL_CTL_MOD, fd, &ev));
-	pthread_join(t, NULL);
+	join_sleeper(t);
 	ev.events = EPOLLIN | EPOLLET;
 	TRY(epoll_ctl(set_fd, EPOLL_CTL_MOD, fd, &ev));
 	t = start(sleeper, NULL);
 	usleep(20000);
 	tell_number(5);
-	pthread_join(t, NULL);
+	join_sleeper(t);
 	await("sent");
 	tell_number(0);
 	get(fd, 5, 1, 5);
