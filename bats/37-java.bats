@@ -8,13 +8,13 @@ load lib
 setup_file() {
 	file_begin
 	need java javac
-	javac -d "$T/classes" "$PROGS/Echo.java"
+	javac -J-XX:-UsePerfData -d "$T/classes" "$PROGS/Echo.java"
 }
 
 talk() {
 	local nio java
 	sides "$1"
-	java=(java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx256m -cp "$T/classes" Echo)
+	java=(java -XX:-UsePerfData -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx256m -cp "$T/classes" Echo)
 	PORT=$(free_port)
 	nio=$PORT
 	while [ "$nio" = "$PORT" ]; do
