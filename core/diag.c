@@ -39,7 +39,7 @@ static void diag_give(int fd, int kept, int usable)
 		store_release(&diag_kept, fd + 1);
 		return;
 	}
-	sys1(SYS_close, fd);
+	sys_fd_close(fd);
 	if (kept)
 		store_release(&diag_kept, DIAG_NONE);
 }
@@ -66,7 +66,7 @@ void diag_fork_child(void)
 	int word = xchg_acqrel(&diag_kept, DIAG_NONE);
 
 	if (word > 0)
-		sys1(SYS_close, word - 1);
+		sys_fd_close(word - 1);
 }
 
 static int is_mapped(const uint8_t *a)

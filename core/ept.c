@@ -112,7 +112,7 @@ static int file_into_place(const struct ept *e, int dir_fd, const char *tmp, con
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
-		sys1(SYS_close, *fd);
+		sys_fd_close(*fd);
 	*fd = -1;
 }
 

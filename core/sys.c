@@ -79,6 +79,17 @@ int sys_random(void *buf, size_t len)
 	return 0;
 }
 
+void (*sys_drop_fd)(int fd);
+
+void sys_fd_close(int fd)
+{
+	if (fd < 0)
+		return;
+	if (sys_drop_fd)
+		sys_drop_fd(fd);
+	sys1(SYS_close, fd);
+}
+
 int sys_fd_keep(int fd)
 {
 	return fd >= 0 && sys_keep_fd ? sys_keep_fd(fd) : fd;

@@ -26,6 +26,9 @@ extern long (*sys_fault)(long nr);
  */
 extern int (*sys_keep_fd)(int fd);
 int sys_fd_keep(int fd); /* asks it; a negative fd (an error) is returned as it is */
+/* Told of each such number, if not NULL, before it is closed. */
+extern void (*sys_drop_fd)(int fd);
+void sys_fd_close(int fd); /* tells, and closes; nothing if fd < 0 */
 
 /* CLOCK_MONOTONIC, nanoseconds, by a real system call (no vDSO before relocation). */
 uint64_t sys_now_ns(void);

@@ -44,6 +44,7 @@
 #define SM_END_LINKED 0x01u /* this side has bound the channel to its kernel socket */
 #define SM_END_FIN 0x02u    /* shutdown(SHUT_WR) or close is about to send FIN: the end of file is meant */
 #define SM_END_CLOSED 0x04u /* the last descriptor is closed: nobody will read here again */
+#define SM_END_DEAF 0x10u   /* both directions are shut down here: what is sent has to be answered by the kernel */
 #define SM_END_PINNED 0x08u /* this end's sending direction stays in the kernel for good */
 
 struct sm_end {

@@ -18,7 +18,7 @@ void end_kernel_says(struct sock *s, uint32_t events)
 		return;
 	/* Half closed, and meant so: the other direction goes on through memory. */
 	if (!(events & (POLLHUP | POLLERR)) && load_acquire(&s->chan.peer->flags) & SM_END_FIN &&
-		!(load_relaxed(&s->chan.peer->flags) & SM_END_CLOSED))
+		!(load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF)))
 		return;
 	store_release(&s->hup, 1);
 	if (events & POLLERR || meant(s) || sock_flags(s) & (FAM_RESET | FAM_RD_SHUT | FAM_WR_SHUT))

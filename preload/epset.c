@@ -140,9 +140,9 @@ void epset_forget(int fd)
 			for (struct epset *o = all; o; o = o->next)
 				forget_inner(o, e);
 		}
+		if (last && e->n_members)
+			sock_each(drop_members, e);
 		if (last && e->side >= 0) {
-			if (e->n_side)
-				sock_each(drop_members, e);
 			for (uint32_t i = 0; i < e->n_slot; i++)
 				if (load_acquire(&e->slots[i].a->live) && e->slots[i].a->seg.nonce == e->slots[i].nonce && !e->foreign)
 					seg_bell_free(&e->slots[i].a->seg, e->slots[i].a->side, e->slots[i].idx);
@@ -166,14 +166,12 @@ static bool make_side(struct epset *e)
 	int bell = bell_open(e->bell_name);
 	if (bell < 0 || sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, side, &ev) < 0) {
 		sys1(SYS_close, side);
-		if (bell >= 0)
-			sys1(SYS_close, bell);
+		sys_fd_close(bell);
 		return false;
 	}
 	/* Moving the number would lose the registration in P: so hide first, register then. */
 	sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, side, 0);
 	side = fdtab_hide((int)side);
-	bell = fdtab_hide(bell);
 	sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, side, &ev);
 	ev.data.ptr = NULL;
 	sys4(SYS_epoll_ctl, side, EPOLL_CTL_ADD, bell, &ev);
@@ -212,6 +210,7 @@ static struct member *new_member(struct epset *e, struct sock *s, int fd)
 	m->fd = fd;
 	m->next = s->members;
 	s->members = m;
+	e->n_members++;
 	return m;
 }
 
@@ -239,6 +238,7 @@ static void unlink_member(struct epset *e, struct member *m)
 	}
 	if (m->side)
 		e->n_side--;
+	e->n_members--;
 	m->set = NULL;
 	m->next_free = free_members;
 	free_members = m;

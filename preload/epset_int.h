@@ -43,6 +43,8 @@ struct epset {
 	_Atomic uint32_t lock; /* guards all below; 0, or tid, high bit: waiters */
 	_Atomic uint32_t sleepers; /* threads inside the kernel's wait */
 	bool exposed;		   /* P is member of another set, or polled */
+	bool rung;		   /* we have rung our own bell to say so */
+	uint32_t n_members;	   /* in P and S */
 	bool foreign;		   /* inherited over fork: kernel only here */
 	uint32_t start;		   /* where in the hot list the next report begins: each ready member gets its turn */
 	int64_t looked_ns;	   /* when the kernel was asked last */

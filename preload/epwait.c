@@ -154,6 +154,7 @@ static void drain_side(struct epset *e)
 		struct member *m = ev[i].data.ptr;
 		if (!m) {
 			bell_drain(e->bell_fd);
+			e->rung = false;
 			continue;
 		}
 		if (m->set != e || m->disabled)
@@ -191,17 +192,22 @@ static bool make_cold(struct epset *e)
 	return true;
 }
 
-/* The bell is drained first: it says what is now, not what was. */
+/* The bell is made to say what is now, not what was. */
 void epset_expose(struct epset *e)
 {
 	if (e->side < 0)
 		return;
 	epset_lock(e);
 	e->exposed = true;
-	bell_drain(e->bell_fd);
 	take_bells(e);
-	if (!make_cold(e))
+	if (make_cold(e)) {
+		if (e->rung)
+			bell_drain(e->bell_fd);
+		e->rung = false;
+	} else if (!e->rung) { /* once: an edge-triggered outer set would see each ring */
 		epset_ring_self(e);
+		e->rung = true;
+	}
 	epset_unlock(e);
 }
 
@@ -321,6 +327,15 @@ static void withdraw_members(struct sock *s, void *arg)
 			move_withdraw(s, WHY_EPOLL);
 }
 
+/* Something may be reported without the kernel. */
+static bool any_warm(const struct epset *e)
+{
+	bool warm = e->n_hot != 0;
+	for (uint32_t i = 0; i < e->n_slot && !warm; i++)
+		warm = load_relaxed(&e->slots[i].bell->any) != 0;
+	return warm;
+}
+
 /* No member can be upgraded yet. A first one may come while we sleep: then S is in P, and its event must not reach the program. */
 static int wait_plain(struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
 {
@@ -346,7 +361,7 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 				return k;
 			n = collect_locked(e, ev, max, true);
 		} else {
-			if (timeout_ns == 0 || (e->n_hot && now_ns() - e->looked_ns > KERNEL_NS))
+			if (timeout_ns == 0 || (any_warm(e) && now_ns() - e->looked_ns > KERNEL_NS))
 				k = kernel_look(e, fd_ep, ev, max, &zero, mask);
 			if (k < 0)
 				return k;

@@ -63,11 +63,17 @@ int fdtab_hide(int fd)
 	return fd;
 }
 
+void fdtab_unhide(int fd)
+{
+	if (fdtab_is_hidden(fd))
+		fdtab_set(fd, 0);
+}
+
 void fdtab_close_hidden(int fd)
 {
 	if (fd < 0)
 		return;
-	fdtab_set(fd, 0);
+	fdtab_unhide(fd);
 	sys1(SYS_close, fd);
 }
 

@@ -138,9 +138,11 @@ static void before_shutdown(struct sock *s, int how)
 {
 	if (how == SHUT_RD || how == SHUT_RDWR)
 		or_acqrel(&s->f->flags, FAM_RD_SHUT);
+	bool linked = link_ready(s);
+	if (linked && (how == SHUT_RDWR || (how == SHUT_RD && sock_flags(s) & FAM_WR_SHUT) || (how == SHUT_WR && sock_flags(s) & FAM_RD_SHUT)))
+		or_acqrel(&s->chan.my->flags, SM_END_DEAF);
 	if (how != SHUT_WR && how != SHUT_RDWR)
 		return;
-	bool linked = link_ready(s);
 	int tok = token_take(s->arena, &s->f->tx_token);
 	or_acqrel(&s->f->flags, FAM_WR_SHUT);
 	if (linked) {

@@ -8,11 +8,6 @@
 #include "assoc.h"
 #include "wrap.h"
 
-static bool bad_buf(const void *p, size_t len)
-{
-	return len && (uintptr_t)p < 4096;
-}
-
 static bool served(const struct sock *s)
 {
 	return s && sock_flags(s) & FAM_CONNECTED;
@@ -27,7 +22,7 @@ static ssize_t recv_buf(struct sock *s, int fd, void *buf, size_t len, int flags
 EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
 	struct sock *s = fd_sock(fd);
-	if (!served(s) || (bad_buf(buf, len) && !(flags & MSG_TRUNC)))
+	if (!served(s))
 		return real.recv(fd, buf, len, flags);
 	return recv_buf(s, fd, buf, len, flags);
 }
@@ -36,7 +31,7 @@ EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
 EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	struct sock *s = fd_sock(fd);
-	if (!served(s) || !len || bad_buf(buf, len))
+	if (!served(s) || !len)
 		return real.read(fd, buf, len);
 	return recv_buf(s, fd, buf, len, 0);
 }
@@ -65,7 +60,7 @@ EXPORT ssize_t __recv_chk(int fd, void *buf, size_t len, size_t room, int flags)
 EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *sa, socklen_t *salen)
 {
 	struct sock *s = fd_sock(fd);
-	if (!served(s) || (bad_buf(buf, len) && !(flags & MSG_TRUNC)))
+	if (!served(s))
 		return real.recvfrom(fd, buf, len, flags, sa, salen);
 	if (sa && ((uintptr_t)salen < 4096 || (int)*salen < 0))
 		return real.recvfrom(fd, buf, len, flags, sa, salen);
@@ -88,7 +83,7 @@ static bool good_iov(const struct iovec *iov, size_t n)
 	if (n > IOV_MAX || (n && (uintptr_t)iov < 4096))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		if (iov[i].iov_len > SSIZE_MAX || bad_buf(iov[i].iov_base, iov[i].iov_len))
+		if (iov[i].iov_len > SSIZE_MAX)
 			return false;
 		len += iov[i].iov_len;
 	}

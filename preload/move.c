@@ -66,7 +66,7 @@ bool move_up(struct sock *s)
 	struct chan *c = &s->chan;
 	if (!load_relaxed(&c->peer->consent) || sock_flags(s) & (FAM_PIN_TX | FAM_WR_SHUT | FAM_BROKEN) || load_relaxed(&s->hup))
 		return false;
-	if (load_acquire(&c->peer->rx_epoch) != f->tx_epoch || load_relaxed(&c->peer->flags) & (SM_END_CLOSED))
+	if (load_acquire(&c->peer->rx_epoch) != f->tx_epoch || load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF))
 		return false;
 	if (!(load_relaxed(&c->peer->flags) & SM_END_LINKED) || load_acquire(&f->tx_inkernel))
 		return false;

@@ -37,6 +37,7 @@ struct take {
 	int niov, fd, flags;
 	size_t len;  /* of the buffers */
 	size_t done; /* octets handed over (PEEK: looked at) */
+	bool bad;    /* a buffer that cannot be memory: what is there is not read, and the call fails as the kernel's */
 	bool ended;  /* end of file, or an error after some octets: do not wait for more */
 };
 
@@ -94,6 +95,8 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 	}
 	uint64_t shift = load_relaxed(&c->peer->tx_shift);
 	size_t n = tail - head < t->len - t->done ? (size_t)(tail - head) : t->len - t->done;
+	if (__builtin_expect(t->bad, 0))
+		return -EFAULT;
 	if (!(t->flags & MSG_TRUNC))
 		ring_get_iov(c->rx_ring, head + shift, t->iov, t->done, n);
 	return (int64_t)n;
@@ -190,7 +193,7 @@ static long peek_some(struct sock *s, struct take *t)
 	}
 	int64_t n = ring_part(s, t, load_relaxed(&f->rx_head));
 	if (n < 0)
-		return nonsense(s);
+		return n == -EFAULT ? n : nonsense(s);
 	t->done += (size_t)n;
 	if (!t->done && f->rx_tail == load_relaxed(&f->rx_head))
 		return ring_empty(s, t);
@@ -227,7 +230,7 @@ static long take_some(struct sock *s, struct take *t)
 			return 1;
 		}
 		if (n < 0)
-			return nonsense(s);
+			return n == -EFAULT ? n : nonsense(s);
 	}
 	uint64_t kleft = 0;
 	switch (move_follow(s, &kleft)) {
@@ -428,6 +431,8 @@ long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flag
 	struct take t = {.iov = iov, .niov = niov, .fd = fd, .flags = flags, .len = iov_len(iov, niov)};
 	if (__builtin_expect(flags & KERNEL_FLAGS || sock_flags(s) & FAM_LISTEN, 0))
 		return kernel_recv(fd, iov, niov, flags);
+	for (int i = 0; i < niov; i++)
+		t.bad |= iov[i].iov_len && (uintptr_t)iov[i].iov_base < 4096 && !(flags & MSG_TRUNC);
 	if (__builtin_expect(link_ready(s), 1))
 		return recv_linked(s, &t);
 	if (!s->endpoint && !s->server) {

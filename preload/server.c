@@ -59,8 +59,6 @@ struct server *server_publish(int fd)
 		r = ept_publish(&v->ept, &key, (uint32_t)sys0(SYS_geteuid));
 	}
 	if (r == 0) {
-		v->ept.lock_fd = fdtab_hide(v->ept.lock_fd);
-		v->ept.bell_fd = fdtab_hide(v->ept.bell_fd);
 		v->refs = 1;
 		store_release(&v->live, 1);
 	} else {
@@ -89,8 +87,6 @@ void server_release(struct server *v)
 	if (--v->refs)
 		return;
 	v->watched = false;
-	fdtab_set(v->ept.lock_fd, 0);
-	fdtab_set(v->ept.bell_fd, 0);
 	v->ept.area = NULL; /* not to be unmapped yet */
 	if (v->ept.owner_pid == (uint32_t)sys0(SYS_getpid))
 		ept_retract(&v->ept);

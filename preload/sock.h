@@ -91,6 +91,7 @@ bool fdtab_init(void);
 bool fdtab_set(int fd, uintptr_t v);
 /* Move a descriptor of ours out of the way (close-on-exec) and mark it. The new number; the old one if it could not be moved. */
 int fdtab_hide(int fd);
+void fdtab_unhide(int fd); /* its mark only: it is about to be closed */
 void fdtab_close_hidden(int fd);
 /* The program is about to use number `fd` (dup2): if it is ours, move ours elsewhere. `moved(from, to)` hooks tell the owners. */
 bool fdtab_is_hidden(int fd);

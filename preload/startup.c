@@ -61,8 +61,8 @@ static void read_environment(void)
 	const char *v;
 	if (getauxval(AT_SECURE))
 		return;
-	if ((v = getenv("SHUNT_LOG")) && log_open(v) == 0 && fdtab_init())
-		log_fd = fdtab_hide(log_fd);
+	if ((v = getenv("SHUNT_LOG")) && fdtab_init())
+		log_open(v);
 	if ((v = getenv("SHUNT_STATS")))
 		stats_init(v);
 	if ((v = getenv("SHUNT_SPIN")) && strcmp(v, "off") == 0)
@@ -72,6 +72,8 @@ static void read_environment(void)
 __attribute__((constructor(101))) static void startup(void)
 {
 	real_bind();
+	sys_keep_fd = fdtab_hide;
+	sys_drop_fd = fdtab_unhide;
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	read_environment();
 	pthread_atfork(fork_prepare, fork_parent, fork_child);

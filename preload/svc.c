@@ -141,7 +141,7 @@ static bool open_fds(void)
 	if (svc.ring_fd < 0)
 		svc.ring_fd = fdtab_hide((int)sys3(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	svc.ep = fdtab_hide((int)ep);
-	svc.bell_fd = fdtab_hide(fd);
+	svc.bell_fd = fd;
 	watch_raw(EPOLL_CTL_ADD, svc.bell_fd, EPOLLIN, DATA_BELL);
 	return true;
 }

@@ -201,7 +201,7 @@ static void after_send(struct sock *s, int how)
 	publish_cpu(c);
 	if (__builtin_expect(load_relaxed(&c->peer->armed) != 0, 0))
 		notify_slow(c);
-	if (__builtin_expect(load_relaxed(&c->peer->flags) & SM_END_CLOSED, 0))
+	if (__builtin_expect(load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF), 0))
 		unsend(s);
 }
 

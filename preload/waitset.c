@@ -76,7 +76,7 @@ static int bell_slot(struct assoc *a)
 	if (!bell.fd) {
 		int fd = bell_open(bell.name);
 		if (fd >= 0) {
-			bell.fd = fdtab_hide(fd);
+			bell.fd = fd;
 			pthread_setspecific(bell_key, &bell);
 		}
 	}
