@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
 SHUNT=$BUILD/shunt
 
-TIMES=1 MODES="server client both" PIN=() LIST= VERBOSE= HERE=
+TIMES=1 MODES="server client both" PIN=() LIST='' VERBOSE='' HERE=''
 args=("$@")
 while getopts 1lvHm:n: opt; do
 	case $opt in
@@ -81,6 +81,8 @@ fi
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/oracle.XXXXXX") || exit 1
 export SHUNT_MAP=$DIR/map ORACLE_RUN=oracle.$$.$RANDOM
 mkdir "$SHUNT_MAP"
+mkfifo "$DIR/ends"
+exec {ends}<>"$DIR/ends"
 trap 'rm -rf "$DIR"' EXIT
 trap 'exit 130' INT TERM
 
@@ -129,10 +131,20 @@ pipe_pair() # makes a pipe and puts its ends into the variables named $1 (read) 
 	rm "$DIR/fifo"
 }
 
+run_side() # side limit out command...: runs it with the descriptors that the caller has given it; tells its end on $DIR/ends
+{
+	local side=$1 limit=$2 out=$3
+	shift 3
+	timeout -s KILL "$limit" "${PIN[@]}" "$@" </dev/null >>"$out.$side" 2>"$out.$side.err" {ends}>&- &
+	echo $! >"$out.$side.pid"
+	wait $! 2>/dev/null
+	echo "$side $?" >&"$ends"
+}
+
 run_way() # way program case flags out: transcripts to $out.server, $out.client; counters to $out.server.stats, ...
 {
-	local way=$1 prog=$2 name=$3 flags=$4 out=$5 side limit=15 srd swr crd cwr who i
-	local -a pid=() wrap=() status=()
+	local way=$1 prog=$2 name=$3 flags=$4 out=$5 side code failed='' limit=15 srd swr crd cwr
+	local -a wrap=()
 	((flags & 8)) && limit=45
 	rm -f "$out".*
 	pipe_pair srd cwr
@@ -141,29 +153,25 @@ run_way() # way program case flags out: transcripts to $out.server, $out.client;
 		wrap=()
 		[[ $way == "$side" || $way == both ]] && wrap=("$SHUNT" run --stats "$out.$side.stats" --)
 		if [[ $side == server ]]; then
-			timeout -s KILL $limit "${PIN[@]}" "${wrap[@]}" "$prog" "$name" server \
-				</dev/null >>"$out.server" 2>"$out.server.err" 100<&"$srd" 101>&"$swr" {srd}<&- {swr}>&- {crd}<&- {cwr}>&- &
+			run_side server $limit "$out" "${wrap[@]}" "$prog" "$name" server \
+				100<&"$srd" 101>&"$swr" {srd}<&- {swr}>&- {crd}<&- {cwr}>&- &
 		else
-			timeout -s KILL $limit "${PIN[@]}" "${wrap[@]}" "$prog" "$name" client \
-				</dev/null >>"$out.client" 2>"$out.client.err" 100<&"$crd" 101>&"$cwr" {srd}<&- {swr}>&- {crd}<&- {cwr}>&- &
+			run_side client $limit "$out" "${wrap[@]}" "$prog" "$name" client \
+				100<&"$crd" 101>&"$cwr" {srd}<&- {swr}>&- {crd}<&- {cwr}>&- &
 		fi
-		pid+=($!)
 	done
 	exec {srd}<&- {swr}>&- {crd}<&- {cwr}>&-
-	while ((${#pid[@]})); do
-		wait -n -p who "${pid[@]}" 2>/dev/null
-		status[who]=$?
-		for i in "${!pid[@]}"; do
-			[[ ${pid[i]} == "$who" ]] || continue
-			unset "pid[i]"
-			((i)) && side=client || side=server
-			echo "exit ${status[who]}" >>"$out.$side"
-		done
+	for _ in server client; do
 		# When one part has failed, the other one may wait for it in vain: a second is enough to say so.
-		if ((status[who] && ${#pid[@]})); then
-			timeout 1 tail -s 0.1 --pid="${pid[*]}" -f /dev/null || kill -TERM "${pid[@]}" 2>/dev/null
+		if ! read -r ${failed:+-t 1} side code <&"$ends"; then
+			[[ $failed == server ]] && side=client || side=server
+			kill -TERM "$(<"$out.$side.pid")" 2>/dev/null
+			read -r side code <&"$ends"
 		fi
+		((code)) && failed=$side
+		echo "exit $code" >>"$out.$side"
 	done
+	wait
 	for side in server client; do
 		sed 's/^/stderr: /' "$out.$side.err" >>"$out.$side"
 	done
@@ -204,7 +212,7 @@ why_kernel() # $1 stats file
 
 case_is_right() # program case flags: 1 and complaints on stdout when not
 {
-	local prog=$1 name=$2 flags=$3 way side before wrong= text
+	local prog=$1 name=$2 flags=$3 way side before wrong='' text
 	before=$(names)
 	for way in none $MODES; do
 		run_way "$way" "$prog" "$name" "$flags" "$DIR/$way"
@@ -241,6 +249,7 @@ bytes_note()
 passed=0 failed=0 number=0
 report() # result name complaints [note]
 {
+	local line
 	((++number))
 	if [[ $1 == ok ]]; then
 		((++passed))
@@ -248,7 +257,9 @@ report() # result name complaints [note]
 	else
 		((++failed))
 		echo "not ok $number - $2"
-		sed 's/^/#   /' <<<"$3"
+		while IFS= read -r line; do
+			echo "#   $line"
+		done <<<"$3"
 	fi
 }
 
