@@ -452,6 +452,10 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 	struct epoll_event copy;
 	if (!s) {
 		r = real.epoll_ctl(fd_ep, op, fd, ev) < 0 ? -errno : 0;
+		if (op == EPOLL_CTL_ADD && r == 0)
+			add_relaxed(&e->n_other, 1u);
+		if (op == EPOLL_CTL_DEL && r == 0)
+			sub_acqrel(&e->n_other, 1u);
 		if (inner && op == EPOLL_CTL_ADD && r == 0)
 			note_inner(e, inner);
 		if (inner && op == EPOLL_CTL_DEL && r == 0)
@@ -486,6 +490,8 @@ void epset_fork_child(void)
 		store_relaxed(&e->lock, 0);
 		store_relaxed(&e->sleepers, 0);
 		e->foreign = true;
+		for (uint32_t i = 0; i < e->n_hot; i++)
+			e->hot[i]->hot = false;
 		e->n_hot = 0;
 	}
 }

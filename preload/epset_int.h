@@ -44,7 +44,8 @@ struct epset {
 	_Atomic uint32_t sleepers; /* threads inside the kernel's wait */
 	bool exposed;		   /* P is member of another set, or polled */
 	bool rung;		   /* we have rung our own bell to say so */
-	uint32_t n_members;	   /* in P and S */
+	uint32_t n_members;	   /* sockets, in P and S */
+	_Atomic uint32_t n_other;  /* other descriptors in P (at least; closed ones are not counted out) */
 	bool foreign;		   /* inherited over fork: kernel only here */
 	uint32_t start;		   /* where in the hot list the next report begins: each ready member gets its turn */
 	int64_t looked_ns;	   /* when the kernel was asked last */

@@ -15,7 +15,11 @@
 
 #define IN_BITS (EPOLLIN | EPOLLRDNORM)
 #define OUT_BITS (EPOLLOUT | EPOLLWRNORM)
-#define KERNEL_NS 10000 /* a busy ring never keeps the kernel's events waiting for longer */
+/*
+ * A busy ring never keeps the kernel's events waiting for longer. Where the program itself may have made something ready just now (an eventfd, a pipe), the
+ * kernel is asked every time: it would have reported both.
+ */
+#define KERNEL_NS 10000
 
 static bool wants_ring(const struct member *m)
 {
@@ -361,7 +365,7 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 				return k;
 			n = collect_locked(e, ev, max, true);
 		} else {
-			if (timeout_ns == 0 || (any_warm(e) && now_ns() - e->looked_ns > KERNEL_NS))
+			if (timeout_ns == 0 || (any_warm(e) && (load_relaxed(&e->n_other) || now_ns() - e->looked_ns > KERNEL_NS)))
 				k = kernel_look(e, fd_ep, ev, max, &zero, mask);
 			if (k < 0)
 				return k;

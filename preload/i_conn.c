@@ -40,6 +40,8 @@ EXPORT int listen(int fd, int backlog)
 		int e = errno;
 		or_acqrel(&s->f->flags, FAM_LISTEN);
 		s->server = server_publish(fd);
+		sock_inode(s);
+		sock_names(s); /* has no peer: fails, and leaves what it could find */
 		errno = e;
 	}
 	return r;

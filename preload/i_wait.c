@@ -117,8 +117,10 @@ EXPORT int epoll_create1(int flags)
 EXPORT int epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
 {
 	struct epset *e = fd_epset(ep);
-	if (!e || (!fd_sock(fd) && !fd_epset(fd)))
+	if (!e)
 		return real.epoll_ctl(ep, op, fd, ev);
+	if (fdtab_is_hidden(fd))
+		return (int)wrap_result(-EBADF);
 	return (int)wrap_result(epset_ctl(e, ep, op, fd, ev));
 }
 

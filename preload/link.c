@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "link.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,6 +43,15 @@ static void attach(struct sock *s, struct assoc *a, uint32_t idx)
 	store_release(&s->linked, 1);
 }
 
+const char *addr_text(const struct diag_addr *a, char *buf, size_t len)
+{
+	char host[48];
+	if (!inet_ntop(a->family, a->addr, host, sizeof(host)))
+		host[0] = 0;
+	fmt_buf(buf, len, a->family == AF_INET6 ? "[%s]:%u" : "%s:%u", host, a->port);
+	return buf;
+}
+
 /* The family record first: another holder may resolve it at once. */
 static void publish_link(struct sock *s, struct assoc *a, uint32_t idx)
 {
@@ -56,7 +66,9 @@ static void publish_link(struct sock *s, struct assoc *a, uint32_t idx)
 	fence_storeload(); /* against rx_inkernel: a thread that enters a kernel wait now sees the link (rx.c) */
 	epset_linked(s);
 	link_consent(s);
-	log_line("fd %d linked to channel %u of segment %d as %s", s->fd, idx, a->seg.shmid, a->side ? "server" : "client");
+	char own[64], peer[64];
+	log_line("tcp fd %d %s %s: shm (channel %u of segment %d, as %s)", s->fd, addr_text(&f->own, own, sizeof(own)),
+		addr_text(&f->peer, peer, sizeof(peer)), idx, a->seg.shmid, a->side ? "server" : "client");
 }
 
 void link_consent(struct sock *s)
@@ -242,10 +254,23 @@ static void end_marks(struct sock *s)
 	notify_peer(c);
 }
 
+/* A connection that never left the kernel: the log says why, once. */
+static void log_kernel(struct sock *s)
+{
+	char own[64], peer[64];
+	if (log_fd < 0 || !(sock_flags(s) & FAM_CONNECTED) || (!s->endpoint && !s->server && load_relaxed(&s->f->tx_why) != WHY_NO_ENDPOINT))
+		return;
+	sock_names(s);
+	log_line("tcp fd %d %s %s: kernel (%s: %s)", s->fd, addr_text(&s->f->own, own, sizeof(own)),
+		addr_text(&s->f->peer, peer, sizeof(peer)), why_word(load_relaxed(&s->f->tx_why)), why_text(load_relaxed(&s->f->tx_why)));
+}
+
 void link_end(struct sock *s)
 {
-	if (!link_ready(s))
+	if (!link_ready(s)) {
+		log_kernel(s);
 		return;
+	}
 	struct chan *c = &s->chan;
 	struct assoc *a = c->assoc;
 	bool last = load_acquire(&s->f->holders) == 1;

@@ -86,7 +86,8 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
 	uint64_t tail = f->rx_tail;
-	if (tail == head || tail - head > SM_RING_LEN) {
+	/* The cached tail will do only if it holds all that is asked for: a call returns everything that is there, up to its length. */
+	if (tail - head > SM_RING_LEN || tail - head < t->len - t->done || tail == head) {
 		f->rx_tail = tail = load_acquire(&c->peer->tx_tail);
 		if (tail - head > SM_RING_LEN)
 			return -1;

@@ -166,7 +166,7 @@ int sock_names(struct sock *s)
 	if (r == 0)
 		r = diag_addr_from(&f->peer, (struct sockaddr *)&sa, len);
 	if (r < 0)
-		f->own.family = f->peer.family = 0;
+		f->peer.family = 0;
 	return (int)r;
 }
 
