@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "end.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -9,6 +11,14 @@
 static bool meant(struct sock *s)
 {
 	return load_acquire(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED);
+}
+
+/* The kernel's own reset has been here: what there was to report, it reports. */
+static bool is_closed(int fd)
+{
+	uint8_t state[8] = {0};
+	socklen_t len = sizeof(state);
+	return sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, state, &len) < 0 || state[0] == TCP_CLOSE;
 }
 
 void end_kernel_says(struct sock *s, uint32_t events)
@@ -20,10 +30,12 @@ void end_kernel_says(struct sock *s, uint32_t events)
 	if (!(events & (POLLHUP | POLLERR)) && load_acquire(&s->chan.peer->flags) & SM_END_FIN &&
 		!(load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF)))
 		return;
+	if (!(events & (POLLHUP | POLLERR)) && sock_flags(s) & FAM_RD_SHUT)
+		return; /* our own doing */
 	store_release(&s->hup, 1);
 	if (events & POLLERR || meant(s) || sock_flags(s) & (FAM_RESET | FAM_RD_SHUT | FAM_WR_SHUT))
 		return;
-	if (load_relaxed(&s->f->tx_tail) == load_acquire(&s->chan.peer->rx_head))
+	if (load_relaxed(&s->f->tx_tail) == load_acquire(&s->chan.peer->rx_head) || is_closed(s->fd))
 		return;
 	/* From here on the kernel socket is as dead as a reset one: it hangs up, and sends fail. */
 	if (!(or_acqrel(&s->f->flags, FAM_RESET) & FAM_RESET))

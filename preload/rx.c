@@ -289,7 +289,7 @@ static int64_t deadline_of(int fd)
  * In an odd epoch only the ring, or its end, can bring news, and the sender's bell tells of it. In an even one the kernel socket can too: the service thread watches it
  * for us and wakes the same futex. While the kernel still owes octets of an up that is on record, only the kernel socket matters.
  */
-static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail)
+static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, bool partly)
 {
 	struct chan *c = &s->chan;
 	int64_t rel = -1;
@@ -311,6 +311,8 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail)
 	}
 	if (*deadline && (rel = *deadline - now_ns()) <= 0)
 		return -EAGAIN;
+	if (partly && rel < 0)
+		rel = INT64_MAX / 2; /* a wait with a time-out is never restarted: a call that has octets in hand returns them */
 	stats_sleep();
 	int r = futex_wait(&c->my->futex, val, rel);
 	return r == -ETIMEDOUT ? -EAGAIN : r == -EINTR ? -EINTR : 0;
@@ -391,7 +393,7 @@ static long recv_linked(struct sock *s, struct take *t)
 		publish_cpu(&s->chan);
 		if (!(t->flags & MSG_PEEK && t->done) && spin_for_news(s))
 			continue;
-		r = sleep_for_news(s, &deadline, tail);
+		r = sleep_for_news(s, &deadline, tail, t->done && !(t->flags & MSG_PEEK));
 		if (r < 0)
 			return t->done ? (long)t->done : r;
 	}

@@ -48,11 +48,12 @@ static void on_sock(struct sock *s, uint32_t events)
 	if (!load_acquire(&s->open) || !load_acquire(&s->linked))
 		return;
 	end_kernel_says(s, events);
+	/* Registered again before the futex moves: a sleeper that asks for input after having read the futex is not overwritten unnoticed. */
+	if (!(events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)))
+		watch_raw(EPOLL_CTL_MOD, s->fd, EPOLLRDHUP | EPOLLONESHOT, (uintptr_t)s);
 	struct sm_end *my = s->chan.my;
 	add_acqrel(&my->futex, 1u);
 	notify_futex(my);
-	if (!(events & (EPOLLHUP | EPOLLERR)) && !(events & EPOLLRDHUP))
-		watch_raw(EPOLL_CTL_MOD, s->fd, EPOLLRDHUP | EPOLLONESHOT, (uintptr_t)s);
 }
 
 /* Requests that came by the service bell of one association. */

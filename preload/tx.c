@@ -228,6 +228,7 @@ static long send_linked(struct sock *s, int fd, const struct iovec *iov, int nio
 		if (__builtin_expect(load_relaxed(&s->hup) || sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX), 0)) {
 			move_down(s, WHY_CLOSED);
 			token_drop(&f->tx_token, how);
+			notify_peer(&s->chan); /* it may sleep on the ring alone */
 			continue;
 		}
 		int64_t n = ring_send(s, iov, done, len - done);

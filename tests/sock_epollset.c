@@ -54,6 +54,7 @@ static void sender_client(void)
 	int fd = connect_warm();
 	uint64_t pos = 0;
 
+	no_delay(fd);
 	for (long n; (n = await_number()) > 0; pos += (uint64_t)n) {
 		put(fd, (size_t)n, 1, pos);
 		tell("sent");
@@ -306,6 +307,7 @@ static void mixed_server(void)
 	int self = (int)MUST(connect_to("127.0.0.1", port));
 	wait_says(ep, SOON);
 	send_me(5);
+	unread_is(fd, 5);
 	wait_says(ep, SOON);
 	close_yours();
 	close(p[1]);
