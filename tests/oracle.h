@@ -66,6 +66,8 @@ int serve_one(void);	/* server: listens on 127.0.0.1, tells the port, accepts on
 int connect_one(void);	/* client: its counterpart */
 int serve_warm(void);	/* the same, then warm_up() */
 int connect_warm(void);
+/* TCP_NODELAY: what was sent has arrived when send() returns. Otherwise a second small message may wait for an acknowledgement. */
+void no_delay(int fd);
 /* Ping-pong of small messages with tiny pauses, long enough for anything that is done to a connection behind its back to be
  * over. Both parts call it; nothing of it is in the transcript. */
 void warm_up(int fd);

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,13 @@ int connect_warm(void)
 
 	warm_up(fd);
 	return fd;
+}
+
+void no_delay(int fd)
+{
+	int on = 1;
+
+	MUST(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
 }
 
 void warm_up(int fd)

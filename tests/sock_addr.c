@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -154,9 +153,9 @@ static void two_threads(void)
 static void own_tail(void)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int on = 1, fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+	int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
 
-	MUST(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+	no_delay(fd);
 	MUST(bind(fd, (struct sockaddr *)&in, sizeof in));
 	MUST(getsockname(fd, (struct sockaddr *)&in, &(socklen_t){ sizeof in }));
 	TRY(connect(fd, (struct sockaddr *)&in, sizeof in));

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -253,21 +252,13 @@ static void pair_client(void)
 
 /* ---- the same without warm-up, so that the call itself is there when the connection moves ---- */
 
-/* Two small sends in a row would otherwise wait for a delayed acknowledgement in every turn. */
-static void no_delay(int fd)
-{
-	int on = 1;
-
-	MUST(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
-}
-
 static void moving_server(void)
 {
 	const struct pair *p = the_case->arg;
 	int fd = serve_one();
 	char buf[512];
 
-	no_delay(fd);
+	no_delay(fd); /* two small sends in a row would wait for a delayed acknowledgement in every turn */
 	for (unsigned i = 0; i < 2000; i++) {
 		size_t len = 1 + i % sizeof buf, done = 0;
 		while (done < len)

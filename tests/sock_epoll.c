@@ -120,6 +120,7 @@ static void sender_client(void)
 	int fd = connect_warm();
 	uint64_t pos = 0;
 
+	no_delay(fd);
 	for (long n; (n = await_number()) > 0; pos += (uint64_t)n) {
 		put(fd, (size_t)n, 1, pos);
 		tell("sent");
@@ -202,6 +203,7 @@ static void reading_client(void)
 	int fd = connect_warm();
 	char c;
 
+	no_delay(fd);
 	for (long n, pos = 0; (n = await_number()) > 0; pos += n) {
 		put(fd, (size_t)n, 1, (uint64_t)pos);
 		tell("sent");

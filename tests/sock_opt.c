@@ -157,9 +157,9 @@ static void lowat_server(void)
 
 static void lowat_client(void)
 {
-	int on = 1, fd = connect_warm();
+	int fd = connect_warm();
 
-	MUST(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+	no_delay(fd);
 	await("go");
 	put(fd, 5, 1, 0);
 	tell("five");

@@ -2,8 +2,6 @@
 /* sock_stdio.c - stdio on a socket, on a fresh one and in the middle of its life: stdio's own reads and writes pass no interposer. */
 #include "oracle.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,9 +61,9 @@ static void lines_client(void)
 static void middle_server(void)
 {
 	char buf[100];
-	int on = 1, fd = serve_warm();
+	int fd = serve_warm();
 
-	MUST(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+	no_delay(fd);
 	await("sent");
 	unread_is(fd, 1000);
 	tell("counted");

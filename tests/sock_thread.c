@@ -235,6 +235,7 @@ static void sender_client(void)
 	int fd = connect_warm();
 	uint64_t pos = 0;
 
+	no_delay(fd);
 	for (long n; (n = await_number()) > 0; pos += (uint64_t)n) {
 		put(fd, (size_t)n, 1, pos);
 		tell("sent");
@@ -304,19 +305,20 @@ static void workers_client(void)
 
 static void *blocked_reader(void *arg)
 {
-	(void)arg;
-	TRY(read(shared_fd, (char[1]){ 0 }, 1));
+	*(ssize_t *)arg = read(shared_fd, (char[1]){ 0 }, 1);
 	return NULL;
 }
 
 static void shutdown_server(void)
 {
 	int fd = shared_fd = serve_warm();
-	pthread_t t = start(blocked_reader, NULL);
+	ssize_t n = -2;
+	pthread_t t = start(blocked_reader, &n);
 
 	usleep(20000);
 	TRY(shutdown(fd, SHUT_RDWR));
 	pthread_join(t, NULL);
+	say("read: %zd", n);
 	tell("shut");
 	TRY(close(fd));
 }
