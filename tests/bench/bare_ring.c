@@ -110,14 +110,20 @@ static inline int get(struct end *e, char *buf, uint64_t len, _Atomic int *stop)
 	return 1;
 }
 
-static void pin(long cpu)
+/* To the nth core of those that this process may use. */
+static void pin(int nth)
 {
-	cpu_set_t set;
+	cpu_set_t may, set;
+	size_t cpu;
 
+	if (sched_getaffinity(0, sizeof(may), &may))
+		die("sched_getaffinity");
 	CPU_ZERO(&set);
-	CPU_SET((size_t)cpu, &set);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &may) && nth-- == 0)
+			CPU_SET(cpu, &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
-		die("sched_setaffinity");
+		die("two spinning processes need two cores");
 }
 
 static void reader(struct shared *s, int rr, char *buf, uint64_t len)
@@ -188,10 +194,6 @@ int main(int argc, char **argv)
 	if (rr < 0 || optind != argc || part > ring_len) {
 		fputs("usage: bare_ring [-m rr|stream] [-s LEN] [-t MILLISECONDS] [-r LOG2_RING] [-k PART]\n", stderr);
 		return 2;
-	}
-	if (sysconf(_SC_NPROCESSORS_ONLN) < 2) {
-		fputs("bare_ring: two spinning processes need two cores\n", stderr);
-		return 3;
 	}
 	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s == MAP_FAILED)
