@@ -123,7 +123,7 @@ static void pin(int nth)
 		if (CPU_ISSET(cpu, &may) && nth-- == 0)
 			CPU_SET(cpu, &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
-		die("two spinning processes need two cores");
+		die("sched_setaffinity");
 }
 
 static void reader(struct shared *s, int rr, char *buf, uint64_t len)
@@ -164,6 +164,7 @@ static void writer(struct shared *s, int rr, char *buf, uint64_t len, uint64_t m
 int main(int argc, char **argv)
 {
 	unsigned long len = 64, ms = 500;
+	cpu_set_t may;
 	struct shared *s;
 	static char buf[LONGEST];
 	int o, rr = 1, st;
@@ -194,6 +195,10 @@ int main(int argc, char **argv)
 	if (rr < 0 || optind != argc || part > ring_len) {
 		fputs("usage: bare_ring [-m rr|stream] [-s LEN] [-t MILLISECONDS] [-r LOG2_RING] [-k PART]\n", stderr);
 		return 2;
+	}
+	if (sched_getaffinity(0, sizeof(may), &may) || CPU_COUNT(&may) < 2) {
+		fputs("bare_ring: two spinning processes need two cores\n", stderr);
+		return 3;
 	}
 	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s == MAP_FAILED)
