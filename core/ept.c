@@ -165,8 +165,11 @@ static int clear_the_way(int dir_fd, const char *name, uint32_t uid)
 	if (err)
 		return err < 0 ? err : -EEXIST;
 	err = ept_file_gc(dir_fd, name, uid);
-	/* 0: its objects are in another IPC namespace, out of our reach; but the name is ours now. */
-	return err ? (err < 0 ? err : 0) : (int)sys3(SYS_unlinkat, dir_fd, name, 0);
+	if (err)
+		return err < 0 ? err : 0;
+	/* Its objects are in another IPC namespace, out of our reach, but the name is ours now; or its server has just retracted it. */
+	err = (int)sys3(SYS_unlinkat, dir_fd, name, 0);
+	return err == -ENOENT ? 0 : err;
 }
 
 static int publish_in(struct ept *e, int dir_fd, struct ept_file *f, uint32_t uid)

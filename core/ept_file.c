@@ -213,6 +213,8 @@ int ept_file_gc(int dir_fd, const char *name, uint32_t uid)
 	if (err)
 		return err < 0 ? (int)err : 0;
 	err = sys3(SYS_unlinkat, dir_fd, name, 0);
+	if (err)
+		return err == -ENOENT ? 0 : (int)err; /* its server retracted it while we looked */
 	log_line("removed the stale endpoint %u/%s", uid, name);
-	return err ? (int)err : 1;
+	return 1;
 }

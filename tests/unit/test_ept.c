@@ -15,7 +15,7 @@
 
 #include "ept_map.h"
 #include "scratch.h"
-#include "sys.h"
+#include "sysv.h"
 
 static void assert_same_endpoint(const struct ept *e, const struct ept_ref *r)
 {
@@ -757,6 +757,36 @@ static void from_another_ipc_namespace_a_dead_endpoint_is_left_to_its_own(void *
 	close(fd);
 }
 
+static int publish_over_it(void *arg)
+{
+	struct ept e;
+
+	EXPECT(unshare(CLONE_NEWIPC) == 0);
+	EXPECT(ept_publish(&e, arg, geteuid()) == 0);
+	ept_retract(&e);
+	EXPECT(scratch_n_files() == 0);
+	return 0;
+}
+
+static void a_dead_endpoint_of_another_ipc_namespace_does_not_keep_its_name(void **state)
+{
+	struct ept_key key;
+	struct ept e;
+	int fd;
+
+	(void)state;
+	scratch_need_root();
+	fd = scratch_listen("127.0.0.1", 0, &key);
+	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
+	close(e.lock_fd); /* as if killed */
+	e.lock_fd = -1;
+	scratch_wait_ok(scratch_fork(0, publish_over_it, &key));
+	assert_int_equal(sysv_sem_rm(e.semid), 0);
+	assert_int_equal(sysv_shm_rm(e.shmid), 0);
+	ept_drop(&e);
+	close(fd);
+}
+
 static int nobody_publishes(void *arg)
 {
 	struct ept e;
@@ -918,6 +948,7 @@ int main(void)
 		TEST(retracting_leaves_a_file_alone_that_took_our_name),
 		TEST(from_another_ipc_namespace_an_endpoint_is_an_error_and_not_a_hang),
 		TEST(from_another_ipc_namespace_a_dead_endpoint_is_left_to_its_own),
+		TEST(a_dead_endpoint_of_another_ipc_namespace_does_not_keep_its_name),
 		TEST(the_user_that_may_be_anybody_is_never_believed),
 		TEST(processes_that_publish_one_key_at_once_never_both_have_it_and_leave_nothing),
 		TEST(the_map_can_be_listed),
