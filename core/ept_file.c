@@ -24,6 +24,8 @@ int ept_file_open(int dir_fd, const char *name, uint32_t uid)
 	if (fd < 0)
 		return fd == -ELOOP || fd == -ENXIO ? -EPERM : (int)fd;
 	err = sys2(SYS_fstat, fd, &st);
+	if (!err && st.st_nlink == 0)
+		err = -ENOENT; /* retracted between the two calls */
 	if (!err && (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != uid || (st.st_mode & 022)))
 		err = -EPERM;
 	if (!err)

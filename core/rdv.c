@@ -134,6 +134,17 @@ static int locked_exchange(struct call *c)
 	return err;
 }
 
+/* The semaphores of a call that is under way, for a process that ends in the middle of it; + 1. One call at a time (the service thread's). */
+static _Atomic int in_flight;
+
+void rdv_abort(void)
+{
+	int semid = xchg_acqrel(&in_flight, 0);
+
+	if (semid)
+		sysv_sem_rm(semid - 1);
+}
+
 int rdv_call(struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg)
 {
 	struct call c = {r, out, 0, -1, serve, arg};
@@ -143,9 +154,10 @@ int rdv_call(struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint
 		return err;
 	c.deadline_ns = sys_now_ns() + (timeout_ms < MAX_TIMEOUT_MS ? timeout_ms : MAX_TIMEOUT_MS) * UINT64_C(1000000);
 	err = own_sem(&c, server_uid);
+	store_release(&in_flight, c.semid + 1);
 	if (!err)
 		err = locked_exchange(&c);
-	if (c.semid >= 0)
+	if (c.semid >= 0 && xchg_acqrel(&in_flight, 0))
 		sysv_sem_rm(c.semid);
 	if (err) {
 		/* A server that answers too late refuses a segment without magic; one that has attached it meanwhile sees it gone. */

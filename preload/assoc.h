@@ -61,6 +61,7 @@ struct server {
 	uint32_t users; /* accepted socks: they look at the area as long as they live */
 	_Atomic uint32_t seen_msg;
 	bool watched; /* the service thread's epoll has its bell */
+	int64_t retract_ns; /* no listener any more: off the map then; 0: not waiting */
 };
 
 /* Where connect() goes: what the map says of `to` (cached). NULL: nothing is published there, or it is not local. */
@@ -75,6 +76,9 @@ struct server *server_publish(int fd);
 void server_release(struct server *v);
 void server_use(struct server *v);
 void server_unuse(struct server *v);
+/* Service thread, under g_lock: endpoints whose listener is gone, and whose time is over. */
+void server_retract_late(int64_t now);
+bool server_retracts(void);
 /* The process ends: take its endpoints off the map. */
 void server_end_all(void);
 /* Answer rendezvous messages and adopt associations that other acceptors have made. */

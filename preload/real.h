@@ -8,6 +8,7 @@
 #define SHUNT_REAL_H
 
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>

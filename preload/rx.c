@@ -439,6 +439,7 @@ long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flag
 	if (__builtin_expect(link_ready(s), 1))
 		return recv_linked(s, &t);
 	if (!s->endpoint && !s->server) {
+		sock_note(s);
 		long r = kernel_recv(fd, iov, niov, flags);
 		if (r > 0 && !(flags & MSG_PEEK))
 			sock_count(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);

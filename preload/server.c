@@ -7,10 +7,12 @@
 
 #include "assoc.h"
 #include "log.h"
+#include "startup.h"
 #include "svc.h"
 #include "sys.h"
 
 #define N_SERVER 64
+#define LINGER_NS INT64_C(1000000000) /* how long an endpoint outlives its listener for the sake of a rendezvous */
 
 static struct server servers[N_SERVER];
 static uint32_t n_servers;
@@ -49,7 +51,7 @@ struct server *server_publish(int fd)
 	struct server *v = NULL;
 	guard_enter(&g);
 	for (uint32_t i = 0; i < n_servers && !v; i++)
-		if (!servers[i].refs && !servers[i].users)
+		if (!servers[i].refs && !servers[i].users && !servers[i].retract_ns)
 			v = &servers[i];
 	if (!v && n_servers < N_SERVER)
 		v = &servers[n_servers++];
@@ -60,6 +62,7 @@ struct server *server_publish(int fd)
 	}
 	if (r == 0) {
 		v->refs = 1;
+		signal_guard();
 		store_release(&v->live, 1);
 	} else {
 		log_line("listener fd %d: not published: error %d", fd, -r);
@@ -80,19 +83,46 @@ static void unmap_if_unused(struct server *v, struct sm_area *area)
 	v->ept.area = NULL;
 }
 
-/* The listener goes: names and descriptors now, the area with the last accepted connection. */
-void server_release(struct server *v)
+/* Names and descriptors now, the area with the last accepted connection. */
+static void retract(struct server *v)
 {
 	struct sm_area *area = v->ept.area;
-	if (--v->refs)
-		return;
-	v->watched = false;
+	v->retract_ns = 0;
 	v->ept.area = NULL; /* not to be unmapped yet */
 	if (v->ept.owner_pid == (uint32_t)sys0(SYS_getpid))
 		ept_retract(&v->ept);
 	else
 		ept_drop(&v->ept);
 	unmap_if_unused(v, area);
+}
+
+/*
+ * The listener goes. Servers that accept one connection and close the listener at once are common: if a client has shown interest, its rendezvous is waited for,
+ * and the service thread takes the endpoint off the map a little later.
+ */
+void server_release(struct server *v)
+{
+	if (--v->refs)
+		return;
+	if (v->watched && v->users)
+		v->retract_ns = now_ns() + LINGER_NS;
+	else
+		retract(v);
+}
+
+void server_retract_late(int64_t now)
+{
+	for (uint32_t i = 0; i < n_servers; i++)
+		if (servers[i].retract_ns && (now >= servers[i].retract_ns || !servers[i].users))
+			retract(&servers[i]);
+}
+
+bool server_retracts(void)
+{
+	bool any = false;
+	for (uint32_t i = 0; i < n_servers; i++)
+		any |= servers[i].retract_ns != 0;
+	return any;
 }
 
 void server_use(struct server *v)
@@ -103,8 +133,10 @@ void server_use(struct server *v)
 void server_unuse(struct server *v)
 {
 	v->users--;
-	if (!v->refs)
+	if (!v->refs && !v->retract_ns)
 		unmap_if_unused(v, v->ept.area);
+	else if (!v->refs && !v->users)
+		retract(v);
 }
 
 static int known(int shmid, void *arg)
@@ -133,7 +165,7 @@ void server_serve_all(void)
 		int r;
 		if (!load_acquire(&v->live))
 			continue;
-		while (v->refs && (r = rdv_answer(&v->ept, &seg)) != 0) {
+		while ((v->refs || v->retract_ns) && (r = rdv_answer(&v->ept, &seg)) != 0) {
 			if (r < 0) {
 				log_line("rendezvous refused: error %d", -r);
 				break;
@@ -150,7 +182,7 @@ void server_end_all(void)
 {
 	for (uint32_t i = 0; i < n_servers; i++) {
 		struct server *v = &servers[i];
-		if (load_acquire(&v->live) && v->refs && v->ept.owner_pid == (uint32_t)sys0(SYS_getpid)) {
+		if (load_acquire(&v->live) && (v->refs || v->retract_ns) && v->ept.owner_pid == (uint32_t)sys0(SYS_getpid)) {
 			struct sm_area *area = v->ept.area;
 			v->ept.area = NULL; /* other threads may still look at it */
 			ept_retract(&v->ept);

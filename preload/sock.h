@@ -106,6 +106,15 @@ void sock_forget(struct sock *s, int fd);
 /* Fill in addresses of a connected socket (getsockname, getpeername) into the family record. 0 or -errno. */
 int sock_names(struct sock *s);
 void sock_inode(struct sock *s);
+/* For `shunt ps` and the log: names and inode of a connection that has carried something. Once. */
+static inline void sock_note(struct sock *s)
+{
+	if (__builtin_expect(s->n_ops == 0 && load_relaxed(&s->f->flags) & FAM_CONNECTED, 0)) {
+		s->n_ops = 1;
+		sock_names(s);
+		sock_inode(s);
+	}
+}
 /* connect() on a socket that has had a connection: no channel, no history. */
 void sock_reset(struct sock *s);
 void sock_fork_prepare(void);

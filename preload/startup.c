@@ -63,8 +63,10 @@ static void read_environment(void)
 		return;
 	if ((v = getenv("SHUNT_LOG")) && fdtab_init())
 		log_open(v);
-	if ((v = getenv("SHUNT_STATS")))
+	if ((v = getenv("SHUNT_STATS"))) {
 		stats_init(v);
+		signal_guard();
+	}
 	if ((v = getenv("SHUNT_SPIN")) && strcmp(v, "off") == 0)
 		spin_limit_ns = 0;
 }
@@ -86,6 +88,7 @@ void startup_end(void)
 	if ((uint32_t)sys0(SYS_getpid) != startup_pid)
 		return; /* a child of vfork */
 	stats_write();
+	rdv_abort();
 	guard_enter(&g);
 	server_end_all();
 	guard_leave(&g);

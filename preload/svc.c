@@ -18,6 +18,7 @@
 
 #define IDLE_MS 5000	       /* an association without channels is let go after this */
 #define STACK_LEN (128 * 1024) /* small: it runs only our own code */
+#define LINGER_MS 250	       /* while an endpoint waits to be taken off the map */
 #define N_EVENT 64
 
 static struct {
@@ -104,11 +105,12 @@ static void *svc_main(void *arg)
 	sys4(SYS_prctl, 15 /* PR_SET_NAME */, "shunt", 0, 0);
 	on_bell(); /* whatever came before we looked */
 	for (;;) {
-		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT, any_idle() ? IDLE_MS : -1, 0, 0);
+		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT, server_retracts() ? LINGER_MS : any_idle() ? IDLE_MS : -1, 0, 0);
 		if (n == 0) {
 			struct guard g;
 			guard_enter(&g);
 			assoc_gc(now_ns());
+			server_retract_late(now_ns());
 			guard_leave(&g);
 		}
 		bool bell = false;
@@ -195,7 +197,7 @@ void svc_serve(void)
 		struct server *v = server_at(i);
 		if (!v)
 			break;
-		if (load_acquire(&v->live) && v->refs && !v->watched && svc.ep >= 0) {
+		if (load_acquire(&v->live) && (v->refs || v->retract_ns) && !v->watched && svc.ep >= 0) {
 			watch_raw(EPOLL_CTL_ADD, v->ept.bell_fd, EPOLLIN | EPOLLET, DATA_SERVER);
 			v->watched = true;
 		}

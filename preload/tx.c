@@ -135,6 +135,21 @@ static bool not_blocking(const struct sock *s, int flags)
 	return flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK;
 }
 
+/* A reader that is at work on another CPU makes room within the time that a system call takes. */
+static bool spin_for_room(struct sock *s)
+{
+	struct chan *c = &s->chan;
+	uint64_t head = load_relaxed(&c->peer->rx_head);
+	struct spin_run r = {0};
+	struct spin once = {0};
+	if (!spin_begin(&once, &r, (int)load_relaxed(&c->peer->cpu) != spin_cpu() + 1))
+		return false;
+	while (spin_again(&r))
+		if (load_relaxed(&c->peer->rx_head) != head)
+			return true;
+	return false;
+}
+
 /* true: there may be space now. false: patience is over, or a signal wants to be handled by the kernel's send. */
 static bool wait_for_room(struct sock *s, int64_t *since, uint64_t *seen)
 {
@@ -147,13 +162,8 @@ static bool wait_for_room(struct sock *s, int64_t *since, uint64_t *seen)
 	}
 	if (now - *since > PATIENCE_NS || load_relaxed(&s->hup))
 		return false;
-	struct spin_run r = {0};
-	struct spin once = {0};
-	if (spin_begin(&once, &r, (int)load_relaxed(&c->peer->cpu) != spin_cpu() + 1)) {
-		while (spin_again(&r))
-			if (load_relaxed(&c->peer->rx_head) != head)
-				return true;
-	}
+	if (spin_for_room(s))
+		return true;
 	uint32_t val = load_acquire(&c->my->futex);
 	or_acqrel(&c->my->armed, SM_ARM_FUTEX);
 	store_release(&c->my->tx_want, 1);
@@ -232,7 +242,7 @@ static long send_linked(struct sock *s, int fd, const struct iovec *iov, int nio
 			continue;
 		}
 		int64_t n = ring_send(s, iov, done, len - done);
-		if (n == PUT_FULL && not_blocking(s, flags)) {
+		if (n == PUT_FULL && not_blocking(s, flags) && !spin_for_room(s)) {
 			f->tx_full = 1;
 			move_down(s, WHY_FULL);
 			token_drop(&f->tx_token, how);
@@ -258,6 +268,13 @@ static long send_linked(struct sock *s, int fd, const struct iovec *iov, int nio
 
 static long send_unlinked(struct sock *s, int fd, const struct iovec *iov, int niov, size_t len, int flags)
 {
+	if (!s->endpoint && !s->server) { /* never to be linked: nothing to guard */
+		sock_note(s);
+		long r = kernel_send(fd, iov, niov, 0, flags);
+		if (r > 0)
+			sock_count(&s->f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
+		return r;
+	}
 	if (link_try(s, len))
 		return send_linked(s, fd, iov, niov, len, flags);
 	return send_by_kernel(s, token_take(s->arena, &s->f->tx_token), fd, iov, niov, 0, flags);

@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #ifdef HAVE_JANSSON
 #include <jansson.h>
 #endif
 
 #include "cmd.h"
 #include "fam.h"
+#include "ept.h"
 #include "scan.h"
 #include "why.h"
 
@@ -163,6 +165,7 @@ int cmd_ps(int argc, char **argv)
 		}
 	if (optind != argc)
 		return complain(EXIT_SHUNT, "%s: takes no argument; see `shunt ps --help`", argv[optind]);
+	ept_gc(geteuid() ? (uint32_t)geteuid() : (uint32_t)-1); /* what dead servers left: whoever looks, tidies up */
 	err = scan_init(&all);
 	if (err)
 		err = complain(EXIT_SHUNT, "/proc: %s", strerror(-err));
