@@ -48,7 +48,7 @@ static uint32_t with_the_rest(const struct member *m)
 	struct timespec zero = {0, 0};
 	bool whole = !load_relaxed(&s->hup) && !(load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED)) &&
 		!(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
-	if (whole && (!(m->events & OUT_BITS) || ready_out(s)))
+	if (whole && !(m->events & EPOLLPRI) && (!(m->events & OUT_BITS) || ready_out(s)))
 		return m->events & OUT_BITS;
 	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
 }

@@ -137,6 +137,8 @@ static int look_at_rings(struct pollfd *p, nfds_t n, bool *alone)
 		if (!s || load_relaxed(&s->hup) || load_relaxed(&s->f->flags) & (FAM_RD_SHUT | FAM_WR_SHUT) ||
 			load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED))
 			*alone = p[i].fd < 0 ? *alone : false;
+		else if (p[i].events & ~(IN_BITS | OUT_BITS | POLLRDHUP)) /* urgent data: only the kernel knows */
+			*alone = false;
 		if (s && p[i].events & IN_BITS && ready_in(s))
 			re |= p[i].events & IN_BITS;
 		if (s && p[i].events & OUT_BITS && ready_out(s))

@@ -4,9 +4,11 @@
 #include <grp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -809,35 +811,93 @@ static void the_user_that_may_be_anybody_is_never_believed(void **state)
 	close(fd);
 }
 
+struct race {
+	struct ept_key key;
+	_Atomic int *holders, *published; /* shared by the processes */
+};
+
 static int publishers(void *arg)
 {
-	struct ept_key *key = arg;
-	int got = 0;
+	struct race *race = arg;
 
 	for (int i = 0; i < 40; i++) {
 		struct ept e;
-		int err = ept_publish(&e, key, geteuid());
+		int err = ept_publish(&e, &race->key, geteuid());
 
-		EXPECT(err == 0 || err == -EEXIST || err == -EBUSY);
-		got += err == 0;
+		if (err && err != -EEXIST && err != -EBUSY) {
+			print_error("publish: error %d\n", -err);
+			return 1;
+		}
+		if (!err) {
+			atomic_fetch_add(race->published, 1);
+			EXPECT(atomic_fetch_add(race->holders, 1) == 0);
+			sched_yield();
+			atomic_fetch_sub(race->holders, 1);
+		}
 		ept_retract(&e);
 	}
-	EXPECT(got > 0);
 	return 0;
 }
 
 static void processes_that_publish_one_key_at_once_never_both_have_it_and_leave_nothing(void **state)
 {
-	struct ept_key key;
+	struct race race;
 	pid_t pid[4];
-	int fd = scratch_listen("127.0.0.1", 0, &key);
+	int fd = scratch_listen("127.0.0.1", 0, &race.key);
 
 	(void)state;
+	race.holders = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(race.holders, MAP_FAILED);
+	race.published = race.holders + 16;
 	for (int i = 0; i < 4; i++)
-		pid[i] = scratch_fork(0, publishers, &key);
+		pid[i] = scratch_fork(0, publishers, &race);
 	for (int i = 0; i < 4; i++)
 		scratch_wait_ok(pid[i]);
+	assert_true(atomic_load(race.published) > 0);
 	assert_int_equal(scratch_n_files(), 0);
+	munmap(race.holders, 4096);
+	close(fd);
+}
+
+static struct ept *to_retract;
+static int retract_at, calls_seen;
+
+static long retract_meanwhile(long nr)
+{
+	(void)nr;
+	if (calls_seen++ == retract_at) {
+		sys_fault = NULL;
+		ept_retract(to_retract);
+	}
+	return 0;
+}
+
+static void an_endpoint_retracted_in_the_middle_of_a_lookup_is_gone_and_not_suspect(void **state)
+{
+	struct ept_key key;
+	struct ept_ref r;
+	struct ept e;
+	int err, fd = scratch_listen("127.0.0.1", 0, &key);
+
+	(void)state;
+	to_retract = &e;
+	for (retract_at = 0;; retract_at++) {
+		assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
+		calls_seen = 0;
+		sys_fault = retract_meanwhile;
+		err = ept_lookup(&r, &key.at, key.netns);
+		sys_fault = NULL;
+		if (calls_seen <= retract_at)
+			break;
+		assert_true(err == 0 || err == -ENOENT || err == -ENXIO);
+		if (!err)
+			assert_int_equal(ept_ref_is_current(&r), 0);
+		ept_ref_drop(&r);
+	}
+	assert_int_equal(err, 0);
+	assert_true(retract_at > 15);
+	ept_ref_drop(&r);
+	ept_retract(&e);
 	close(fd);
 }
 
@@ -951,6 +1011,7 @@ int main(void)
 		TEST(a_dead_endpoint_of_another_ipc_namespace_does_not_keep_its_name),
 		TEST(the_user_that_may_be_anybody_is_never_believed),
 		TEST(processes_that_publish_one_key_at_once_never_both_have_it_and_leave_nothing),
+		TEST(an_endpoint_retracted_in_the_middle_of_a_lookup_is_gone_and_not_suspect),
 		TEST(the_map_can_be_listed),
 		TEST(names_of_endpoints_can_be_read_back),
 		TEST(a_map_in_an_impossible_place_is_an_error),
