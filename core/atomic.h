@@ -22,15 +22,15 @@
 #define or_acqrel(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
 #define and_acqrel(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acq_rel)
 /* true: *p was `from` and is now `to`; acquire on success */
-#define cas_acquire(p, from, to)                                                                                                 \
-	__extension__({                                                                                                          \
-		__typeof__(from) cas_from_ = (from);                                                                             \
-		atomic_compare_exchange_strong_explicit((p), &cas_from_, (to), memory_order_acquire, memory_order_relaxed);     \
+#define cas_acquire(p, from, to)                                                                                               \
+	__extension__({                                                                                                        \
+		__typeof__(from) cas_from_ = (from);                                                                           \
+		atomic_compare_exchange_strong_explicit((p), &cas_from_, (to), memory_order_acquire, memory_order_relaxed);    \
 	})
-#define cas_acqrel(p, from, to)                                                                                                  \
-	__extension__({                                                                                                          \
-		__typeof__(from) cas_from_ = (from);                                                                             \
-		atomic_compare_exchange_strong_explicit((p), &cas_from_, (to), memory_order_acq_rel, memory_order_relaxed);     \
+#define cas_acqrel(p, from, to)                                                                                                \
+	__extension__({                                                                                                        \
+		__typeof__(from) cas_from_ = (from);                                                                           \
+		atomic_compare_exchange_strong_explicit((p), &cas_from_, (to), memory_order_acq_rel, memory_order_relaxed);    \
 	})
 
 /* Store-load order: what was stored before is visible to others before anything after is loaded. The one fence that x86 needs. */

@@ -205,7 +205,9 @@ static int diag_recv(int fd, uint32_t seq, struct diag_sock *out)
 		if (u.nlh.nlmsg_seq != seq) /* left from a question whose asker jumped out of a signal handler */
 			continue;
 		if (u.nlh.nlmsg_type == NLMSG_ERROR)
-			return u.nlh.nlmsg_len >= NLMSG_LENGTH(sizeof(int)) && *(int *)NLMSG_DATA(&u.nlh) ? *(int *)NLMSG_DATA(&u.nlh) : -EIO;
+			return u.nlh.nlmsg_len >= NLMSG_LENGTH(sizeof(int)) && *(int *)NLMSG_DATA(&u.nlh)
+				       ? *(int *)NLMSG_DATA(&u.nlh)
+				       : -EIO;
 		if (u.nlh.nlmsg_type != SOCK_DIAG_BY_FAMILY || u.nlh.nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
 			return -EIO;
 		diag_fill(out, NLMSG_DATA(&u.nlh), u.nlh.nlmsg_len - (uint32_t)NLMSG_HDRLEN);

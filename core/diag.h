@@ -18,11 +18,11 @@ struct diag_addr {
 };
 
 struct diag_sock {
-	uint32_t uid;	 /* owner of the socket: who created it, or accepted it; 65534 is never to be believed */
-	uint32_t inode;	 /* 0: no process holds it (still in an accept queue, or orphaned): uid means nothing then */
-	uint64_t cookie; /* SO_COOKIE */
-	uint8_t state;	 /* TCP_* of <netinet/tcp.h> */
-	uint8_t dual;	 /* a listener of family AF_INET6 that also takes IPv4 (an IPV6_V6ONLY one: 0) */
+	uint32_t uid;	      /* owner of the socket: who created it, or accepted it; 65534 is never to be believed */
+	uint32_t inode;	      /* 0: no process holds it (still in an accept queue, or orphaned): uid means nothing then */
+	uint64_t cookie;      /* SO_COOKIE */
+	uint8_t state;	      /* TCP_* of <netinet/tcp.h> */
+	uint8_t dual;	      /* a listener of family AF_INET6 that also takes IPv4 (an IPV6_V6ONLY one: 0) */
 	struct diag_addr own; /* its own address as bound: a listener's may be the wildcard of either family */
 };
 

@@ -101,7 +101,8 @@ static int file_into_place(const struct ept *e, int dir_fd, const char *tmp, con
 
 	if (!err)
 		err = sys5(SYS_renameat2, dir_fd, tmp, dir_fd, name, RENAME_NOREPLACE);
-	if (err == -EINVAL || err == -ENOSYS) { /* a file system without it; nobody else changes this folder, we hold its lock */
+	if (err == -EINVAL ||
+		err == -ENOSYS) { /* a file system without it; nobody else changes this folder, we hold its lock */
 		err = sys5(SYS_linkat, dir_fd, tmp, dir_fd, name, 0);
 		if (!err)
 			err = sys3(SYS_unlinkat, dir_fd, tmp, 0);

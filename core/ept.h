@@ -37,9 +37,9 @@ int ept_map_set(const char *path);
 /* A published endpoint, as its server holds it. */
 struct ept {
 	struct ept_key key;
-	uint32_t owner_pid;	/* only the process that published removes the named things */
-	int lock_fd;		/* the endpoint's file, write-locked: the lifeline */
-	int bell_fd;		/* AF_UNIX datagram socket "\0shunt/<nonce in hex>": rung when a message or an offer waits */
+	uint32_t owner_pid; /* only the process that published removes the named things */
+	int lock_fd;	    /* the endpoint's file, write-locked: the lifeline */
+	int bell_fd;	    /* AF_UNIX datagram socket "\0shunt/<nonce in hex>": rung when a message or an offer waits */
 	int semid, shmid;
 	struct sm_area *area;
 	struct binding binding;
@@ -63,7 +63,7 @@ struct ept_ref {
 	struct ept_key key;
 	struct binding binding;
 	uint8_t nonce[16];
-	uint64_t file_ino;   /* with file_mtime_ns tells whether it is still the same endpoint */
+	uint64_t file_ino; /* with file_mtime_ns tells whether it is still the same endpoint */
 	uint64_t file_mtime_ns;
 	int semid, shmid;
 	uint32_t owner;	      /* uid of the file, and of the listening socket */

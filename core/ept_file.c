@@ -121,7 +121,7 @@ int ept_file_write(int fd, const struct ept_file *f)
 	for (int i = 0; i < 16; i++)
 		n += fmt_buf(text + n, 3, "%x%x", f->nonce[i] >> 4, f->nonce[i] & 15);
 	n += fmt_buf(text + n, sizeof(text) - (unsigned)n, "\nproj=%d semid=%d shmid=%d dual=%d ipcns=%llu\n", f->proj,
-		     f->semid, f->shmid, f->dual, (unsigned long long)f->ipcns);
+		f->semid, f->shmid, f->dual, (unsigned long long)f->ipcns);
 	len = binding_compose(&f->binding, text + n, sizeof(text) - (unsigned)n - 1);
 	if (len < 0)
 		return len;
@@ -192,7 +192,8 @@ static int is_left_to_others(const struct ept_file *f)
 	if (!f->ipcns || !own || f->ipcns == own)
 		return 0;
 	/* That namespace may be gone, with all that was in it. */
-	return sys2(SYS_clock_gettime, CLOCK_REALTIME, &now) == 0 && (uint64_t)now.tv_sec < f->mtime_ns / 1000000000u + GC_OTHERS_S;
+	return sys2(SYS_clock_gettime, CLOCK_REALTIME, &now) == 0 &&
+	       (uint64_t)now.tv_sec < f->mtime_ns / 1000000000u + GC_OTHERS_S;
 }
 
 int ept_file_gc(int dir_fd, const char *name, uint32_t uid)

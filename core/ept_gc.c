@@ -18,8 +18,8 @@
 #ifndef SEM_STAT_ANY
 #define SEM_STAT_ANY 20
 #endif
-#define GC_AGE_S 60	/* older than any wait of ours: whoever made it is dead, whatever his pid says now */
-#define GC_UNBORN_S 1	/* not given its values yet: the next call of its maker, if he lives, would have done so */
+#define GC_AGE_S 60   /* older than any wait of ours: whoever made it is dead, whatever his pid says now */
+#define GC_UNBORN_S 1 /* not given its values yet: the next call of its maker, if he lives, would have done so */
 
 struct dirent64_raw {
 	uint64_t ino, off;
@@ -42,7 +42,9 @@ static int each_name(int dir_fd, int (*fn)(int dir_fd, const char *name, void *a
 		for (long at = 0; at < n;) {
 			struct dirent64_raw *d = (struct dirent64_raw *)(buf + at);
 
-			err = d->name[0] == '.' && (!d->name[1] || (d->name[1] == '.' && !d->name[2])) ? 0 : fn(dir_fd, d->name, arg);
+			err = d->name[0] == '.' && (!d->name[1] || (d->name[1] == '.' && !d->name[2]))
+				      ? 0
+				      : fn(dir_fd, d->name, arg);
 			if (err)
 				return err;
 			at += d->reclen;

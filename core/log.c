@@ -65,7 +65,10 @@ static const char *put_conv(struct out *o, const char *fmt, va_list *ap)
 		break;
 	case 'u':
 	case 'x':
-		put_num(o, longs > 1 ? va_arg(*ap, unsigned long long) : longs ? va_arg(*ap, unsigned long) : va_arg(*ap, unsigned),
+		put_num(o,
+			longs > 1 ? va_arg(*ap, unsigned long long)
+			: longs	  ? va_arg(*ap, unsigned long)
+				  : va_arg(*ap, unsigned),
 			*fmt == 'x' ? 16 : 10);
 		break;
 	case '\0':

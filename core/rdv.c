@@ -10,9 +10,9 @@
 #include "log.h"
 #include "sysv.h"
 
-#define SLICE_NS UINT64_C(2000000)	  /* how long `serve` can be left alone */
-#define LONG_SLICE_NS UINT64_C(50000000)  /* without `serve`: how soon we notice that the endpoint is gone */
-#define MAX_TIMEOUT_MS 30000u		  /* ept_gc() takes what is older than 60 s for left behind */
+#define SLICE_NS UINT64_C(2000000)	 /* how long `serve` can be left alone */
+#define LONG_SLICE_NS UINT64_C(50000000) /* without `serve`: how soon we notice that the endpoint is gone */
+#define MAX_TIMEOUT_MS 30000u		 /* ept_gc() takes what is older than 60 s for left behind */
 
 struct call {
 	const struct ept_ref *r;
@@ -63,8 +63,7 @@ static int wait_sem(struct call *c, int semid, unsigned short num, short flags)
  */
 static int own_sem(struct call *c, uint32_t server_uid)
 {
-	static const unsigned short val[SM_N_CSEM] = {
-		[SM_CSEM_MARK0] = SM_CSEM_MARK0_VAL, [SM_CSEM_MARK1] = SM_CSEM_MARK1_VAL};
+	static const unsigned short val[SM_N_CSEM] = {[SM_CSEM_MARK0] = SM_CSEM_MARK0_VAL, [SM_CSEM_MARK1] = SM_CSEM_MARK1_VAL};
 	struct semid_ds ds;
 	int err;
 
@@ -145,7 +144,8 @@ void rdv_abort(void)
 		sysv_sem_rm(semid - 1);
 }
 
-int rdv_call(struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg)
+int rdv_call(
+	struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg)
 {
 	struct call c = {r, out, 0, -1, serve, arg};
 	int err = seg_create(out, server_uid);

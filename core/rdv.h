@@ -20,7 +20,8 @@
  * `serve` (may be NULL) is called at least every 2 ms while waiting: client and server may be the same process, even the same
  * thread. 0 and *out attached; -ETIMEDOUT (nobody answered within timeout_ms), -EIDRM (endpoint gone), -EPERM (refused), -errno.
  */
-int rdv_call(struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg);
+int rdv_call(
+	struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg);
 
 /* The process is about to end: a call that another thread is in the middle of leaves nothing behind. */
 void rdv_abort(void);

@@ -50,7 +50,7 @@ static void range_keep(void *base)
 static int range_blank(void *base)
 {
 	long p = sys6(SYS_mmap, base, SEG_MAP_LEN, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 
 	if (sys_is_err(p))
 		return (int)p;
@@ -72,7 +72,7 @@ static void range_release(void *base)
 static void range_mend(void *range)
 {
 	long p = sys6(SYS_mmap, range, SEG_MAP_LEN, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
 
 	if (p == SYS_ARG(range))
 		range_keep(range);
@@ -197,7 +197,8 @@ static int seg_check_hdr(const struct sm_hdr *hdr, uint64_t want, uint64_t *nonc
 
 	if (h->magic != SM_MAGIC || h->version != SM_VERSION || h->hdr_len != sizeof(*hdr) || h->seg_len != SM_SEG_LEN)
 		return -EPERM;
-	if (h->n_chan != SM_N_CHAN || h->ring_len != SM_RING_LEN || h->n_bell != SM_N_BELL || h->chan_len != sizeof(struct sm_chan))
+	if (h->n_chan != SM_N_CHAN || h->ring_len != SM_RING_LEN || h->n_bell != SM_N_BELL ||
+		h->chan_len != sizeof(struct sm_chan))
 		return -EPERM;
 	*nonce = h->nonce;
 	return *nonce && (!want || *nonce == want) ? 0 : -EPERM;

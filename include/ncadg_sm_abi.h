@@ -49,10 +49,12 @@
 
 struct sm_end {
 	/* data: written per call by the owning side, read by the peer */
-	_Alignas(64) _Atomic uint64_t tx_tail; /* bytes written to this end's ring, ever (release; pairs with the peer's acquire) */
-	_Atomic uint64_t rx_head;	       /* bytes read from the peer's ring, ever (release: the space may be written again) */
-	_Atomic uint64_t tx_shift;	       /* ring offset of position p is (p + tx_shift) & MASK; changes only while the ring is empty */
-	_Atomic uint32_t tx_want;	       /* 1: the writer waits for space (a hint: its wait is bounded) */
+	_Alignas(64) _Atomic uint64_t
+		tx_tail;	  /* bytes written to this end's ring, ever (release; pairs with the peer's acquire) */
+	_Atomic uint64_t rx_head; /* bytes read from the peer's ring, ever (release: the space may be written again) */
+	_Atomic uint64_t
+		tx_shift;	  /* ring offset of position p is (p + tx_shift) & MASK; changes only while the ring is empty */
+	_Atomic uint32_t tx_want; /* 1: the writer waits for space (a hint: its wait is bounded) */
 
 	/* ctl: written when somebody sleeps, wakes, or changes state; read by the peer on every send */
 	_Alignas(64) _Atomic uint64_t armed; /* SM_ARM_* and bell bits; set by the owner, exchanged for 0 by whoever rings */
@@ -63,13 +65,15 @@ struct sm_end {
 	_Atomic uint32_t svc_bell;	     /* bell of the process that serves requests about this end, + 1; 0: none */
 	_Atomic uint32_t want_back;	     /* take-back requests made by this end's reader, ever */
 	_Atomic uint32_t did_back;	     /* take-back requests of the peer that this end has answered, ever */
-	_Atomic uint32_t back_extra;	     /* octets that the reader appended behind tx_tail, read from the kernel, to be put back too */
+	_Atomic uint32_t
+		back_extra; /* octets that the reader appended behind tx_tail, read from the kernel, to be put back too */
 
 	/* move: the sending direction's switches; one record holds the last up and the last down */
-	_Alignas(64) _Atomic uint32_t tx_epoch; /* odd: this end sends through the ring; written after the positions (release) */
-	_Atomic uint32_t rx_epoch;		/* the peer's tx_epoch as far as this end has followed it */
-	_Atomic uint64_t up_kpos;		/* bytes this direction has carried through the kernel when it last went up */
-	_Atomic uint64_t down_rpos;		/* tx_tail when it last went down */
+	_Alignas(
+		64) _Atomic uint32_t tx_epoch; /* odd: this end sends through the ring; written after the positions (release) */
+	_Atomic uint32_t rx_epoch;	       /* the peer's tx_epoch as far as this end has followed it */
+	_Atomic uint64_t up_kpos;	       /* bytes this direction has carried through the kernel when it last went up */
+	_Atomic uint64_t down_rpos;	       /* tx_tail when it last went down */
 };
 static_assert(sizeof(struct sm_end) == 192, "ABI");
 static_assert(offsetof(struct sm_end, armed) == 64 && offsetof(struct sm_end, tx_epoch) == 128, "ABI");
@@ -80,9 +84,9 @@ enum { SM_CHAN_FREE, SM_CHAN_OFFERED, SM_CHAN_LINKED };
 struct sm_chan {
 	/* identity: written by the client before it sets state to OFFERED (release) */
 	_Alignas(64) _Atomic uint32_t state;
-	_Atomic uint32_t gone;	/* bit SM_CLIENT, bit SM_SERVER: that side will not touch the channel again */
-	uint64_t client_cookie; /* SO_COOKIE of the client's kernel socket */
-	_Atomic uint64_t server_cookie; /* SO_COOKIE of the server's, written when it links */
+	_Atomic uint32_t gone;			  /* bit SM_CLIENT, bit SM_SERVER: that side will not touch the channel again */
+	uint64_t client_cookie;			  /* SO_COOKIE of the client's kernel socket */
+	_Atomic uint64_t server_cookie;		  /* SO_COOKIE of the server's, written when it links */
 	uint8_t client_addr[16], server_addr[16]; /* network order; IPv4 in the first four octets */
 	uint16_t family;			  /* AF_INET or AF_INET6; v4-mapped addresses are AF_INET */
 	uint16_t client_port, server_port;	  /* host order */
@@ -109,11 +113,11 @@ struct sm_hdr {
 	uint32_t hdr_len; /* sizeof(struct sm_hdr) */
 	uint64_t seg_len; /* SM_SEG_LEN */
 	uint32_t n_chan, ring_len, n_bell, chan_len;
-	uint64_t nonce; /* distinguishes this segment from a later one with the same id */
+	uint64_t nonce;			 /* distinguishes this segment from a later one with the same id */
 	uint32_t client_uid, client_pid; /* for people to read; never believed */
 
-	_Alignas(64) _Atomic uint32_t server_attached; /* 1: a server process has accepted the association */
-	_Atomic uint32_t offer_seq;		       /* bumped at each offer of a channel */
+	_Alignas(64) _Atomic uint32_t server_attached;	    /* 1: a server process has accepted the association */
+	_Atomic uint32_t offer_seq;			    /* bumped at each offer of a channel */
 	_Alignas(64) _Atomic uint64_t used[SM_N_CHAN / 64]; /* channels in use; client side */
 	_Atomic uint64_t offered[SM_N_CHAN / 64];	    /* channels in state OFFERED: where a server looks */
 	_Alignas(64) _Atomic uint64_t bell_used[2];	    /* bell slots in use, by side */

@@ -11,7 +11,8 @@
 #include "sys.h"
 #include "token.h"
 
-#define IDLE_NS INT64_C(5000000000) /* a server lets go of an association that has had no channel for so long; it finds it again on need */
+#define IDLE_NS                                                                                                                \
+	INT64_C(5000000000) /* a server lets go of an association that has had no channel for so long; it finds it again on need */
 
 struct assoc *assoc_tab[N_ASSOC];
 _Atomic uint32_t n_assoc;

@@ -45,9 +45,9 @@ struct endpoint {
 	int64_t check_ns;	/* when to look at the map again */
 	struct ept_ref ref;	/* EP_FOUND */
 	_Atomic(struct assoc *) assoc;
-	_Atomic uint32_t want;	/* 1: the service thread shall make an association */
+	_Atomic uint32_t want; /* 1: the service thread shall make an association */
 	struct diag_addr want_own, want_peer;
-	int64_t retry_ns;	/* after a failure: not before */
+	int64_t retry_ns; /* after a failure: not before */
 	uint32_t failures;
 	enum why why;
 };
@@ -60,7 +60,7 @@ struct server {
 	uint32_t refs;	/* listening socks */
 	uint32_t users; /* accepted socks: they look at the area as long as they live */
 	_Atomic uint32_t seen_msg;
-	bool watched; /* the service thread's epoll has its bell */
+	bool watched;	    /* the service thread's epoll has its bell */
 	int64_t retract_ns; /* no listener any more: off the map then; 0: not waiting */
 };
 

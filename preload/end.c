@@ -45,7 +45,7 @@ void end_kernel_says(struct sock *s, uint32_t events)
 bool end_take_reset(struct sock *s)
 {
 	return (sock_flags(s) & (FAM_RESET | FAM_RESET_SAID)) == FAM_RESET &&
-		!(or_acqrel(&s->f->flags, FAM_RESET_SAID) & FAM_RESET_SAID);
+	       !(or_acqrel(&s->f->flags, FAM_RESET_SAID) & FAM_RESET_SAID);
 }
 
 uint32_t end_events(const struct sock *s)

@@ -10,9 +10,9 @@
 #include "svc.h"
 #include "sys.h"
 
-#define N_ENDPOINT 256		       /* cached; the oldest unused gives way */
-#define NONE_NS INT64_C(100000000)     /* believe for so long that nothing is published there */
-#define FOUND_NS INT64_C(200000000)    /* and for so long, without looking, that it still is */
+#define N_ENDPOINT 256		    /* cached; the oldest unused gives way */
+#define NONE_NS INT64_C(100000000)  /* believe for so long that nothing is published there */
+#define FOUND_NS INT64_C(200000000) /* and for so long, without looking, that it still is */
 #define RDV_MS 500
 #define RETRY_NS INT64_C(200000000) /* after a failed rendezvous; doubles */
 

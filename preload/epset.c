@@ -16,7 +16,7 @@
 #include "sys.h"
 #include "token.h"
 
-static struct epset *all;	     /* under g_lock */
+static struct epset *all;	    /* under g_lock */
 static struct member *free_members; /* under g_lock */
 
 #define WAITERS 0x80000000u
@@ -144,7 +144,8 @@ void epset_forget(int fd)
 			sock_each(drop_members, e);
 		if (last && e->side >= 0) {
 			for (uint32_t i = 0; i < e->n_slot; i++)
-				if (load_acquire(&e->slots[i].a->live) && e->slots[i].a->seg.nonce == e->slots[i].nonce && !e->foreign)
+				if (load_acquire(&e->slots[i].a->live) && e->slots[i].a->seg.nonce == e->slots[i].nonce &&
+					!e->foreign)
 					seg_bell_free(&e->slots[i].a->seg, e->slots[i].a->side, e->slots[i].idx);
 			fdtab_close_hidden(e->side);
 			fdtab_close_hidden(e->bell_fd);
@@ -314,7 +315,8 @@ static bool make_slot(struct epset *e, struct assoc *a)
 	int i = seg_bell_alloc(&a->seg, a->side, e->bell_name);
 	if (i < 0)
 		return false;
-	e->slots[n] = (struct slot){.a = a, .nonce = a->seg.nonce, .bell = seg_bell(&a->seg, a->side, (uint32_t)i), .idx = (uint32_t)i};
+	e->slots[n] = (struct slot){
+		.a = a, .nonce = a->seg.nonce, .bell = seg_bell(&a->seg, a->side, (uint32_t)i), .idx = (uint32_t)i};
 	if (n == e->n_slot)
 		e->n_slot = n + 1;
 	store_release(&e->slots[n].bell->sleeping, load_relaxed(&e->sleepers) != 0 || e->exposed);

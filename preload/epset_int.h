@@ -21,9 +21,9 @@ struct member {
 	bool detached; /* ONESHOT that fired from the ring: taken out of S until the program's MOD */
 	bool disabled; /* ONESHOT that has fired */
 	bool hot;
-	bool force;	  /* ET: report present input once, as ADD and MOD do */
-	uint32_t kev;	  /* kernel events fetched from S, not yet reported */
-	uint64_t et_tail; /* ET: the ring's tail at the last report */
+	bool force;		  /* ET: report present input once, as ADD and MOD do */
+	uint32_t kev;		  /* kernel events fetched from S, not yet reported */
+	uint64_t et_tail;	  /* ET: the ring's tail at the last report */
 	struct member *next;	  /* of the same sock */
 	struct member *next_free; /* free list */
 };
@@ -39,8 +39,8 @@ struct slot {
 struct epset {
 	int fd, side, bell_fd; /* P; S and the bell are hidden, -1 until the first member needs them */
 	uint8_t bell_name[BELL_NAME_LEN];
-	_Atomic uint32_t refs; /* descriptors */
-	_Atomic uint32_t lock; /* guards all below; 0, or tid, high bit: waiters */
+	_Atomic uint32_t refs;	   /* descriptors */
+	_Atomic uint32_t lock;	   /* guards all below; 0, or tid, high bit: waiters */
 	_Atomic uint32_t sleepers; /* threads inside the kernel's wait */
 	bool exposed;		   /* P is member of another set, or polled */
 	bool rung;		   /* we have rung our own bell to say so */
@@ -50,7 +50,7 @@ struct epset {
 	uint32_t start;		   /* where in the hot list the next report begins: each ready member gets its turn */
 	int64_t looked_ns;	   /* when the kernel was asked last */
 	uint32_t n_hot, n_slot, n_side;
-	uint32_t room;		   /* entries of hot: at least n_side */
+	uint32_t room; /* entries of hot: at least n_side */
 	struct member **hot;
 	struct epset *inner[N_INNER]; /* sets that are members of this one */
 	struct slot slots[N_SLOT];

@@ -47,7 +47,7 @@ static uint32_t with_the_rest(const struct member *m)
 	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
 	struct timespec zero = {0, 0};
 	bool whole = !load_relaxed(&s->hup) && !(load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED)) &&
-		!(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
+		     !(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
 	if (whole && !(m->events & EPOLLPRI) && (!(m->events & OUT_BITS) || ready_out(s)))
 		return m->events & OUT_BITS;
 	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
@@ -89,7 +89,8 @@ static void take_bells(struct epset *e)
 {
 	for (uint32_t i = 0; i < e->n_slot; i++) {
 		struct slot *sl = &e->slots[i];
-		if (__builtin_expect(load_acquire(&sl->bell->any), 0) && load_acquire(&sl->a->live) && sl->a->seg.nonce == sl->nonce) {
+		if (__builtin_expect(load_acquire(&sl->bell->any), 0) && load_acquire(&sl->a->live) &&
+			sl->a->seg.nonce == sl->nonce) {
 			store_relaxed(&sl->bell->any, 0);
 			fence_storeload();
 			take_ready_bits(e, sl);
@@ -225,7 +226,8 @@ static void expose_inner(struct epset *e)
 /*
  * The kernel's part: P's own members straight into ev, S's through their members. Number of events in ev, or -errno. Not under the lock, since it may sleep.
  */
-static int kernel_look(struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
+static int kernel_look(
+	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
 {
 	expose_inner(e);
 	int n = real.epoll_pwait2(fd_ep, ev, max, ts, mask);
@@ -341,7 +343,8 @@ static bool any_warm(const struct epset *e)
 }
 
 /* No member can be upgraded yet. A first one may come while we sleep: then S is in P, and its event must not reach the program. */
-static int wait_plain(struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
+static int wait_plain(
+	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
 {
 	add_acqrel(&e->sleepers, 1u);
 	int n = kernel_look(e, fd_ep, ev, max, ts, mask);
@@ -365,7 +368,8 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 				return k;
 			n = collect_locked(e, ev, max, true);
 		} else {
-			if (timeout_ns == 0 || (any_warm(e) && (load_relaxed(&e->n_other) || now_ns() - e->looked_ns > KERNEL_NS)))
+			if (timeout_ns == 0 ||
+				(any_warm(e) && (load_relaxed(&e->n_other) || now_ns() - e->looked_ns > KERNEL_NS)))
 				k = kernel_look(e, fd_ep, ev, max, &zero, mask);
 			if (k < 0)
 				return k;

@@ -27,9 +27,9 @@
 /* fam_sock.flags */
 #define FAM_NONBLOCK 0x0001u /* O_NONBLOCK of the open file description */
 #define FAM_CONNECTED 0x0002u
-#define FAM_CLIENT 0x0004u  /* this end called connect() */
+#define FAM_CLIENT 0x0004u /* this end called connect() */
 #define FAM_LISTEN 0x0008u
-#define FAM_RESET 0x0010u   /* the peer died with unread bytes of ours: report ECONNRESET once */
+#define FAM_RESET 0x0010u /* the peer died with unread bytes of ours: report ECONNRESET once */
 #define FAM_RESET_SAID 0x0020u
 #define FAM_RD_SHUT 0x0040u /* shutdown(SHUT_RD) */
 #define FAM_WR_SHUT 0x0080u /* shutdown(SHUT_WR) */
@@ -41,25 +41,25 @@
 struct fam_sock {
 	/* tx: guarded by tx_token */
 	_Alignas(64) _Atomic uint64_t tx_token; /* 0: free; else (process number in this arena) << 32 | tid */
-	_Atomic uint64_t tx_tail;  /* the truth of which sm_end.tx_tail is the published copy */
-	uint64_t tx_head;	   /* last checked value of the peer's rx_head */
+	_Atomic uint64_t tx_tail;		/* the truth of which sm_end.tx_tail is the published copy */
+	uint64_t tx_head;			/* last checked value of the peer's rx_head */
 	uint64_t tx_shift;
-	uint32_t tx_epoch;	   /* odd: through the ring */
+	uint32_t tx_epoch;	      /* odd: through the ring */
 	_Atomic uint32_t tx_inkernel; /* calls inside a kernel send: position unknown, no going up */
 	_Atomic uint32_t tx_waiters;
-	uint32_t tx_full;	   /* went down because the ring was full, and the reader has not caught up */
-	uint64_t tx_rewind;	   /* position at which to look again whether the ring may start over */
+	uint32_t tx_full;   /* went down because the ring was full, and the reader has not caught up */
+	uint64_t tx_rewind; /* position at which to look again whether the ring may start over */
 
 	/* rx: guarded by rx_token */
 	_Alignas(64) _Atomic uint64_t rx_token;
 	_Atomic uint64_t rx_head;
-	uint64_t rx_tail;	   /* last checked value of the peer's tx_tail (or down_rpos) */
+	uint64_t rx_tail; /* last checked value of the peer's tx_tail (or down_rpos) */
 	_Atomic uint32_t rx_epoch;
 	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
 	_Atomic uint32_t rx_waiters;
-	_Atomic uint32_t lowat;	   /* SO_RCVLOWAT; 0 counts as 1 */
-	uint32_t rx_kepoch;	   /* the up (value of tx_epoch) for which rx_kleft was worked out */
-	uint64_t rx_kleft;	   /* octets to read from the kernel before the ring's first */
+	_Atomic uint32_t lowat; /* SO_RCVLOWAT; 0 counts as 1 */
+	uint32_t rx_kepoch;	/* the up (value of tx_epoch) for which rx_kleft was worked out */
+	uint64_t rx_kleft;	/* octets to read from the kernel before the ring's first */
 
 	/* life */
 	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */
@@ -94,7 +94,6 @@ struct fam_hdr {
 };
 #define FAM_SOCKS_OFF 4096u
 #define FAM_LEN (FAM_SOCKS_OFF + (uint64_t)FAM_N_SOCK * sizeof(struct fam_sock))
-
 
 struct arena;
 /* A free record of this process's own arena (made on first use), zeroed, FAM_USED set, one holder. NULL: out of memory or records. */

@@ -22,7 +22,8 @@ bool fdtab_init(void)
 	unsigned n = FDTAB_MAX;
 	if (sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &rl) == 0 && rl.rlim_max < n)
 		n = rl.rlim_max < 1024 ? 1024 : (unsigned)rl.rlim_max;
-	long p = sys6(SYS_mmap, 0, n * sizeof(*fdtab), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long p = sys6(
+		SYS_mmap, 0, n * sizeof(*fdtab), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p < 0 && p > -4096)
 		return false;
 	fdtab = (_Atomic uintptr_t *)(uintptr_t)p;

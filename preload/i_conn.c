@@ -118,7 +118,8 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 		sock_reset(s); /* dissolved, or connected again after its end */
 	if (!s->endpoint && (uintptr_t)sa >= 4096 && diag_addr_from(&to, sa, len) == 0) {
 		if (diag_addr_is_any(&to)) /* the kernel connects to the loopback address */
-			to.addr[to.family == AF_INET ? 0 : 15] = to.family == AF_INET ? 127 : 1, to.addr[3] |= to.family == AF_INET;
+			to.addr[to.family == AF_INET ? 0 : 15] = to.family == AF_INET ? 127 : 1,
+							   to.addr[3] |= to.family == AF_INET;
 		s->endpoint = endpoint_find(&to, fd);
 		store_relaxed(&s->f->tx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
 		store_relaxed(&s->f->rx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
@@ -141,7 +142,8 @@ static void before_shutdown(struct sock *s, int how)
 	if (how == SHUT_RD || how == SHUT_RDWR)
 		or_acqrel(&s->f->flags, FAM_RD_SHUT);
 	bool linked = link_ready(s);
-	if (linked && (how == SHUT_RDWR || (how == SHUT_RD && sock_flags(s) & FAM_WR_SHUT) || (how == SHUT_WR && sock_flags(s) & FAM_RD_SHUT)))
+	if (linked && (how == SHUT_RDWR || (how == SHUT_RD && sock_flags(s) & FAM_WR_SHUT) ||
+			      (how == SHUT_WR && sock_flags(s) & FAM_RD_SHUT)))
 		or_acqrel(&s->chan.my->flags, SM_END_DEAF);
 	if (how != SHUT_WR && how != SHUT_RDWR)
 		return;
@@ -179,7 +181,7 @@ static bool option_pins(int level, int name)
 {
 	if (level == SOL_SOCKET)
 		return name == SO_ATTACH_FILTER || name == SO_ATTACH_BPF || name == SO_ZEROCOPY || name == SO_TIMESTAMP ||
-			name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING;
+		       name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING;
 	return level == IPPROTO_TCP && (name == TCP_REPAIR || name == TCP_ULP || name == TCP_INQ);
 }
 

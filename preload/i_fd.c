@@ -142,14 +142,14 @@ static int fcntl_common(int (*call)(int, int, long), int fd, int cmd, long arg)
 	return r;
 }
 
-#define FCNTL(name)                                                                                                              \
-	EXPORT int name(int fd, int cmd, ...)                                                                                    \
-	{                                                                                                                        \
-		va_list ap;                                                                                                      \
-		va_start(ap, cmd);                                                                                               \
-		long arg = va_arg(ap, long);                                                                                     \
-		va_end(ap);                                                                                                      \
-		return fcntl_common(real.name, fd, cmd, arg);                                                                    \
+#define FCNTL(name)                                                                                                            \
+	EXPORT int name(int fd, int cmd, ...)                                                                                  \
+	{                                                                                                                      \
+		va_list ap;                                                                                                    \
+		va_start(ap, cmd);                                                                                             \
+		long arg = va_arg(ap, long);                                                                                   \
+		va_end(ap);                                                                                                    \
+		return fcntl_common(real.name, fd, cmd, arg);                                                                  \
 	}
 FCNTL(fcntl)
 FCNTL(fcntl64)

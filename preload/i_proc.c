@@ -108,21 +108,21 @@ static size_t count_args(va_list ap)
 	return n + 1;
 }
 
-#define EXECL(name, TAIL, CALL)                                                                                                  \
-	EXPORT int name(const char *path, const char *arg, ...)                                                                  \
-	{                                                                                                                        \
-		va_list ap;                                                                                                      \
-		va_start(ap, arg);                                                                                               \
-		size_t n = count_args(ap);                                                                                       \
-		va_end(ap);                                                                                                      \
-		char **argv = alloca(n * sizeof(*argv));                                                                         \
-		va_start(ap, arg);                                                                                               \
-		argv[0] = (char *)(uintptr_t)arg;                                                                                \
-		for (size_t i = 1; i < n; i++)                                                                                   \
-			argv[i] = va_arg(ap, char *);                                                                            \
-		TAIL;                                                                                                            \
-		va_end(ap);                                                                                                      \
-		return CALL;                                                                                                     \
+#define EXECL(name, TAIL, CALL)                                                                                                \
+	EXPORT int name(const char *path, const char *arg, ...)                                                                \
+	{                                                                                                                      \
+		va_list ap;                                                                                                    \
+		va_start(ap, arg);                                                                                             \
+		size_t n = count_args(ap);                                                                                     \
+		va_end(ap);                                                                                                    \
+		char **argv = alloca(n * sizeof(*argv));                                                                       \
+		va_start(ap, arg);                                                                                             \
+		argv[0] = (char *)(uintptr_t)arg;                                                                              \
+		for (size_t i = 1; i < n; i++)                                                                                 \
+			argv[i] = va_arg(ap, char *);                                                                          \
+		TAIL;                                                                                                          \
+		va_end(ap);                                                                                                    \
+		return CALL;                                                                                                   \
 	}
 EXECL(execl, (void)0, execve(path, argv, environ))
 EXECL(execlp, (void)0, execvp(path, argv))

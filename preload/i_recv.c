@@ -122,8 +122,7 @@ EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t off, int
 EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	struct sock *s = fd_sock(fd);
-	if (!served(s) || (uintptr_t)msg < 4096 || !good_iov(msg->msg_iov, msg->msg_iovlen) ||
-		flags & (MSG_OOB | MSG_ERRQUEUE))
+	if (!served(s) || (uintptr_t)msg < 4096 || !good_iov(msg->msg_iov, msg->msg_iovlen) || flags & (MSG_OOB | MSG_ERRQUEUE))
 		return real.recvmsg(fd, msg, flags);
 	ssize_t r = wrap_result(rx_recv(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags));
 	if (r >= 0) { /* what the kernel reports of a stream: no address, no ancillary data */

@@ -14,7 +14,7 @@
 #include "sys.h"
 #include "token.h"
 
-#define WORTH_OPS 2	       /* calls on a connection before it gets a channel: one request and its answer never pay for one */
+#define WORTH_OPS 2 /* calls on a connection before it gets a channel: one request and its answer never pay for one */
 #define WORTH_BYTES (64 * 1024) /* or this much at once */
 
 static void set_why(struct sock *s, enum why w)
@@ -135,8 +135,8 @@ static bool try_client(struct sock *s)
 static bool matches(const struct sm_chan *ch, const struct fam_sock *f)
 {
 	return load_acquire(&ch->state) == SM_CHAN_OFFERED && ch->family == f->own.family && ch->client_port == f->peer.port &&
-		ch->server_port == f->own.port && memcmp(ch->client_addr, f->peer.addr, 16) == 0 &&
-		memcmp(ch->server_addr, f->own.addr, 16) == 0;
+	       ch->server_port == f->own.port && memcmp(ch->client_addr, f->peer.addr, 16) == 0 &&
+	       memcmp(ch->server_addr, f->own.addr, 16) == 0;
 }
 
 static bool accept_offer(struct sock *s, struct assoc *a, uint32_t i)
@@ -145,8 +145,8 @@ static bool accept_offer(struct sock *s, struct assoc *a, uint32_t i)
 	struct diag_sock d;
 	int r = diag_conn(&s->f->peer, &s->f->own, &d);
 	if (r < 0 || d.uid != a->seg.cuid || d.cookie != ch->client_cookie || !d.inode) {
-		log_line("fd %d: channel %u of segment %d is not the peer's (%d; uid %u, creator %u)", s->fd, i, a->seg.shmid, r, d.uid,
-			a->seg.cuid);
+		log_line("fd %d: channel %u of segment %d is not the peer's (%d; uid %u, creator %u)", s->fd, i, a->seg.shmid,
+			r, d.uid, a->seg.cuid);
 		set_why(s, WHY_REFUSED);
 		return false;
 	}
@@ -258,11 +258,13 @@ static void end_marks(struct sock *s)
 static void log_kernel(struct sock *s)
 {
 	char own[64], peer[64];
-	if (log_fd < 0 || !(sock_flags(s) & FAM_CONNECTED) || (!s->endpoint && !s->server && load_relaxed(&s->f->tx_why) != WHY_NO_ENDPOINT))
+	if (log_fd < 0 || !(sock_flags(s) & FAM_CONNECTED) ||
+		(!s->endpoint && !s->server && load_relaxed(&s->f->tx_why) != WHY_NO_ENDPOINT))
 		return;
 	sock_names(s);
 	log_line("tcp fd %d %s %s: kernel (%s: %s)", s->fd, addr_text(&s->f->own, own, sizeof(own)),
-		addr_text(&s->f->peer, peer, sizeof(peer)), why_word(load_relaxed(&s->f->tx_why)), why_text(load_relaxed(&s->f->tx_why)));
+		addr_text(&s->f->peer, peer, sizeof(peer)), why_word(load_relaxed(&s->f->tx_why)),
+		why_text(load_relaxed(&s->f->tx_why)));
 }
 
 void link_end(struct sock *s)

@@ -28,7 +28,8 @@ static int tcp_info(int fd, struct tcp_info *ti)
 /* The kernel's TCP states that have FIN among the octets received. */
 static bool fin_received(uint8_t state)
 {
-	return state == 8 /* CLOSE_WAIT */ || state == 9 /* LAST_ACK */ || state == 11 /* CLOSING */ || state == 6 /* TIME_WAIT */;
+	return state == 8 /* CLOSE_WAIT */ || state == 9 /* LAST_ACK */ || state == 11 /* CLOSING */ ||
+	       state == 6 /* TIME_WAIT */;
 }
 
 /*
@@ -64,7 +65,8 @@ bool move_up(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
-	if (!load_relaxed(&c->peer->consent) || sock_flags(s) & (FAM_PIN_TX | FAM_WR_SHUT | FAM_BROKEN) || load_relaxed(&s->hup))
+	if (!load_relaxed(&c->peer->consent) || sock_flags(s) & (FAM_PIN_TX | FAM_WR_SHUT | FAM_BROKEN) ||
+		load_relaxed(&s->hup))
 		return false;
 	if (load_acquire(&c->peer->rx_epoch) != f->tx_epoch || load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF))
 		return false;

@@ -33,7 +33,7 @@ void real_bind(void)
 {
 	if (load_acquire(&bound))
 		return;
-	/* clang-format off */
+		/* clang-format off */
 #define X(ret, name, params, args)                                                                                               \
 	{                                                                                                                        \
 		void *p = dlsym(RTLD_NEXT, #name);                                                                               \

@@ -29,7 +29,8 @@
 #include "sys.h"
 #include "token.h"
 
-#define KERNEL_FLAGS (MSG_OOB | MSG_ERRQUEUE) /* the kernel answers these; all other flags mean nothing to a stream, or are served */
+#define KERNEL_FLAGS                                                                                                           \
+	(MSG_OOB | MSG_ERRQUEUE) /* the kernel answers these; all other flags mean nothing to a stream, or are served */
 
 /* One call's progress. */
 struct take {
@@ -150,9 +151,11 @@ static long read_kernel_safely(struct sock *s, struct take *t)
 static long ring_empty(struct sock *s, struct take *t)
 {
 	struct chan *c = &s->chan;
-	if (!(load_relaxed(&s->look) || load_relaxed(&s->hup) || sock_flags(s) & FAM_RD_SHUT || load_relaxed(&c->peer->flags) & (SM_END_FIN | SM_END_CLOSED)))
+	if (!(load_relaxed(&s->look) || load_relaxed(&s->hup) || sock_flags(s) & FAM_RD_SHUT ||
+		    load_relaxed(&c->peer->flags) & (SM_END_FIN | SM_END_CLOSED)))
 		return -EAGAIN;
-	if (load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head))
+	if (load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) ||
+		load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head))
 		return 1; /* it wrote, or went down, before it ended */
 	char octet;
 	struct iovec one = {&octet, 1};
@@ -199,7 +202,8 @@ static long peek_some(struct sock *s, struct take *t)
 	if (!t->done && f->rx_tail == load_relaxed(&f->rx_head))
 		return ring_empty(s, t);
 	/* Has the writer left this ring, and are its last octets in view? Then the kernel's follow, if we may look there. */
-	bool left = !(load_acquire(&c->peer->tx_epoch) & 1) && load_relaxed(&f->rx_head) + (uint64_t)n == load_relaxed(&c->peer->down_rpos);
+	bool left = !(load_acquire(&c->peer->tx_epoch) & 1) &&
+		    load_relaxed(&f->rx_head) + (uint64_t)n == load_relaxed(&c->peer->down_rpos);
 	if (at == IN_RING && left && t->done < t->len) {
 		long r = kernel_part(t, SIZE_MAX);
 		if (r > 0)
@@ -244,9 +248,9 @@ static long take_some(struct sock *s, struct take *t)
 		return after_kernel(s, t, r);
 	}
 	case IN_RING:
-		return load_relaxed(&f->rx_epoch) != epoch || load_acquire(&c->peer->tx_tail) != load_relaxed(&f->rx_head) ?
-			1 :
-			ring_empty(s, t);
+		return load_relaxed(&f->rx_epoch) != epoch || load_acquire(&c->peer->tx_tail) != load_relaxed(&f->rx_head)
+			       ? 1
+			       : ring_empty(s, t);
 	default:
 		return nonsense(s);
 	}
@@ -257,7 +261,8 @@ static bool any_news(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	return load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
-		load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_relaxed(&s->look) || !load_relaxed(&s->linked);
+	       load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_relaxed(&s->look) ||
+	       !load_relaxed(&s->linked);
 }
 
 static bool spin_for_news(struct sock *s)
@@ -302,7 +307,8 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 	if (!load_relaxed(&s->linked))
 		return 0;
 	if (epoch & 1) {
-		if (load_acquire(&c->peer->tx_tail) != tail || load_relaxed(&c->peer->tx_epoch) != epoch || load_relaxed(&s->look))
+		if (load_acquire(&c->peer->tx_tail) != tail || load_relaxed(&c->peer->tx_epoch) != epoch ||
+			load_relaxed(&s->look))
 			return 0;
 	} else {
 		if (load_relaxed(&c->peer->tx_epoch) != epoch && s->f->rx_kepoch != epoch + 1)
@@ -312,7 +318,8 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 	if (*deadline && (rel = *deadline - now_ns()) <= 0)
 		return -EAGAIN;
 	if (partly && rel < 0)
-		rel = INT64_MAX / 2; /* a wait with a time-out is never restarted: a call that has octets in hand returns them */
+		rel = INT64_MAX /
+		      2; /* a wait with a time-out is never restarted: a call that has octets in hand returns them */
 	stats_sleep();
 	int r = futex_wait(&c->my->futex, val, rel);
 	return r == -ETIMEDOUT ? -EAGAIN : r == -EINTR ? -EINTR : 0;

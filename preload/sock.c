@@ -23,7 +23,7 @@ static uint32_t n_free;
 static struct slab {
 	struct slab *next;
 	struct sock socks[];
-} *slabs;
+} * slabs;
 #define SLAB_N ((SLAB_LEN - sizeof(struct slab)) / sizeof(struct sock))
 #define KEEP_FREE 64 /* how many stay unused at least: a stale pointer should meet a closed sock, not another */
 
@@ -109,7 +109,7 @@ void sock_forget(struct sock *s, int fd)
 {
 	struct guard g;
 	guard_enter(&g);
-	if (fd_sock(fd) == s) {
+	if (s && fd_sock(fd) == s) {
 		fdtab_set(fd, 0);
 		if (sub_acqrel(&s->open, 1u) != 1) {
 			if (s->fd == fd)

@@ -46,21 +46,22 @@ struct count {
 struct sock {
 	struct fam_sock *f;
 	struct arena *arena;
-	_Atomic uint32_t linked;  /* 1: chan is valid */
-	_Atomic uint32_t hup;	  /* FIN, RST or an error was seen on the kernel socket: nothing goes into the ring any more */
-	_Atomic uint32_t look;	  /* the kernel socket has input: ask it when the ring is empty */
-	_Atomic uint32_t open;	  /* descriptors of this process that lead here; 0: closed */
+	_Atomic uint32_t linked; /* 1: chan is valid */
+	_Atomic uint32_t hup;	 /* FIN, RST or an error was seen on the kernel socket: nothing goes into the ring any more */
+	_Atomic uint32_t look;	 /* the kernel socket has input: ask it when the ring is empty */
+	_Atomic uint32_t open;	 /* descriptors of this process that lead here; 0: closed */
 	struct chan chan;
-	int fd;			  /* one of its descriptors; for questions to the kernel */
-	struct count tx_shm, tx_kernel, rx_shm, rx_kernel; /* what this process did; under the direction's token (kernel: about) */
-	uint32_t n_ops;		  /* calls that went through the kernel before the link: is the connection worth a channel? */
-	uint32_t seen_offer;	  /* server: area->offer_seq when we last looked for an offer */
-	struct spin spin;	  /* of blocking reads */
-	bool watched;		  /* the service thread's epoll has the kernel socket */
+	int fd; /* one of its descriptors; for questions to the kernel */
+	struct count tx_shm, tx_kernel, rx_shm,
+		rx_kernel;	   /* what this process did; under the direction's token (kernel: about) */
+	uint32_t n_ops;		   /* calls that went through the kernel before the link: is the connection worth a channel? */
+	uint32_t seen_offer;	   /* server: area->offer_seq when we last looked for an offer */
+	struct spin spin;	   /* of blocking reads */
+	bool watched;		   /* the service thread's epoll has the kernel socket */
 	struct endpoint *endpoint; /* client: where it connects to (shunt is there), or NULL */
-	struct server *server;	  /* listener or accepted: the published endpoint, or NULL */
-	struct member *members;	  /* epoll registrations; under epset_lock */
-	struct sock *next;	  /* free list */
+	struct server *server;	   /* listener or accepted: the published endpoint, or NULL */
+	struct member *members;	   /* epoll registrations; under epset_lock */
+	struct sock *next;	   /* free list */
 };
 
 /* ---- the table: descriptor number -> object. Tagged pointers: what else than a sock a number may be. */

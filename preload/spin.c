@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "spin.h"
 
-
 #include <sys/rseq.h>
 #include <time.h>
 

@@ -52,8 +52,8 @@ static void add_live(struct sock *s, void *arg)
 
 static int put_way(char *b, size_t len, const char *name, const _Atomic uint64_t *v)
 {
-	return fmt_buf(b, len, ",\"%s\":{\"shm_bytes\":%llu,\"shm_msgs\":%llu,\"kernel_bytes\":%llu,\"kernel_msgs\":%llu}", name,
-		(unsigned long long)load_relaxed(&v[0]), (unsigned long long)load_relaxed(&v[1]),
+	return fmt_buf(b, len, ",\"%s\":{\"shm_bytes\":%llu,\"shm_msgs\":%llu,\"kernel_bytes\":%llu,\"kernel_msgs\":%llu}",
+		name, (unsigned long long)load_relaxed(&v[0]), (unsigned long long)load_relaxed(&v[1]),
 		(unsigned long long)load_relaxed(&v[2]), (unsigned long long)load_relaxed(&v[3]));
 }
 
@@ -79,8 +79,9 @@ void stats_write(void)
 		return;
 	sock_each(add_live, NULL);
 	own_name(comm, sizeof(comm));
-	n += (size_t)fmt_buf(b + n, sizeof(b) - n, "{\"pid\":%d,\"comm\":\"%s\",\"upgrades\":%llu,\"downgrades\":%llu,\"kernel\":{",
-		(int)sys0(SYS_getpid), comm, (unsigned long long)load_relaxed(&stats.ups), (unsigned long long)load_relaxed(&stats.downs));
+	n += (size_t)fmt_buf(b + n, sizeof(b) - n,
+		"{\"pid\":%d,\"comm\":\"%s\",\"upgrades\":%llu,\"downgrades\":%llu,\"kernel\":{", (int)sys0(SYS_getpid), comm,
+		(unsigned long long)load_relaxed(&stats.ups), (unsigned long long)load_relaxed(&stats.downs));
 	const char *sep = "";
 	for (unsigned w = 0; w < WHY_N; w++) {
 		if (!load_relaxed(&stats.kernel[w]))

@@ -10,7 +10,8 @@
 
 struct stats {
 	_Atomic uint64_t ups, downs, sleeps, bells, spins;
-	_Atomic uint64_t tx_shm_bytes, tx_shm_msgs, tx_kernel_bytes, tx_kernel_msgs; /* of closed sockets; live ones are added at the end */
+	_Atomic uint64_t tx_shm_bytes, tx_shm_msgs, tx_kernel_bytes,
+		tx_kernel_msgs; /* of closed sockets; live ones are added at the end */
 	_Atomic uint64_t rx_shm_bytes, rx_shm_msgs, rx_kernel_bytes, rx_kernel_msgs;
 	_Atomic uint32_t kernel[WHY_N]; /* closed sockets by why they were in the kernel */
 };

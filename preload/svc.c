@@ -105,7 +105,11 @@ static void *svc_main(void *arg)
 	sys4(SYS_prctl, 15 /* PR_SET_NAME */, "shunt", 0, 0);
 	on_bell(); /* whatever came before we looked */
 	for (;;) {
-		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT, server_retracts() ? LINGER_MS : any_idle() ? IDLE_MS : -1, 0, 0);
+		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT,
+			server_retracts() ? LINGER_MS
+			: any_idle()	  ? IDLE_MS
+					  : -1,
+			0, 0);
 		if (n == 0) {
 			struct guard g;
 			guard_enter(&g);

@@ -142,8 +142,8 @@ void move_give_back(struct sock *s)
 	int how = token_take(s->arena, &f->tx_token);
 	uint32_t want = load_acquire(&c->peer->want_back);
 	uint64_t head = load_acquire(&c->peer->rx_head), tail = load_relaxed(&f->tx_tail);
-	if (load_acquire(&s->linked) && want != load_relaxed(&c->my->did_back) && tail - head <= SM_RING_LEN && f->tx_epoch & 1 &&
-		send_from_ring(s, head, tail)) {
+	if (load_acquire(&s->linked) && want != load_relaxed(&c->my->did_back) && tail - head <= SM_RING_LEN &&
+		f->tx_epoch & 1 && send_from_ring(s, head, tail)) {
 		store_relaxed(&f->tx_tail, head);
 		f->tx_head = head;
 		f->tx_rewind = head;

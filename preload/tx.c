@@ -20,9 +20,9 @@
 #include "stats.h"
 #include "token.h"
 
-#define REWIND_AT 2048	       /* rather start over at the ring's beginning than touch more pages, when it is empty */
-#define PATIENCE_NS 2000000    /* how long a blocking writer waits for a reader that takes nothing, before it goes down */
-#define SLEEP_NS 500000	       /* one nap while waiting for space: bounded, so that no fence is owed by the reader */
+#define REWIND_AT 2048	    /* rather start over at the ring's beginning than touch more pages, when it is empty */
+#define PATIENCE_NS 2000000 /* how long a blocking writer waits for a reader that takes nothing, before it goes down */
+#define SLEEP_NS 500000	    /* one nap while waiting for space: bounded, so that no fence is owed by the reader */
 
 /* Flags that shared memory cannot imitate: the direction goes down and stays there. All others mean nothing to a stream, or are served. */
 #define KERNEL_FLAGS (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)

@@ -173,9 +173,9 @@ static void kernel_copy(struct pollfd *k, const struct pollfd *p, nfds_t n)
 }
 
 struct sleep_state {
-	bool bells;   /* some linked socket is armed with our bell */
-	bool blind;   /* no bell for some association: sleep in short naps */
-	bool relook;  /* something is there already */
+	bool bells;  /* some linked socket is armed with our bell */
+	bool blind;  /* no bell for some association: sleep in short naps */
+	bool relook; /* something is there already */
 };
 
 /* Announce this thread everywhere; after it, look at the rings again. */

@@ -65,9 +65,9 @@ const char *event_names(unsigned events)
 	static const struct {
 		unsigned bit;
 		const char *name;
-	} table[] = { { POLLIN, "IN" }, { POLLPRI, "PRI" }, { POLLOUT, "OUT" }, { POLLERR, "ERR" }, { POLLHUP, "HUP" },
-		      { POLLNVAL, "NVAL" }, { POLLRDNORM, "RDNORM" }, { POLLRDBAND, "RDBAND" }, { POLLWRNORM, "WRNORM" },
-		      { POLLWRBAND, "WRBAND" }, { POLLRDHUP, "RDHUP" } };
+	} table[] = {{POLLIN, "IN"}, {POLLPRI, "PRI"}, {POLLOUT, "OUT"}, {POLLERR, "ERR"}, {POLLHUP, "HUP"}, {POLLNVAL, "NVAL"},
+		{POLLRDNORM, "RDNORM"}, {POLLRDBAND, "RDBAND"}, {POLLWRNORM, "WRNORM"}, {POLLWRBAND, "WRBAND"},
+		{POLLRDHUP, "RDHUP"}};
 	static _Thread_local char text[128];
 	char *p = text;
 
@@ -82,7 +82,7 @@ const char *event_names(unsigned events)
 
 void tell(const char *what)
 {
-	char record[OOB_LEN] = { 0 };
+	char record[OOB_LEN] = {0};
 
 	snprintf(record, sizeof record, "%s", what);
 	if (write(ORACLE_WR, record, sizeof record) != sizeof record)

@@ -23,11 +23,13 @@
 
 /* oracle_case.flags: what the runner must know; printed by --list */
 #define CASE_KERNEL 0x01u /* stays in the kernel by design: no proof of shared memory wanted */
-#define CASE_KILLED 0x02u /* a process is killed: its counters are lost, its names may be left for the next shunt process to remove */
+#define CASE_KILLED                                                                                                            \
+	0x02u /* a process is killed: its counters are lost, its names may be left for the next shunt process to remove */
 #define CASE_SELF 0x04u	  /* connects to itself: may be upgraded although only one part runs under shunt */
 #define CASE_SLOW 0x08u	  /* 40 seconds instead of 10 */
 #define CASE_NOWARM 0x10u /* starts on a fresh connection: whether it was upgraded in time is not certain, so no proof wanted */
-#define CASE_DIFFERS 0x20u /* with both sides under shunt it differs, and docs/COMPATIBILITY.md says so; reported as skipped while it does */
+#define CASE_DIFFERS                                                                                                           \
+	0x20u /* with both sides under shunt it differs, and docs/COMPATIBILITY.md says so; reported as skipped while it does */
 
 struct oracle_case {
 	const char *name;
@@ -54,18 +56,19 @@ long must(const char *what, long result);
 const char *event_names(unsigned poll_or_epoll_events); /* "IN|OUT|RDHUP"; a static buffer of the calling thread */
 
 /* ---- out of band ---- */
-void tell(const char *what);	     /* at most 23 characters */
-void await(const char *what);	     /* waits for exactly this message; anything else ends the part */
+void tell(const char *what);  /* at most 23 characters */
+void await(const char *what); /* waits for exactly this message; anything else ends the part */
 void tell_number(long n);
 long await_number(void);
-void meet(const char *where);	     /* both parts have come here */
+void meet(const char *where); /* both parts have come here */
 
 /* ---- connections; sockets come back blocking ---- */
 int listen_on(const char *ip, int backlog, int *port); /* any port; IPv6 wildcard "::" is dual-stack */
 int connect_to(const char *ip, int port);	       /* -1, errno */
-int serve_one(void);	/* server: listens on 127.0.0.1, tells the port, accepts one connection; goes on listening, as servers do */
-int connect_one(void);	/* client: its counterpart */
-int serve_warm(void);	/* the same, then warm_up() */
+int serve_one(
+	void); /* server: listens on 127.0.0.1, tells the port, accepts one connection; goes on listening, as servers do */
+int connect_one(void); /* client: its counterpart */
+int serve_warm(void);  /* the same, then warm_up() */
 int connect_warm(void);
 /* TCP_NODELAY: what was sent has arrived when send() returns. Otherwise a second small message may wait for an acknowledgement. */
 void no_delay(int fd);
@@ -81,15 +84,15 @@ void get(int fd, size_t len, unsigned stream, uint64_t pos);   /* ... and every 
 uint64_t get_to_eof(int fd, uint64_t *sum);		       /* how many came */
 
 /* ---- conditions, waited for with a limit of 5 s, then written as they are ---- */
-void poll_is(int fd, unsigned events, unsigned want);  /* poll() reports `want` */
-void epoll_is(int ep, unsigned want);		       /* epoll_wait() reports one member with `want`; 0: none, at once */
-void unread_is(int fd, int want);		       /* FIONREAD */
-int wait_until(int (*is_true)(void *), void *arg);     /* 1, or 0 after the limit */
+void poll_is(int fd, unsigned events, unsigned want); /* poll() reports `want` */
+void epoll_is(int ep, unsigned want);		      /* epoll_wait() reports one member with `want`; 0: none, at once */
+void unread_is(int fd, int want);		      /* FIONREAD */
+int wait_until(int (*is_true)(void *), void *arg);    /* 1, or 0 after the limit */
 int64_t now_ms(void);
 void set_nonblock(int fd, int on); /* fcntl */
 
 /* ---- processes ---- */
-pid_t fork_part(void);		/* fork(); the child has its own time limit */
-void join_child(pid_t pid);	/* waits, writes its exit status or signal */
+pid_t fork_part(void);	    /* fork(); the child has its own time limit */
+void join_child(pid_t pid); /* waits, writes its exit status or signal */
 
 #endif

@@ -51,7 +51,8 @@ int listen_on(const char *ip, int backlog, int *port)
 	MUST(bind(fd, (struct sockaddr *)&ss, len));
 	MUST(listen(fd, backlog));
 	MUST(getsockname(fd, (struct sockaddr *)&ss, &len));
-	*port = ntohs(ss.ss_family == AF_INET ? ((struct sockaddr_in *)&ss)->sin_port : ((struct sockaddr_in6 *)&ss)->sin6_port);
+	*port = ntohs(
+		ss.ss_family == AF_INET ? ((struct sockaddr_in *)&ss)->sin_port : ((struct sockaddr_in6 *)&ss)->sin6_port);
 	return fd;
 }
 
@@ -107,7 +108,7 @@ void no_delay(int fd)
 
 void warm_up(int fd)
 {
-	const struct timespec pause = { .tv_nsec = WARM_PAUSE_NS };
+	const struct timespec pause = {.tv_nsec = WARM_PAUSE_NS};
 
 	for (unsigned i = 0; i < WARM_MSGS; i++) {
 		if (!is_server)
@@ -173,7 +174,7 @@ void get(int fd, size_t len, unsigned stream, uint64_t pos)
 		fill(good, (size_t)n, stream, pos);
 		if (n == 0 || memcmp(buf, good, (size_t)n)) {
 			say("FALSE: %s in stream %u at or after position %llu", n ? "a wrong byte" : "end of file", stream,
-			    (unsigned long long)pos);
+				(unsigned long long)pos);
 			exit(98);
 		}
 		pos += (uint64_t)n;
@@ -210,7 +211,7 @@ int64_t now_ms(void)
 
 int wait_until(int (*is_true)(void *), void *arg)
 {
-	const struct timespec pause = { .tv_nsec = 1000000 };
+	const struct timespec pause = {.tv_nsec = 1000000};
 
 	for (int64_t end = now_ms() + LIMIT_MS; now_ms() < end; nanosleep(&pause, NULL))
 		if (is_true(arg))
@@ -226,7 +227,7 @@ struct readiness {
 static int poll_reports(void *arg)
 {
 	struct readiness *r = arg;
-	struct pollfd p = { .fd = r->fd, .events = (short)r->events };
+	struct pollfd p = {.fd = r->fd, .events = (short)r->events};
 
 	MUST(poll(&p, 1, 0));
 	r->got = (unsigned short)p.revents;
@@ -235,7 +236,7 @@ static int poll_reports(void *arg)
 
 void poll_is(int fd, unsigned events, unsigned want)
 {
-	struct readiness r = { .fd = fd, .events = events, .want = want };
+	struct readiness r = {.fd = fd, .events = events, .want = want};
 
 	wait_until(poll_reports, &r);
 	say("poll is %s", event_names(r.got));
@@ -253,7 +254,7 @@ static int epoll_reports(void *arg)
 
 void epoll_is(int ep, unsigned want)
 {
-	struct readiness r = { .fd = ep, .want = want };
+	struct readiness r = {.fd = ep, .want = want};
 
 	wait_until(epoll_reports, &r);
 	say("epoll is %s", r.got == ~0u ? "more than one" : event_names(r.got));
@@ -271,7 +272,7 @@ static int unread_equals(void *arg)
 
 void unread_is(int fd, int want)
 {
-	struct readiness r = { .fd = fd, .want = (unsigned)want };
+	struct readiness r = {.fd = fd, .want = (unsigned)want};
 
 	wait_until(unread_equals, &r);
 	say("unread is %u", r.got);

@@ -31,14 +31,21 @@ static void say_address(int fd, const char *what, int (*get_name)(int, struct so
 
 	MUST(get_name(fd, (struct sockaddr *)&ss, &len));
 	inet_ntop(ss.ss_family,
-		  ss.ss_family == AF_INET ? (void *)&((struct sockaddr_in *)&ss)->sin_addr : (void *)&((struct sockaddr_in6 *)&ss)->sin6_addr, text,
-		  sizeof text);
+		ss.ss_family == AF_INET ? (void *)&((struct sockaddr_in *)&ss)->sin_addr
+					: (void *)&((struct sockaddr_in6 *)&ss)->sin6_addr,
+		text, sizeof text);
 	/* the address that the runner gave to the host is its business */
 	say("%s %u %s", what, len, strcmp(text, own_address()) ? text : "own");
 }
 
-static int real_getsockname(int fd, struct sockaddr *a, socklen_t *len) { return getsockname(fd, a, len); }
-static int real_getpeername(int fd, struct sockaddr *a, socklen_t *len) { return getpeername(fd, a, len); }
+static int real_getsockname(int fd, struct sockaddr *a, socklen_t *len)
+{
+	return getsockname(fd, a, len);
+}
+static int real_getpeername(int fd, struct sockaddr *a, socklen_t *len)
+{
+	return getpeername(fd, a, len);
+}
 
 static void traffic(int fd)
 {
@@ -81,7 +88,8 @@ static void nothing(void)
 
 static void same_thread(void)
 {
-	int port, lfd = listen_on("127.0.0.1", 4, &port), a = (int)MUST(connect_to("127.0.0.1", port)), b = (int)MUST(accept(lfd, NULL, NULL));
+	int port, lfd = listen_on("127.0.0.1", 4, &port), a = (int)MUST(connect_to("127.0.0.1", port)),
+		  b = (int)MUST(accept(lfd, NULL, NULL));
 	static char out[200000], in[200000];
 
 	for (unsigned i = 0; i < 2000; i++) {
@@ -98,7 +106,7 @@ static void same_thread(void)
 	fill(out, sizeof out, 3, 0);
 	size_t sent = 0, got = 0;
 	while (got < sizeof in) {
-		struct pollfd p[2] = { { .fd = a, .events = sent < sizeof out ? POLLOUT : 0 }, { .fd = b, .events = POLLIN } };
+		struct pollfd p[2] = {{.fd = a, .events = sent < sizeof out ? POLLOUT : 0}, {.fd = b, .events = POLLIN}};
 		MUST(poll(p, 2, -1));
 		ssize_t n = p[0].revents ? write(a, out + sent, sizeof out - sent) : 0;
 		sent += n > 0 ? (size_t)n : 0;
@@ -143,7 +151,7 @@ static void two_threads(void)
 			usleep(1000);
 	}
 	TRY(shutdown(fd, SHUT_WR));
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 	pthread_join(t, NULL);
 	close(lfd);
@@ -152,19 +160,19 @@ static void two_threads(void)
 /* A socket that is connected to itself: TCP's simultaneous open. */
 static void own_tail(void)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
 
 	no_delay(fd);
 	MUST(bind(fd, (struct sockaddr *)&in, sizeof in));
-	MUST(getsockname(fd, (struct sockaddr *)&in, &(socklen_t){ sizeof in }));
+	MUST(getsockname(fd, (struct sockaddr *)&in, &(socklen_t){sizeof in}));
 	TRY(connect(fd, (struct sockaddr *)&in, sizeof in));
 	for (unsigned i = 0; i < 300; i++) {
 		put(fd, 50, 1, i);
 		get(fd, 50, 1, i);
 	}
 	TRY(shutdown(fd, SHUT_WR));
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
@@ -173,8 +181,8 @@ static void own_tail(void)
 static void other_families(void)
 {
 	int sv[2], udp = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0)), ul = (int)MUST(socket(AF_UNIX, SOCK_STREAM, 0)), fd;
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	char buf[8];
 
 	TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
@@ -187,7 +195,7 @@ static void other_families(void)
 	TRY(close(sv[1]));
 	TRY(socketpair(AF_INET, SOCK_STREAM, 0, sv));
 	TRY(bind(udp, (struct sockaddr *)&in, sizeof in));
-	MUST(getsockname(udp, (struct sockaddr *)&in, &(socklen_t){ sizeof in }));
+	MUST(getsockname(udp, (struct sockaddr *)&in, &(socklen_t){sizeof in}));
 	TRY(sendto(udp, "hello", 5, 0, (struct sockaddr *)&in, sizeof in));
 	TRY(recv(udp, buf, 3, MSG_TRUNC));
 	TRY(close(udp));
@@ -207,9 +215,12 @@ static void other_families(void)
 	TRY(close(ul));
 }
 
-#define WHERE(name, on, to)                                                                   \
-	{                                                                                     \
-		name, where_server, where_client, 0, &(const struct where){ on, to } \
+#define WHERE(name, on, to)                                                                                                    \
+	{                                                                                                                      \
+		name, where_server, where_client, 0, &(const struct where)                                                     \
+		{                                                                                                              \
+			on, to                                                                                                 \
+		}                                                                                                              \
 	}
 
 const struct oracle_case oracle_cases[] = {
@@ -227,9 +238,9 @@ const struct oracle_case oracle_cases[] = {
 	WHERE("dual_mapped", "::", "::ffff:127.0.0.1"),
 	WHERE("v4_from_mapped", "127.0.0.1", "::ffff:127.0.0.1"),
 	WHERE("mapped_from_v4", "::ffff:127.0.0.1", "127.0.0.1"),
-	{ "same_thread", same_thread, nothing, CASE_SELF, NULL },
-	{ "two_threads", two_threads, nothing, CASE_SELF, NULL },
-	{ "own_tail", own_tail, nothing, CASE_KERNEL | CASE_SELF, NULL },
-	{ "other_families", other_families, nothing, CASE_KERNEL, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"same_thread", same_thread, nothing, CASE_SELF, NULL},
+	{"two_threads", two_threads, nothing, CASE_SELF, NULL},
+	{"own_tail", own_tail, nothing, CASE_KERNEL | CASE_SELF, NULL},
+	{"other_families", other_families, nothing, CASE_KERNEL, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

@@ -68,7 +68,7 @@ static void pingpong_client(void)
 static void poll_server(void)
 {
 	int fd = serve_warm();
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	for (unsigned i = 0; i < 1000; i++) {
 		if (poll(&p, 1, -1) != 1 || p.revents != POLLIN)
@@ -84,7 +84,7 @@ static void poll_server(void)
 static void poll_client(void)
 {
 	int fd = connect_warm();
-	struct pollfd p = { .fd = fd, .events = POLLIN | POLLOUT };
+	struct pollfd p = {.fd = fd, .events = POLLIN | POLLOUT};
 
 	TRY(poll(&p, 1, -1));
 	say("%s", event_names((unsigned short)p.revents));
@@ -101,7 +101,7 @@ static void epoll_server(void)
 {
 	unsigned flags = *(const unsigned *)the_case->arg;
 	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-	struct epoll_event ev = { .events = EPOLLIN | flags, .data.fd = fd };
+	struct epoll_event ev = {.events = EPOLLIN | flags, .data.fd = fd};
 	unsigned char buf[256];
 	uint64_t total = 0, sum = 0;
 
@@ -190,12 +190,12 @@ static void bulk_client(void)
 static const unsigned level = 0, edge = EPOLLET;
 
 const struct oracle_case oracle_cases[] = {
-	{ "fresh", fresh_server, fresh_client, CASE_NOWARM, NULL },
-	{ "pingpong", pingpong_server, pingpong_client, 0, NULL },
-	{ "poll", poll_server, poll_client, 0, NULL },
-	{ "epoll_level", epoll_server, epoll_client, 0, &level },
-	{ "epoll_edge", epoll_server, epoll_client, 0, &edge },
-	{ "half_close", half_server, half_client, 0, NULL },
-	{ "bulk", bulk_server, bulk_client, CASE_NOWARM, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"fresh", fresh_server, fresh_client, CASE_NOWARM, NULL},
+	{"pingpong", pingpong_server, pingpong_client, 0, NULL},
+	{"poll", poll_server, poll_client, 0, NULL},
+	{"epoll_level", epoll_server, epoll_client, 0, &level},
+	{"epoll_edge", epoll_server, epoll_client, 0, &edge},
+	{"half_close", half_server, half_client, 0, NULL},
+	{"bulk", bulk_server, bulk_client, CASE_NOWARM, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

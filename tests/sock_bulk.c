@@ -63,10 +63,22 @@ static void write_first(int fd)
 	TRY(close(fd));
 }
 
-static void write_first_server(void) { write_first(serve_warm()); }
-static void write_first_client(void) { write_first(connect_warm()); }
-static void write_first_fresh_server(void) { write_first(serve_one()); }
-static void write_first_fresh_client(void) { write_first(connect_one()); }
+static void write_first_server(void)
+{
+	write_first(serve_warm());
+}
+static void write_first_client(void)
+{
+	write_first(connect_warm());
+}
+static void write_first_fresh_server(void)
+{
+	write_first(serve_one());
+}
+static void write_first_fresh_client(void)
+{
+	write_first(connect_one());
+}
 
 /* ---- a reader that stops: the writer never waits for it, then small messages again, then more ---- */
 
@@ -124,7 +136,7 @@ static void duplex(int fd)
 
 	set_nonblock(fd, 1);
 	while (sent < DUPLEX_TOTAL || got < DUPLEX_TOTAL) {
-		struct pollfd p = { .fd = fd, .events = (short)(POLLIN | (sent < DUPLEX_TOTAL ? POLLOUT : 0)) };
+		struct pollfd p = {.fd = fd, .events = (short)(POLLIN | (sent < DUPLEX_TOTAL ? POLLOUT : 0))};
 		MUST(poll(&p, 1, -1));
 		if (p.revents & POLLOUT) {
 			size_t len = some_length(&state);
@@ -157,10 +169,22 @@ static void duplex(int fd)
 	TRY(close(fd));
 }
 
-static void duplex_server(void) { duplex(serve_warm()); }
-static void duplex_client(void) { duplex(connect_warm()); }
-static void duplex_fresh_server(void) { duplex(serve_one()); }
-static void duplex_fresh_client(void) { duplex(connect_one()); }
+static void duplex_server(void)
+{
+	duplex(serve_warm());
+}
+static void duplex_client(void)
+{
+	duplex(connect_warm());
+}
+static void duplex_fresh_server(void)
+{
+	duplex(serve_one());
+}
+static void duplex_fresh_client(void)
+{
+	duplex(connect_one());
+}
 
 /* ---- many requests under way ---- */
 
@@ -243,23 +267,23 @@ static void file_client(void)
 	TRY(close(fd));
 }
 
-static const struct sizes tiny = { 60000, 1, 65536 }, tiny_reads = { 60000, 20000, 1 }, odd = { 5000 * 777, 777, 1001 },
-			  sixty_four_k = { 64 * MIB, 65536, 65536 }, huge = { 32 * MIB, 16 * MIB, 16 * MIB },
-			  huge_small = { 16 * MIB, 16 * MIB, 4096 };
+static const struct sizes tiny = {60000, 1, 65536}, tiny_reads = {60000, 20000, 1}, odd = {5000 * 777, 777, 1001},
+			  sixty_four_k = {64 * MIB, 65536, 65536}, huge = {32 * MIB, 16 * MIB, 16 * MIB},
+			  huge_small = {16 * MIB, 16 * MIB, 4096};
 
 const struct oracle_case oracle_cases[] = {
-	{ "write_1_byte", stream_server, stream_client, 0, &tiny },
-	{ "read_1_byte", stream_server, stream_client, 0, &tiny_reads },
-	{ "odd_lengths", stream_server, stream_client, 0, &odd },
-	{ "64k", stream_server, stream_client, 0, &sixty_four_k },
-	{ "write_16M", stream_server, stream_client, 0, &huge },
-	{ "write_16M_read_4k", stream_server, stream_client, 0, &huge_small },
-	{ "write_first", write_first_server, write_first_client, 0, NULL },
-	{ "write_first_fresh", write_first_fresh_server, write_first_fresh_client, CASE_NOWARM, NULL },
-	{ "stop_and_go", stop_and_go_server, stop_and_go_client, 0, NULL },
-	{ "duplex", duplex_server, duplex_client, 0, NULL },
-	{ "duplex_fresh", duplex_fresh_server, duplex_fresh_client, CASE_NOWARM, NULL },
-	{ "pipeline", pipeline_server, pipeline_client, 0, NULL },
-	{ "files", file_server, file_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"write_1_byte", stream_server, stream_client, 0, &tiny},
+	{"read_1_byte", stream_server, stream_client, 0, &tiny_reads},
+	{"odd_lengths", stream_server, stream_client, 0, &odd},
+	{"64k", stream_server, stream_client, 0, &sixty_four_k},
+	{"write_16M", stream_server, stream_client, 0, &huge},
+	{"write_16M_read_4k", stream_server, stream_client, 0, &huge_small},
+	{"write_first", write_first_server, write_first_client, 0, NULL},
+	{"write_first_fresh", write_first_fresh_server, write_first_fresh_client, CASE_NOWARM, NULL},
+	{"stop_and_go", stop_and_go_server, stop_and_go_client, 0, NULL},
+	{"duplex", duplex_server, duplex_client, 0, NULL},
+	{"duplex_fresh", duplex_fresh_server, duplex_fresh_client, CASE_NOWARM, NULL},
+	{"pipeline", pipeline_server, pipeline_client, 0, NULL},
+	{"files", file_server, file_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

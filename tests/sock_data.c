@@ -21,16 +21,28 @@ struct pair {
 /* Three pieces, the second one empty. */
 static int in_pieces(struct iovec *iov, char *buf, size_t len)
 {
-	iov[0] = (struct iovec){ buf, len / 3 };
-	iov[1] = (struct iovec){ NULL, 0 };
-	iov[2] = (struct iovec){ buf + len / 3, len - len / 3 };
+	iov[0] = (struct iovec){buf, len / 3};
+	iov[1] = (struct iovec){NULL, 0};
+	iov[2] = (struct iovec){buf + len / 3, len - len / 3};
 	return 3;
 }
 
-static ssize_t by_write(int fd, char *buf, size_t len) { return write(fd, buf, len); }
-static ssize_t by_read(int fd, char *buf, size_t len) { return read(fd, buf, len); }
-static ssize_t by_send(int fd, char *buf, size_t len) { return send(fd, buf, len, 0); }
-static ssize_t by_recv(int fd, char *buf, size_t len) { return recv(fd, buf, len, 0); }
+static ssize_t by_write(int fd, char *buf, size_t len)
+{
+	return write(fd, buf, len);
+}
+static ssize_t by_read(int fd, char *buf, size_t len)
+{
+	return read(fd, buf, len);
+}
+static ssize_t by_send(int fd, char *buf, size_t len)
+{
+	return send(fd, buf, len, 0);
+}
+static ssize_t by_recv(int fd, char *buf, size_t len)
+{
+	return recv(fd, buf, len, 0);
+}
 
 static ssize_t by_writev(int fd, char *buf, size_t len)
 {
@@ -63,7 +75,7 @@ static ssize_t by_preadv2(int fd, char *buf, size_t len)
 /* TCP ignores an address given to sendto. */
 static ssize_t by_sendto(int fd, char *buf, size_t len)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
 
 	return sendto(fd, buf, len, 0, len % 2 ? (struct sockaddr *)&to : NULL, len % 2 ? sizeof to : 0);
 }
@@ -83,7 +95,7 @@ static ssize_t by_recvfrom(int fd, char *buf, size_t len)
 static ssize_t by_sendmsg(int fd, char *buf, size_t len)
 {
 	struct iovec iov[3];
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)in_pieces(iov, buf, len) };
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)in_pieces(iov, buf, len)};
 
 	return sendmsg(fd, &msg, 0);
 }
@@ -93,8 +105,12 @@ static ssize_t by_recvmsg(int fd, char *buf, size_t len)
 	struct iovec iov[3];
 	struct sockaddr_storage from;
 	char control[64];
-	struct msghdr msg = { .msg_name = &from, .msg_namelen = sizeof from, .msg_iov = iov, .msg_control = control,
-			      .msg_controllen = sizeof control, .msg_flags = 0x7fff };
+	struct msghdr msg = {.msg_name = &from,
+		.msg_namelen = sizeof from,
+		.msg_iov = iov,
+		.msg_control = control,
+		.msg_controllen = sizeof control,
+		.msg_flags = 0x7fff};
 
 	msg.msg_iovlen = (size_t)in_pieces(iov, buf, len);
 	ssize_t n = recvmsg(fd, &msg, 0);
@@ -105,9 +121,9 @@ static ssize_t by_recvmsg(int fd, char *buf, size_t len)
 
 static ssize_t by_sendmmsg(int fd, char *buf, size_t len)
 {
-	struct iovec iov[2] = { { buf, len / 2 }, { buf + len / 2, len - len / 2 } };
-	struct mmsghdr m[2] = { { .msg_hdr = { .msg_iov = &iov[0], .msg_iovlen = 1 } },
-				{ .msg_hdr = { .msg_iov = &iov[1], .msg_iovlen = 1 } } };
+	struct iovec iov[2] = {{buf, len / 2}, {buf + len / 2, len - len / 2}};
+	struct mmsghdr m[2] = {
+		{.msg_hdr = {.msg_iov = &iov[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &iov[1], .msg_iovlen = 1}}};
 	int n = sendmmsg(fd, m, 2, 0);
 
 	return n <= 0 ? n : n == 1 ? (ssize_t)m[0].msg_len : (ssize_t)(m[0].msg_len + m[1].msg_len);
@@ -115,9 +131,9 @@ static ssize_t by_sendmmsg(int fd, char *buf, size_t len)
 
 static ssize_t by_recvmmsg(int fd, char *buf, size_t len)
 {
-	struct iovec iov[2] = { { buf, len / 2 }, { buf + len / 2, len - len / 2 } };
-	struct mmsghdr m[2] = { { .msg_hdr = { .msg_iov = &iov[0], .msg_iovlen = 1 } },
-				{ .msg_hdr = { .msg_iov = &iov[1], .msg_iovlen = 1 } } };
+	struct iovec iov[2] = {{buf, len / 2}, {buf + len / 2, len - len / 2}};
+	struct mmsghdr m[2] = {
+		{.msg_hdr = {.msg_iov = &iov[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &iov[1], .msg_iovlen = 1}}};
 	int n, first = len < 2;
 
 	/* A first piece that comes short would leave a hole before the second: ask for one then. */
@@ -187,7 +203,7 @@ static ssize_t by_splice_in(int fd, char *buf, size_t len)
 
 /* ---- the case: messages of growing length, each answered by one of the same length ---- */
 
-static const size_t lens[] = { 1, 2, 3, 64, 1000, 1, 30000, 4096, 300000 };
+static const size_t lens[] = {1, 2, 3, 64, 1000, 1, 30000, 4096, 300000};
 #define N_LENS (sizeof lens / sizeof lens[0])
 
 static void send_by(mover *out, int fd, unsigned stream, size_t len)
@@ -287,21 +303,29 @@ static void moving_client(void)
 	TRY(close(fd));
 }
 
-static const struct pair rw = { by_write, by_read }, v = { by_writev, by_readv }, v2 = { by_pwritev2, by_preadv2 },
-			 sr = { by_send, by_recv }, tf = { by_sendto, by_recvfrom }, msg = { by_sendmsg, by_recvmsg },
-			 mmsg = { by_sendmmsg, by_recvmmsg }, file = { by_sendfile, by_read }, fpos = { by_sendfile_at, by_readv },
-			 sp = { by_splice_out, by_splice_in }, spr = { by_splice_out, by_read }, wsp = { by_write, by_splice_in };
+static const struct pair rw = {by_write, by_read}, v = {by_writev, by_readv}, v2 = {by_pwritev2, by_preadv2},
+			 sr = {by_send, by_recv}, tf = {by_sendto, by_recvfrom}, msg = {by_sendmsg, by_recvmsg},
+			 mmsg = {by_sendmmsg, by_recvmmsg}, file = {by_sendfile, by_read}, fpos = {by_sendfile_at, by_readv},
+			 sp = {by_splice_out, by_splice_in}, spr = {by_splice_out, by_read}, wsp = {by_write, by_splice_in};
 
-#define BOTH(name, pair, flags)                                   \
-	{ name, pair_server, pair_client, flags, pair },          \
-	{                                                         \
-		name "_moving", moving_server, moving_client, (flags) | CASE_NOWARM, pair \
+#define BOTH(name, pair, flags)                                                                                                \
+	{name, pair_server, pair_client, flags, pair},                                                                         \
+	{                                                                                                                      \
+		name "_moving", moving_server, moving_client, (flags) | CASE_NOWARM, pair                                      \
 	}
 
 const struct oracle_case oracle_cases[] = {
-	BOTH("write_read", &rw, 0),	    BOTH("writev_readv", &v, 0),	 BOTH("pwritev2_preadv2", &v2, 0),
-	BOTH("send_recv", &sr, 0),	    BOTH("sendto_recvfrom", &tf, 0),	 BOTH("sendmsg_recvmsg", &msg, 0),
-	BOTH("sendmmsg_recvmmsg", &mmsg, 0), BOTH("sendfile_read", &file, 0),	 BOTH("sendfile_readv", &fpos, 0),
-	BOTH("splice_splice", &sp, 0),	    BOTH("splice_read", &spr, 0),	 BOTH("write_splice", &wsp, 0),
-	{ NULL, NULL, NULL, 0, NULL },
+	BOTH("write_read", &rw, 0),
+	BOTH("writev_readv", &v, 0),
+	BOTH("pwritev2_preadv2", &v2, 0),
+	BOTH("send_recv", &sr, 0),
+	BOTH("sendto_recvfrom", &tf, 0),
+	BOTH("sendmsg_recvmsg", &msg, 0),
+	BOTH("sendmmsg_recvmmsg", &mmsg, 0),
+	BOTH("sendfile_read", &file, 0),
+	BOTH("sendfile_readv", &fpos, 0),
+	BOTH("splice_splice", &sp, 0),
+	BOTH("splice_read", &spr, 0),
+	BOTH("write_splice", &wsp, 0),
+	{NULL, NULL, NULL, 0, NULL},
 };

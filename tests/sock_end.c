@@ -15,13 +15,16 @@
 #define ALL (POLLIN | POLLOUT | POLLRDHUP | POLLPRI)
 
 static volatile sig_atomic_t pipes; /* SIGPIPEs seen */
-static void on_pipe(int sig) { pipes += sig == SIGPIPE; }
+static void on_pipe(int sig)
+{
+	pipes += sig == SIGPIPE;
+}
 
 static void say_error(int fd)
 {
 	int error = -1;
 
-	MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){ sizeof error }));
+	MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){sizeof error}));
 	say("SO_ERROR is %s", error ? strerrorname_np(error) : "0");
 }
 
@@ -174,7 +177,7 @@ static void shut_blocked_client(void)
 
 static void reset_server(void)
 {
-	struct linger now = { .l_onoff = 1 };
+	struct linger now = {.l_onoff = 1};
 	int fd = serve_warm();
 
 	put(fd, 100, 2, 0);
@@ -275,7 +278,7 @@ static void last_words_client(void)
 /* A close that lingers. */
 static void linger_server(void)
 {
-	struct linger wait = { .l_onoff = 1, .l_linger = 5 };
+	struct linger wait = {.l_onoff = 1, .l_linger = 5};
 	int fd = serve_warm();
 
 	TRY(setsockopt(fd, SOL_SOCKET, SO_LINGER, &wait, sizeof wait));
@@ -305,8 +308,8 @@ static void say_pipes(void)
 
 static void sigpipe_server(void)
 {
-	struct iovec iov = { "xyz", 3 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov = {"xyz", 3};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	int fd = serve_warm();
 
 	signal(SIGPIPE, on_pipe);
@@ -331,7 +334,7 @@ static void sigpipe_server(void)
 	TRY(write(fd, "", 0));
 	TRY(send(fd, "", 0, 0));
 	say_pipes();
-	TRY(recv(fd, (char[1]){ 0 }, 1, 0));
+	TRY(recv(fd, (char[1]){0}, 1, 0));
 	TRY(close(fd));
 }
 
@@ -379,21 +382,21 @@ static void own_pipe_server(void)
 static const int zero = 0, one = 1, two = 2, some = 40, many = 5000;
 
 const struct oracle_case oracle_cases[] = {
-	{ "halves", halves_server, halves_client, 0, NULL },
-	{ "shut_rd", shut_rd_server, shut_rd_client, 0, NULL },
-	{ "shut_rdwr", shut_both_server, shut_both_client, 0, NULL },
-	{ "shut_while_blocked", shut_blocked_server, shut_blocked_client, 0, NULL },
-	{ "reset", reset_server, reset_client, 0, &zero },
-	{ "reset_unread", reset_server, reset_client, 0, &some },
-	{ "reset_asleep", reset_server, reset_asleep_client, 0, NULL },
-	{ "close_unread", unread_server, unread_client, 0, &zero },
-	{ "close_unread_both", unread_server, unread_client, 0, &many },
-	{ "last_words_close", last_words_server, last_words_client, 0, &zero },
-	{ "last_words__exit", last_words_server, last_words_client, 0, &one },
-	{ "last_words_exit", last_words_server, last_words_client, 0, &two },
-	{ "linger", linger_server, linger_client, 0, NULL },
-	{ "sigpipe", sigpipe_server, closing_client, 0, NULL },
-	{ "sigpipe_kills", pipe_kills_server, closing_client, CASE_KILLED, NULL },
-	{ "sigpipe_own", own_pipe_server, closing_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"halves", halves_server, halves_client, 0, NULL},
+	{"shut_rd", shut_rd_server, shut_rd_client, 0, NULL},
+	{"shut_rdwr", shut_both_server, shut_both_client, 0, NULL},
+	{"shut_while_blocked", shut_blocked_server, shut_blocked_client, 0, NULL},
+	{"reset", reset_server, reset_client, 0, &zero},
+	{"reset_unread", reset_server, reset_client, 0, &some},
+	{"reset_asleep", reset_server, reset_asleep_client, 0, NULL},
+	{"close_unread", unread_server, unread_client, 0, &zero},
+	{"close_unread_both", unread_server, unread_client, 0, &many},
+	{"last_words_close", last_words_server, last_words_client, 0, &zero},
+	{"last_words__exit", last_words_server, last_words_client, 0, &one},
+	{"last_words_exit", last_words_server, last_words_client, 0, &two},
+	{"linger", linger_server, linger_client, 0, NULL},
+	{"sigpipe", sigpipe_server, closing_client, 0, NULL},
+	{"sigpipe_kills", pipe_kills_server, closing_client, CASE_KILLED, NULL},
+	{"sigpipe_own", own_pipe_server, closing_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

@@ -12,11 +12,14 @@
 #define ALL (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI)
 #define SOON 3000 /* ms that an event which must come may take */
 
-static int new_set(void) { return (int)MUST(epoll_create1(EPOLL_CLOEXEC)); }
+static int new_set(void)
+{
+	return (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+}
 
 static void control(int ep, int op, int fd, unsigned events)
 {
-	struct epoll_event ev = { .events = events, .data.u64 = UINT64_C(0x123456789abcdef0) };
+	struct epoll_event ev = {.events = events, .data.u64 = UINT64_C(0x123456789abcdef0)};
 
 	MUST(epoll_ctl(ep, op, fd, &ev));
 }
@@ -24,10 +27,11 @@ static void control(int ep, int op, int fd, unsigned events)
 /* One wait; what it reports of the one member. */
 static void wait_says(int ep, int timeout)
 {
-	struct epoll_event ev[4] = { { 0 } };
+	struct epoll_event ev[4] = {{0}};
 	int n = epoll_wait(ep, ev, 4, timeout);
 
-	say("%d %s%s", n, event_names(ev[0].events), n == 1 && ev[0].data.u64 != UINT64_C(0x123456789abcdef0) ? " FALSE data" : "");
+	say("%d %s%s", n, event_names(ev[0].events),
+		n == 1 && ev[0].data.u64 != UINT64_C(0x123456789abcdef0) ? " FALSE data" : "");
 }
 
 /* ---- level: masks at each stage ---- */
@@ -94,7 +98,7 @@ static void reset_server(void)
 	wait_says(ep, SOON);
 	await("reset");
 	epoll_is(none, EPOLLERR | EPOLLHUP);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	epoll_is(none, EPOLLHUP);
 	wait_says(ep, 0);
 	TRY(close(fd));
@@ -104,7 +108,7 @@ static void reset_server(void)
 
 static void reset_client(void)
 {
-	struct linger now = { .l_onoff = 1 };
+	struct linger now = {.l_onoff = 1};
 	int fd = connect_warm();
 
 	meet("before");
@@ -325,7 +329,7 @@ static void moving_server(void)
 	char buf[512];
 	uint64_t got = 0, want = 0;
 	int fd = serve_one(), ep = new_set();
-	struct epoll_event ev = { .events = events, .data.fd = fd };
+	struct epoll_event ev = {.events = events, .data.fd = fd};
 
 	set_nonblock(fd, 1);
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
@@ -342,7 +346,7 @@ static void moving_server(void)
 			if (n == 0 || errno != EAGAIN)
 				say_result("FALSE: recv", n);
 			if (events & EPOLLONESHOT)
-				MUST(epoll_ctl(ep, EPOLL_CTL_MOD, fd, &(struct epoll_event){ .events = events, .data.fd = fd }));
+				MUST(epoll_ctl(ep, EPOLL_CTL_MOD, fd, &(struct epoll_event){.events = events, .data.fd = fd}));
 		}
 		if (write(fd, "k", 1) != 1)
 			say("FALSE: write");
@@ -370,17 +374,17 @@ static const unsigned level = EPOLLIN, edge = EPOLLIN | EPOLLET, in_out_edge = E
 		      oneshot = EPOLLIN | EPOLLONESHOT, exclusive = EPOLLIN | EPOLLEXCLUSIVE;
 
 const struct oracle_case oracle_cases[] = {
-	{ "stages", stages_server, stages_client, 0, NULL },
-	{ "reset", reset_server, reset_client, 0, NULL },
-	{ "edge", edge_server, sender_client, 0, NULL },
-	{ "edge_in_out", edge_out_server, reading_client, 0, NULL },
-	{ "edge_room", edge_room_server, edge_room_client, 0, NULL },
-	{ "oneshot", oneshot_server, sender_client, 0, NULL },
-	{ "mod", mod_server, sender_client, 0, NULL },
-	{ "moving_level", moving_server, moving_client, CASE_NOWARM, &level },
-	{ "moving_edge", moving_server, moving_client, CASE_NOWARM, &edge },
-	{ "moving_in_out_edge", moving_server, moving_client, CASE_NOWARM, &in_out_edge },
-	{ "moving_oneshot", moving_server, moving_client, CASE_NOWARM, &oneshot },
-	{ "moving_exclusive", moving_server, moving_client, CASE_NOWARM, &exclusive },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"stages", stages_server, stages_client, 0, NULL},
+	{"reset", reset_server, reset_client, 0, NULL},
+	{"edge", edge_server, sender_client, 0, NULL},
+	{"edge_in_out", edge_out_server, reading_client, 0, NULL},
+	{"edge_room", edge_room_server, edge_room_client, 0, NULL},
+	{"oneshot", oneshot_server, sender_client, 0, NULL},
+	{"mod", mod_server, sender_client, 0, NULL},
+	{"moving_level", moving_server, moving_client, CASE_NOWARM, &level},
+	{"moving_edge", moving_server, moving_client, CASE_NOWARM, &edge},
+	{"moving_in_out_edge", moving_server, moving_client, CASE_NOWARM, &in_out_edge},
+	{"moving_oneshot", moving_server, moving_client, CASE_NOWARM, &oneshot},
+	{"moving_exclusive", moving_server, moving_client, CASE_NOWARM, &exclusive},
+	{NULL, NULL, NULL, 0, NULL},
 };

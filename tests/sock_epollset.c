@@ -18,11 +18,14 @@
 
 #define SOON 3000
 
-static int new_set(void) { return (int)MUST(epoll_create1(EPOLL_CLOEXEC)); }
+static int new_set(void)
+{
+	return (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+}
 
 static void add(int ep, int fd, unsigned events, uint64_t tag)
 {
-	struct epoll_event ev = { .events = events, .data.u64 = tag };
+	struct epoll_event ev = {.events = events, .data.u64 = tag};
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 }
@@ -121,7 +124,7 @@ static void nested_server(void)
 	poll_is(outer, POLLIN, POLLIN);
 	FD_ZERO(&r);
 	FD_SET(inner, &r);
-	TRY(select(inner + 1, &r, NULL, NULL, &(struct timeval){ .tv_sec = 3 }));
+	TRY(select(inner + 1, &r, NULL, NULL, &(struct timeval){.tv_sec = 3}));
 	wait_says(inner, SOON);
 	get(fd, 5, 1, 0);
 	wait_says(inner, 0);
@@ -131,12 +134,12 @@ static void nested_server(void)
 	wait_says(outer, SOON);
 	await("sent");
 	get(fd, 5, 1, 5);
-	struct pollfd p = { .fd = inner, .events = POLLIN };
+	struct pollfd p = {.fd = inner, .events = POLLIN};
 	tell_number(5);
 	TRY(poll(&p, 1, SOON));
 	await("sent");
 	get(fd, 5, 1, 10);
-	TRY(epoll_ctl(inner, EPOLL_CTL_ADD, outer, &(struct epoll_event){ .events = EPOLLIN }));
+	TRY(epoll_ctl(inner, EPOLL_CTL_ADD, outer, &(struct epoll_event){.events = EPOLLIN}));
 	close_yours();
 	wait_says(outer, SOON);
 	TRY(close(fd));
@@ -171,8 +174,9 @@ static void nested_edge_server(void)
 
 static void errors_server(void)
 {
-	int fd = serve_warm(), ep = new_set(), file = (int)MUST(memfd_create("oracle", MFD_CLOEXEC)), closed = (int)MUST(dup(fd));
-	struct epoll_event ev = { .events = EPOLLIN }, excl = { .events = EPOLLIN | EPOLLEXCLUSIVE };
+	int fd = serve_warm(), ep = new_set(), file = (int)MUST(memfd_create("oracle", MFD_CLOEXEC)),
+	    closed = (int)MUST(dup(fd));
+	struct epoll_event ev = {.events = EPOLLIN}, excl = {.events = EPOLLIN | EPOLLEXCLUSIVE};
 	void *volatile nowhere = (void *)8;
 	volatile int minus_one = -1;
 
@@ -235,8 +239,9 @@ static void members_server(void)
 	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL));
 	int again = (int)MUST(dup(other));
 	HOLDS(again == fd);
-	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, again, &(struct epoll_event){ .events = EPOLLIN, .data.u64 = 3 })); /* the old one is in the way */
-	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, again, &(struct epoll_event){ .events = EPOLLIN, .data.u64 = 4 }));
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, again,
+		&(struct epoll_event){.events = EPOLLIN, .data.u64 = 3})); /* the old one is in the way */
+	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, again, &(struct epoll_event){.events = EPOLLIN, .data.u64 = 4}));
 	wait_says(ep, SOON);
 	get(again, 5, 1, 0);
 	wait_says(ep, SOON);
@@ -262,7 +267,7 @@ static void set_ends_server(void)
 	wait_says(copy, SOON);
 	TRY(close(ep));
 	wait_says(copy, SOON);
-	TRY(epoll_ctl(copy, EPOLL_CTL_MOD, fd, &(struct epoll_event){ .events = EPOLLIN | EPOLLOUT, .data.u64 = 2 }));
+	TRY(epoll_ctl(copy, EPOLL_CTL_MOD, fd, &(struct epoll_event){.events = EPOLLIN | EPOLLOUT, .data.u64 = 2}));
 	wait_says(copy, SOON);
 	TRY(close(copy));
 	get(fd, 5, 1, 0);
@@ -280,7 +285,7 @@ static void set_ends_server(void)
 static void mixed_server(void)
 {
 	int port, fd = serve_warm(), ep = new_set(), p[2], lfd = listen_on("127.0.0.1", 4, &port);
-	struct itimerspec once = { .it_value.tv_nsec = 20000000 };
+	struct itimerspec once = {.it_value.tv_nsec = 20000000};
 	uint64_t n = 1;
 
 	MUST(pipe2(p, O_CLOEXEC));
@@ -300,7 +305,7 @@ static void mixed_server(void)
 	wait_says(ep, SOON);
 	get(fd, 5, 1, 0);
 	wait_says(ep, SOON);
-	MUST(read(p[0], (char[1]){ 0 }, 1));
+	MUST(read(p[0], (char[1]){0}, 1));
 	MUST(timerfd_settime(timer, 0, &once, NULL));
 	wait_says(ep, SOON);
 	MUST(read(timer, &n, 8));
@@ -313,7 +318,7 @@ static void mixed_server(void)
 	close(p[1]);
 	get(fd, 5, 1, 5);
 	wait_says(ep, SOON);
-	int fds[] = { fd, ep, p[0], event, timer, lfd, self };
+	int fds[] = {fd, ep, p[0], event, timer, lfd, self};
 	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
 		MUST(close(fds[i]));
 }
@@ -322,7 +327,7 @@ static void mixed_server(void)
 
 static void timeouts_server(void)
 {
-	struct timespec ts = { .tv_nsec = 120000000 }, bad = { .tv_nsec = 1000000000 };
+	struct timespec ts = {.tv_nsec = 120000000}, bad = {.tv_nsec = 1000000000};
 	struct epoll_event ev;
 	int fd = serve_warm(), ep = new_set();
 
@@ -340,7 +345,7 @@ static void timeouts_server(void)
 	TRY(epoll_pwait2(ep, &ev, 1, &ts, NULL));
 	HOLDS(now_ms() - start >= 119);
 	TRY(epoll_pwait2(ep, &ev, 1, &bad, NULL));
-	ts = (struct timespec){ 0 };
+	ts = (struct timespec){0};
 	TRY(epoll_pwait2(ep, &ev, 1, &ts, NULL));
 	send_me(5);
 	TRY(epoll_pwait2(ep, &ev, 1, NULL, NULL));
@@ -356,7 +361,7 @@ static void timeouts_server(void)
 
 static void many_server(void)
 {
-	int port, fds[MANY], seen[MANY] = { 0 }, lfd = listen_on("127.0.0.1", MANY, &port), ep = new_set();
+	int port, fds[MANY], seen[MANY] = {0}, lfd = listen_on("127.0.0.1", MANY, &port), ep = new_set();
 	struct epoll_event ev[4];
 
 	tell_number(port);
@@ -415,14 +420,14 @@ static void many_client(void)
 }
 
 const struct oracle_case oracle_cases[] = {
-	{ "two_sets", two_sets_server, sender_client, 0, NULL },
-	{ "nested", nested_server, sender_client, 0, NULL },
-	{ "nested_edge", nested_edge_server, sender_client, 0, NULL },
-	{ "errors", errors_server, sender_client, 0, NULL },
-	{ "members", members_server, sender_client, 0, NULL },
-	{ "set_ends", set_ends_server, sender_client, 0, NULL },
-	{ "mixed", mixed_server, sender_client, 0, NULL },
-	{ "timeouts", timeouts_server, sender_client, 0, NULL },
-	{ "many", many_server, many_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"two_sets", two_sets_server, sender_client, 0, NULL},
+	{"nested", nested_server, sender_client, 0, NULL},
+	{"nested_edge", nested_edge_server, sender_client, 0, NULL},
+	{"errors", errors_server, sender_client, 0, NULL},
+	{"members", members_server, sender_client, 0, NULL},
+	{"set_ends", set_ends_server, sender_client, 0, NULL},
+	{"mixed", mixed_server, sender_client, 0, NULL},
+	{"timeouts", timeouts_server, sender_client, 0, NULL},
+	{"many", many_server, many_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

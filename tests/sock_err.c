@@ -47,8 +47,8 @@ static void take_twenty(int fd)
 
 static void efault_server(void)
 {
-	struct iovec iov = { NOWHERE, 10 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 }, nowhere = { .msg_iov = NOWHERE, .msg_iovlen = 1 };
+	struct iovec iov = {NOWHERE, 10};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1}, nowhere = {.msg_iov = NOWHERE, .msg_iovlen = 1};
 	int fd = serve_warm();
 
 	await("sent");
@@ -68,8 +68,8 @@ static void efault_server(void)
 
 static void efault_client(void)
 {
-	struct iovec iov = { NOWHERE, 10 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov = {NOWHERE, 10};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	int fd = connect_warm();
 
 	TRY(write(fd, NOWHERE, 10));
@@ -128,8 +128,8 @@ static void edge_client(void)
 static void zero_server(void)
 {
 	char buf[8];
-	struct iovec none[2] = { { NULL, 0 }, { NULL, 0 } };
-	struct msghdr msg = { .msg_iov = NULL, .msg_iovlen = 0 };
+	struct iovec none[2] = {{NULL, 0}, {NULL, 0}};
+	struct msghdr msg = {.msg_iov = NULL, .msg_iovlen = 0};
 	int fd = serve_warm();
 
 	TRY(read(fd, buf, 0)); /* at once, though nothing has come */
@@ -171,12 +171,12 @@ static void einval_server(void)
 {
 	static struct iovec many[UIO_MAXIOV + 1];
 	char buf[32];
-	struct iovec negative[2] = { { buf, 4 }, { buf, (size_t)SSIZE_MAX + 1 } };
-	struct msghdr msg = { .msg_iov = many, .msg_iovlen = UIO_MAXIOV + 1 }, neg = { .msg_iov = negative, .msg_iovlen = 2 };
+	struct iovec negative[2] = {{buf, 4}, {buf, (size_t)SSIZE_MAX + 1}};
+	struct msghdr msg = {.msg_iov = many, .msg_iovlen = UIO_MAXIOV + 1}, neg = {.msg_iov = negative, .msg_iovlen = 2};
 	int fd = serve_warm();
 
 	for (int i = 0; i <= UIO_MAXIOV; i++)
-		many[i] = (struct iovec){ buf + i % 20, 1 };
+		many[i] = (struct iovec){buf + i % 20, 1};
 	await("sent");
 	unread_is(fd, 20);
 	TRY(readv(fd, many, UIO_MAXIOV + 1));
@@ -214,8 +214,8 @@ static void einval_server(void)
 static void ebadf_server(void)
 {
 	char buf[8];
-	struct iovec iov = { buf, 8 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov = {buf, 8};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	struct stat st;
 	int fd = serve_warm();
 
@@ -270,7 +270,7 @@ static void unconnected_part(void)
 	TRY(read(fd, buf, 8));
 	TRY(shutdown(fd, SHUT_RDWR));
 	poll_is(fd, POLLIN | POLLOUT, POLLIN | POLLOUT | POLLHUP);
-	TRY(getpeername(fd, (struct sockaddr *)buf, &(socklen_t){ 8 }));
+	TRY(getpeername(fd, (struct sockaddr *)buf, &(socklen_t){8}));
 	TRY(ioctl(fd, FIONREAD, &n));
 	TRY(recv(lfd, buf, 8, 0));
 	TRY(send(lfd, buf, 8, MSG_NOSIGNAL));
@@ -288,11 +288,11 @@ static void unconnected_part(void)
 }
 
 const struct oracle_case oracle_cases[] = {
-	{ "efault", efault_server, efault_client, 0, NULL },
-	{ "efault_at_page_edge", edge_server, edge_client, CASE_DIFFERS, NULL },
-	{ "zero_length", zero_server, zero_client, 0, NULL },
-	{ "einval", einval_server, twenty_client, 0, NULL },
-	{ "ebadf", ebadf_server, twenty_client, 0, NULL },
-	{ "unconnected", unconnected_part, unconnected_part, CASE_KERNEL, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"efault", efault_server, efault_client, 0, NULL},
+	{"efault_at_page_edge", edge_server, edge_client, CASE_DIFFERS, NULL},
+	{"zero_length", zero_server, zero_client, 0, NULL},
+	{"einval", einval_server, twenty_client, 0, NULL},
+	{"ebadf", ebadf_server, twenty_client, 0, NULL},
+	{"unconnected", unconnected_part, unconnected_part, CASE_KERNEL, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

@@ -58,7 +58,7 @@ static void dup_server(void)
 	TRY(close(b));
 	ask(e, e);
 	TRY(shutdown(e, SHUT_WR));
-	TRY(read(e, (char[1]){ 0 }, 1));
+	TRY(read(e, (char[1]){0}, 1));
 	TRY(close(e));
 }
 
@@ -77,8 +77,8 @@ static void over_server(void)
 	get(b, 30, 1, 0);
 	int file = (int)MUST(open("/dev/zero", O_RDONLY | O_CLOEXEC)); /* memory of a closed socket must not serve it */
 	TRY(dup3(file, a, 0) == a);
-	TRY(read(a, (char[8]){ 0 }, 8));
-	TRY(recv(a, (char[8]){ 0 }, 8, 0));
+	TRY(read(a, (char[8]){0}, 8));
+	TRY(recv(a, (char[8]){0}, 8, 0));
 	put(b, 30, 2, 30);
 	MUST(close(file));
 	TRY(close(a));
@@ -88,16 +88,17 @@ static void over_server(void)
 
 static void over_client(void)
 {
-	int port = (int)await_number(), a = (int)MUST(connect_to("127.0.0.1", port)), b = (int)MUST(connect_to("127.0.0.1", port));
+	int port = (int)await_number(), a = (int)MUST(connect_to("127.0.0.1", port)),
+	    b = (int)MUST(connect_to("127.0.0.1", port));
 
 	warm_up(a);
 	warm_up(b);
-	TRY(read(a, (char[1]){ 0 }, 1));
+	TRY(read(a, (char[1]){0}, 1));
 	tell("first ended");
 	get(b, 30, 2, 0);
 	put(b, 30, 1, 0);
 	get(b, 30, 2, 30);
-	TRY(read(b, (char[1]){ 0 }, 1));
+	TRY(read(b, (char[1]){0}, 1));
 	TRY(close(a));
 	TRY(close(b));
 }
@@ -211,17 +212,17 @@ static void ranges_client(void)
 		fds[i] = (int)MUST(connect_to("127.0.0.1", port));
 		warm_up(fds[i]);
 	}
-	TRY(read(fds[1], (char[1]){ 0 }, 1));
-	TRY(read(fds[2], (char[1]){ 0 }, 1));
+	TRY(read(fds[1], (char[1]){0}, 1));
+	TRY(read(fds[2], (char[1]){0}, 1));
 	tell("two ended");
 	get(fds[0], 10, 2, 0);
 	get(fds[3], 20, 2, 0);
-	TRY(read(fds[0], (char[1]){ 0 }, 1));
-	TRY(read(fds[3], (char[1]){ 0 }, 1));
+	TRY(read(fds[0], (char[1]){0}, 1));
+	TRY(read(fds[3], (char[1]){0}, 1));
 	tell("all ended");
 	int fd = (int)MUST(connect_to("127.0.0.1", (int)await_number()));
 	warm_up(fd);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	MUST(close(fd));
 }
 
@@ -246,7 +247,7 @@ static void closefrom_server(void)
 
 static void numbers_server(void)
 {
-	struct rlimit limit = { 64, 64 };
+	struct rlimit limit = {64, 64};
 	int fds[64], n = 0;
 	int fd = serve_warm();
 
@@ -303,16 +304,16 @@ static void standard_server(void)
 static const int zero = 0, one = 1, two = 2;
 
 const struct oracle_case oracle_cases[] = {
-	{ "dup", dup_server, echo_client, 0, NULL },
-	{ "dup2_over", over_server, over_client, 0, NULL },
-	{ "reuse", reuse_server, reuse_client, 0, NULL },
-	{ "close_range", ranges_server, ranges_client, 0, &zero },
-	{ "close_range_syscall", ranges_server, ranges_client, 0, &one },
-	{ "close_each", ranges_server, ranges_client, 0, &two },
-	{ "closefrom", closefrom_server, echo_client, 0, NULL },
-	{ "numbers", numbers_server, echo_client, 0, NULL },
-	{ "on_0", standard_server, echo_client, 0, &zero },
-	{ "on_1", standard_server, echo_client, 0, &one },
-	{ "on_2", standard_server, echo_client, 0, &two },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"dup", dup_server, echo_client, 0, NULL},
+	{"dup2_over", over_server, over_client, 0, NULL},
+	{"reuse", reuse_server, reuse_client, 0, NULL},
+	{"close_range", ranges_server, ranges_client, 0, &zero},
+	{"close_range_syscall", ranges_server, ranges_client, 0, &one},
+	{"close_each", ranges_server, ranges_client, 0, &two},
+	{"closefrom", closefrom_server, echo_client, 0, NULL},
+	{"numbers", numbers_server, echo_client, 0, NULL},
+	{"on_0", standard_server, echo_client, 0, &zero},
+	{"on_1", standard_server, echo_client, 0, &one},
+	{"on_2", standard_server, echo_client, 0, &two},
+	{NULL, NULL, NULL, 0, NULL},
 };

@@ -73,7 +73,7 @@ static void behind_server(void)
 	char buf[BEHIND_MAX];
 
 	for (unsigned i = 0; i < BEHIND_TURNS; i++) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
+		struct pollfd p = {.fd = fd, .events = POLLIN};
 		await("sent");
 		sent += 1 + i % 37;
 		size_t unread = (size_t)(sent - got);
@@ -248,7 +248,8 @@ static void more_client(void)
 
 	fill(buf, sizeof buf, 1, 0);
 	for (unsigned i = 0; i < 20; i++) {
-		if (send(fd, buf, 20, MSG_MORE) != 20 || send(fd, buf + 20, 30, MSG_MORE) != 30 || send(fd, buf + 50, 10, 0) != 10)
+		if (send(fd, buf, 20, MSG_MORE) != 20 || send(fd, buf + 20, 30, MSG_MORE) != 30 ||
+			send(fd, buf + 50, 10, 0) != 10)
 			say("FALSE: send");
 		get(fd, 1, 2, 0);
 	}
@@ -266,8 +267,8 @@ static void more_client(void)
 static void odd_server(void)
 {
 	char buf[64], control[64];
-	struct iovec iov = { buf, sizeof buf };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+	struct iovec iov = {buf, sizeof buf};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
 	int fd = serve_warm();
 
 	await("sent");
@@ -299,12 +300,12 @@ static void odd_client(void)
 }
 
 const struct oracle_case oracle_cases[] = {
-	{ "peek", peek_server, peek_client, 0, NULL },
-	{ "behind", behind_server, behind_client, CASE_NOWARM, NULL },
-	{ "waitall", waitall_server, waitall_client, 0, NULL },
-	{ "dontwait", dontwait_server, dontwait_client, 0, NULL },
-	{ "trunc", trunc_server, trunc_client, 0, NULL },
-	{ "more", more_server, more_client, 0, NULL },
-	{ "odd", odd_server, odd_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"peek", peek_server, peek_client, 0, NULL},
+	{"behind", behind_server, behind_client, CASE_NOWARM, NULL},
+	{"waitall", waitall_server, waitall_client, 0, NULL},
+	{"dontwait", dontwait_server, dontwait_client, 0, NULL},
+	{"trunc", trunc_server, trunc_client, 0, NULL},
+	{"more", more_server, more_client, 0, NULL},
+	{"odd", odd_server, odd_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

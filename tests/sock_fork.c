@@ -17,8 +17,14 @@ struct turns {
 	int mine[2], theirs[2];
 };
 
-static void pass_turn(const struct turns *t) { MUST(write(t->theirs[1], "t", 1)); }
-static void await_turn(const struct turns *t) { MUST(read(t->mine[0], (char[1]){ 0 }, 1) == 1 ? 0 : -1); }
+static void pass_turn(const struct turns *t)
+{
+	MUST(write(t->theirs[1], "t", 1));
+}
+static void await_turn(const struct turns *t)
+{
+	MUST(read(t->mine[0], (char[1]){0}, 1) == 1 ? 0 : -1);
+}
 
 static struct turns new_turns(void)
 {
@@ -111,7 +117,7 @@ static void halves_client(void)
 	put(fd, 4 << 20, 1, 0);
 	join_child(pid);
 	meet("done");
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
@@ -123,7 +129,7 @@ static void last_holder_server(void)
 	MUST(pipe2(go, O_CLOEXEC));
 	pid_t pid = fork_part();
 	if (pid == 0) {
-		MUST(read(go[0], (char[1]){ 0 }, 1));
+		MUST(read(go[0], (char[1]){0}, 1));
 		put(fd, 5, 2, 0);
 		exit(0);
 	}
@@ -139,10 +145,10 @@ static void last_holder_client(void)
 	int fd = connect_warm();
 
 	await("parent has closed");
-	TRY(recv(fd, (char[8]){ 0 }, 8, MSG_DONTWAIT));
+	TRY(recv(fd, (char[8]){0}, 8, MSG_DONTWAIT));
 	tell("nothing yet");
-	TRY(recv(fd, (char[8]){ 0 }, 8, MSG_WAITALL));
-	TRY(recv(fd, (char[8]){ 0 }, 8, 0));
+	TRY(recv(fd, (char[8]){0}, 8, MSG_WAITALL));
+	TRY(recv(fd, (char[8]){0}, 8, 0));
 	TRY(close(fd));
 }
 
@@ -157,7 +163,7 @@ static void serve(int fd)
 		get(fd, 50, 1, i);
 		put(fd, 80, 2, i);
 	}
-	if (read(fd, (char[1]){ 0 }, 1) != 0)
+	if (read(fd, (char[1]){0}, 1) != 0)
 		say("FALSE: no end of file");
 	MUST(close(fd));
 }
@@ -251,7 +257,7 @@ static void exec_client(void)
 
 	put(fd, 100000, 1, 0);
 	get(fd, 100000, 1, 0);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
@@ -285,14 +291,14 @@ static void exec_unread_client(void)
 	get(fd, 200, 1, 300);
 	await("go");
 	tell("sent");
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
 /* system, popen and posix_spawn while a connection lives: it is not disturbed. (It is close-on-exec or not: both.) */
 static void spawn_server(void)
 {
-	char line[64], *argv[] = { "true", NULL };
+	char line[64], *argv[] = {"true", NULL};
 	int status, fd = serve_one();
 	pid_t pid;
 
@@ -326,7 +332,7 @@ static void spawn_server(void)
 static void epoll_server(void)
 {
 	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = 7 };
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = 7};
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 	pid_t pid = fork_part();
@@ -350,16 +356,16 @@ static void epoll_server(void)
 static const int none = 0, three = 3, cloexec = FD_CLOEXEC;
 
 const struct oracle_case oracle_cases[] = {
-	{ "shared", shared_server, echoing_client, 0, NULL },
-	{ "shared_fresh", shared_server, echoing_client, CASE_NOWARM, NULL },
-	{ "halves", halves_server, halves_client, 0, NULL },
-	{ "last_holder", last_holder_server, last_holder_client, 0, NULL },
-	{ "per_connection", per_connection_server, clients, CASE_SLOW, NULL },
-	{ "prefork", prefork_server, clients, CASE_SLOW, &three },
-	{ "exec", exec_server, exec_client, 0, NULL },
-	{ "exec_unread", exec_unread_server, exec_unread_client, 0, NULL },
-	{ "spawn", spawn_server, echoing_client, 0, &none },
-	{ "spawn_cloexec", spawn_server, echoing_client, 0, &cloexec },
-	{ "epoll", epoll_server, echoing_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"shared", shared_server, echoing_client, 0, NULL},
+	{"shared_fresh", shared_server, echoing_client, CASE_NOWARM, NULL},
+	{"halves", halves_server, halves_client, 0, NULL},
+	{"last_holder", last_holder_server, last_holder_client, 0, NULL},
+	{"per_connection", per_connection_server, clients, CASE_SLOW, NULL},
+	{"prefork", prefork_server, clients, CASE_SLOW, &three},
+	{"exec", exec_server, exec_client, 0, NULL},
+	{"exec_unread", exec_unread_server, exec_unread_client, 0, NULL},
+	{"spawn", spawn_server, echoing_client, 0, &none},
+	{"spawn_cloexec", spawn_server, echoing_client, 0, &cloexec},
+	{"epoll", epoll_server, echoing_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

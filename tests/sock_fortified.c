@@ -24,11 +24,11 @@ static void server(void)
 {
 	char buf[128];
 	struct pollfd p[2];
-	struct timespec second = { .tv_sec = 1 };
+	struct timespec second = {.tv_sec = 1};
 	int fd = serve_warm();
 
-	p[0] = (struct pollfd){ .fd = fd, .events = POLLIN };
-	p[1] = (struct pollfd){ .fd = -1 };
+	p[0] = (struct pollfd){.fd = fd, .events = POLLIN};
+	p[1] = (struct pollfd){.fd = -1};
 	for (int i = 0; i < 50; i++) {
 		if (poll(p, hidden(2), 5000) != 1)
 			say("FALSE: poll");
@@ -87,7 +87,7 @@ static void overflow_client(void)
 }
 
 const struct oracle_case oracle_cases[] = {
-	{ "calls", server, client, 0, NULL },
-	{ "overflow", overflow_server, overflow_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"calls", server, client, 0, NULL},
+	{"overflow", overflow_server, overflow_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

@@ -56,9 +56,18 @@ static void part(void)
 	tell("done");
 }
 
-static void does_nothing(int fd) { (void)fd; }
-static void sends(int fd) { put(fd, 1000, 2, 0); }
-static void gets_ten(int fd) { unread_is(fd, 10); }
+static void does_nothing(int fd)
+{
+	(void)fd;
+}
+static void sends(int fd)
+{
+	put(fd, 1000, 2, 0);
+}
+static void gets_ten(int fd)
+{
+	unread_is(fd, 10);
+}
 
 static void sends_and_gets_ten(int fd)
 {
@@ -163,7 +172,7 @@ static void in_send(int fd)
 
 static void in_poll(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN | POLLRDHUP };
+	struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDHUP};
 
 	await("ready");
 	tell("kill");
@@ -175,7 +184,7 @@ static void in_poll(int fd)
 
 static void in_epoll(int fd)
 {
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
 	int ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
@@ -189,10 +198,13 @@ static void in_epoll(int fd)
 }
 
 /* The victim is the server, or the client. */
-#define BOTH(name, victim, survivor)                                                                                               \
-	{ name "_server", part, part, CASE_KILLED, &(const struct killing){ victim, survivor, 1 } },                               \
-	{                                                                                                                          \
-		name "_client", part, part, CASE_KILLED, &(const struct killing){ victim, survivor, 0 }                            \
+#define BOTH(name, victim, survivor)                                                                                           \
+	{name "_server", part, part, CASE_KILLED, &(const struct killing){victim, survivor, 1}},                               \
+	{                                                                                                                      \
+		name "_client", part, part, CASE_KILLED, &(const struct killing)                                               \
+		{                                                                                                              \
+			victim, survivor, 0                                                                                    \
+		}                                                                                                              \
 	}
 
 const struct oracle_case oracle_cases[] = {
@@ -206,5 +218,5 @@ const struct oracle_case oracle_cases[] = {
 	BOTH("in_send", does_nothing, in_send),
 	BOTH("in_poll", does_nothing, in_poll),
 	BOTH("in_epoll", does_nothing, in_epoll),
-	{ NULL, NULL, NULL, 0, NULL },
+	{NULL, NULL, NULL, 0, NULL},
 };

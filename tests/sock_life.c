@@ -15,13 +15,14 @@ static void say_error(int fd)
 {
 	int error = -1;
 
-	MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){ sizeof error }));
+	MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){sizeof error}));
 	say("SO_ERROR is %s", error ? strerrorname_np(error) : "0");
 }
 
 static struct sockaddr_in loopback(int port)
 {
-	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	return (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
 static void nothing(void)
@@ -36,7 +37,7 @@ static void dead_port_client(void)
 	struct sockaddr_in in = loopback(0);
 
 	MUST(bind(fd, (struct sockaddr *)&in, sizeof in)); /* taken, but not listening */
-	MUST(getsockname(fd, (struct sockaddr *)&in, &(socklen_t){ sizeof in }));
+	MUST(getsockname(fd, (struct sockaddr *)&in, &(socklen_t){sizeof in}));
 	int blocking = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
 	TRY(connect(blocking, (struct sockaddr *)&in, sizeof in));
 	say_error(blocking);
@@ -45,7 +46,7 @@ static void dead_port_client(void)
 	poll_is(other, POLLIN | POLLOUT | POLLRDHUP, POLLIN | POLLOUT | POLLRDHUP | POLLERR | POLLHUP);
 	say_error(other);
 	say_error(other);
-	TRY(read(other, (char[1]){ 0 }, 1));
+	TRY(read(other, (char[1]){0}, 1));
 	TRY(send(other, "x", 1, MSG_NOSIGNAL));
 	TRY(connect(fd, (struct sockaddr *)&in, 3));
 	TRY(connect(-1, (struct sockaddr *)&in, sizeof in));
@@ -71,12 +72,13 @@ static void closed_listener_server(void)
 
 static void closed_listener_client(void)
 {
-	int port = (int)await_number(), fd = (int)MUST(connect_to("127.0.0.1", port)), waiting = (int)MUST(connect_to("127.0.0.1", port));
+	int port = (int)await_number(), fd = (int)MUST(connect_to("127.0.0.1", port)),
+	    waiting = (int)MUST(connect_to("127.0.0.1", port));
 
 	tell("waiting");
 	await("closed");
 	TRY(connect_to("127.0.0.1", port));
-	TRY(read(waiting, (char[1]){ 0 }, 1));
+	TRY(read(waiting, (char[1]){0}, 1));
 	TRY(close(waiting));
 	warm_up(fd);
 	put(fd, 5, 1, 0);
@@ -95,7 +97,7 @@ static void nonblock_connect_client(void)
 	say_error(fd);
 	TRY(connect(fd, (struct sockaddr *)&in, sizeof in));
 	TRY(connect(fd, (struct sockaddr *)&in, sizeof in));
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	set_nonblock(fd, 0);
 	warm_up(fd);
@@ -108,7 +110,7 @@ static void plain_server(void)
 	int fd = serve_warm();
 
 	get(fd, 5, 1, 0);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
@@ -125,7 +127,7 @@ static void queue_server(void)
 		int fd = (int)MUST(accept(lfd, NULL, NULL));
 		put(fd, 100, 2, 0);
 		get(fd, 100, 1, 0);
-		TRY(read(fd, (char[1]){ 0 }, 1));
+		TRY(read(fd, (char[1]){0}, 1));
 		MUST(close(fd));
 	}
 	close(lfd);
@@ -180,7 +182,7 @@ static void greet_client(void)
 		get(fd, 50, 2, i);
 	}
 	get(fd, 30, 2, 0);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
@@ -193,15 +195,16 @@ static void gone_server(void)
 	tell_number(port);
 	await("gone");
 	int fd = (int)MUST(accept4(lfd, (struct sockaddr *)&in, &len, SOCK_NONBLOCK | SOCK_CLOEXEC));
-	say("length %u, from %s, flags %d %d", len, inet_ntoa(in.sin_addr), !!(fcntl(fd, F_GETFL) & O_NONBLOCK), fcntl(fd, F_GETFD));
+	say("length %u, from %s, flags %d %d", len, inet_ntoa(in.sin_addr), !!(fcntl(fd, F_GETFL) & O_NONBLOCK),
+		fcntl(fd, F_GETFD));
 	unread_is(fd, 100);
 	set_nonblock(fd, 0);
 	get(fd, 100, 1, 0);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	MUST(close(fd));
 	fd = (int)MUST(accept(lfd, NULL, NULL)); /* reset before it was accepted */
-	TRY(read(fd, (char[1]){ 0 }, 1));
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	MUST(close(fd));
 	set_nonblock(lfd, 1);
 	TRY(accept(lfd, NULL, NULL));
@@ -211,7 +214,7 @@ static void gone_server(void)
 
 static void gone_client(void)
 {
-	struct linger now = { .l_onoff = 1 };
+	struct linger now = {.l_onoff = 1};
 	int port = (int)await_number(), fd = (int)MUST(connect_to("127.0.0.1", port));
 
 	put(fd, 100, 1, 0);
@@ -258,7 +261,7 @@ static void churn_server(void)
 		int fd = (int)MUST(accept(lfd, NULL, NULL));
 		get(fd, 64, 1, (uint64_t)i);
 		put(fd, 64, 2, (uint64_t)i);
-		if (read(fd, (char[1]){ 0 }, 1) != 0)
+		if (read(fd, (char[1]){0}, 1) != 0)
 			say("FALSE: no end of file");
 		MUST(close(fd));
 	}
@@ -302,12 +305,12 @@ static void same_ports_client(void)
 		int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
 		MUST(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
 		MUST(bind(fd, (struct sockaddr *)&own, sizeof own));
-		MUST(getsockname(fd, (struct sockaddr *)&own, &(socklen_t){ sizeof own }));
+		MUST(getsockname(fd, (struct sockaddr *)&own, &(socklen_t){sizeof own}));
 		TRY(connect(fd, (struct sockaddr *)&to, sizeof to));
 		warm_up(fd);
 		put(fd, 10, 1, (uint64_t)i);
 		await("closed");
-		TRY(read(fd, (char[1]){ 0 }, 1));
+		TRY(read(fd, (char[1]){0}, 1));
 		MUST(close(fd));
 	}
 }
@@ -321,7 +324,7 @@ static void again_server(void)
 	for (int i = 0; i < 2; i++) {
 		int fd = (int)MUST(accept(lfd, NULL, NULL));
 		warm_up(fd);
-		TRY(read(fd, (char[1]){ 0 }, 1));
+		TRY(read(fd, (char[1]){0}, 1));
 		MUST(close(fd));
 	}
 	close(lfd);
@@ -330,7 +333,7 @@ static void again_server(void)
 static void again_client(void)
 {
 	struct sockaddr_in to = loopback((int)await_number());
-	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
 	int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
 
 	for (int i = 0; i < 2; i++) {
@@ -338,21 +341,21 @@ static void again_client(void)
 		warm_up(fd);
 		TRY(connect(fd, &none, sizeof none));
 		TRY(send(fd, "x", 1, MSG_NOSIGNAL));
-		TRY(read(fd, (char[1]){ 0 }, 1));
+		TRY(read(fd, (char[1]){0}, 1));
 	}
 	TRY(close(fd));
 }
 
 const struct oracle_case oracle_cases[] = {
-	{ "dead_port", nothing, dead_port_client, CASE_KERNEL, NULL },
-	{ "closed_listener", closed_listener_server, closed_listener_client, CASE_NOWARM, NULL },
-	{ "nonblocking_connect", plain_server, nonblock_connect_client, 0, NULL },
-	{ "full_queue", queue_server, queue_client, CASE_NOWARM, NULL },
-	{ "greeting", greet_server, greet_client, CASE_NOWARM, NULL },
-	{ "gone_before_accept", gone_server, gone_client, CASE_NOWARM, NULL },
-	{ "stop_listening", stop_listening_server, nothing, CASE_KERNEL, NULL },
-	{ "churn", churn_server, churn_client, CASE_SLOW | CASE_NOWARM, NULL },
-	{ "same_ports", same_ports_server, same_ports_client, 0, NULL },
-	{ "connect_again", again_server, again_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"dead_port", nothing, dead_port_client, CASE_KERNEL, NULL},
+	{"closed_listener", closed_listener_server, closed_listener_client, CASE_NOWARM, NULL},
+	{"nonblocking_connect", plain_server, nonblock_connect_client, 0, NULL},
+	{"full_queue", queue_server, queue_client, CASE_NOWARM, NULL},
+	{"greeting", greet_server, greet_client, CASE_NOWARM, NULL},
+	{"gone_before_accept", gone_server, gone_client, CASE_NOWARM, NULL},
+	{"stop_listening", stop_listening_server, nothing, CASE_KERNEL, NULL},
+	{"churn", churn_server, churn_client, CASE_SLOW | CASE_NOWARM, NULL},
+	{"same_ports", same_ports_server, same_ports_client, 0, NULL},
+	{"connect_again", again_server, again_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

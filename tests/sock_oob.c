@@ -121,7 +121,7 @@ static void inline_client(void)
 
 static void epollpri_server(void)
 {
-	struct epoll_event ev = { .events = EPOLLPRI | EPOLLIN };
+	struct epoll_event ev = {.events = EPOLLPRI | EPOLLIN};
 	char buf[8];
 	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
 
@@ -158,7 +158,10 @@ static void epollpri_client(void)
 
 /* SIGURG by F_SETOWN */
 static volatile sig_atomic_t urgent;
-static void on_urgent(int sig) { urgent = sig; }
+static void on_urgent(int sig)
+{
+	urgent = sig;
+}
 
 static int was_urgent(void *arg)
 {
@@ -191,10 +194,10 @@ static void sigurg_client(void)
 }
 
 const struct oracle_case oracle_cases[] = {
-	{ "mark", oob_server, oob_client, 0, NULL },
-	{ "behind", behind_server, behind_client, 0, NULL },
-	{ "inline", inline_server, inline_client, CASE_NOWARM, NULL },
-	{ "epollpri", epollpri_server, epollpri_client, 0, NULL },
-	{ "sigurg", sigurg_server, sigurg_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"mark", oob_server, oob_client, 0, NULL},
+	{"behind", behind_server, behind_client, 0, NULL},
+	{"inline", inline_server, inline_client, CASE_NOWARM, NULL},
+	{"epollpri", epollpri_server, epollpri_client, 0, NULL},
+	{"sigurg", sigurg_server, sigurg_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

@@ -18,7 +18,7 @@
 
 static void set_time_limit(int fd, int option, int ms)
 {
-	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
 	TRY(setsockopt(fd, SOL_SOCKET, option, &tv, sizeof tv));
 }
@@ -35,8 +35,8 @@ static void idle_client(void)
 static void rcvtimeo_server(void)
 {
 	char buf[8];
-	struct iovec iov = { buf, sizeof buf };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov = {buf, sizeof buf};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	int fd = serve_warm();
 
 	set_time_limit(fd, SO_RCVTIMEO, 120);
@@ -249,7 +249,7 @@ static void nonblock_server(void)
 	TRY(read(fd, buf, 8)); /* blocks */
 	TRY(read(other, buf, 8));
 	set_nonblock(fd, 1);
-	TRY(readv(other, &(struct iovec){ buf, 8 }, 1));
+	TRY(readv(other, &(struct iovec){buf, 8}, 1));
 	TRY(recv(other, buf, 8, MSG_WAITALL));
 	TRY(fcntl(fd, F_SETFL, O_NONBLOCK | O_APPEND));
 	TRY((fcntl(fd, F_GETFL) & O_APPEND) == O_APPEND);
@@ -313,7 +313,7 @@ static void say_option(int fd, const char *name, int level, int option)
 
 static void names_part(int fd)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct stat st;
 	int on = 1;
 
@@ -347,16 +347,22 @@ static void names_part(int fd)
 	TRY(getpeername(fd, NULL, NULL));
 }
 
-static void names_server(void) { names_part(serve_warm()); }
-static void names_client(void) { names_part(connect_warm()); }
+static void names_server(void)
+{
+	names_part(serve_warm());
+}
+static void names_client(void)
+{
+	names_part(connect_warm());
+}
 
 const struct oracle_case oracle_cases[] = {
-	{ "rcvtimeo", rcvtimeo_server, idle_client, 0, NULL },
-	{ "waitall_rcvtimeo", waitall_server, waitall_client, 0, NULL },
-	{ "sndtimeo", sndtimeo_server, sndtimeo_client, 0, NULL },
-	{ "rcvlowat", lowat_server, lowat_client, 0, NULL },
-	{ "queues", queue_server, queue_client, 0, NULL },
-	{ "nonblock", nonblock_server, nonblock_client, 0, NULL },
-	{ "names", names_server, names_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"rcvtimeo", rcvtimeo_server, idle_client, 0, NULL},
+	{"waitall_rcvtimeo", waitall_server, waitall_client, 0, NULL},
+	{"sndtimeo", sndtimeo_server, sndtimeo_client, 0, NULL},
+	{"rcvlowat", lowat_server, lowat_client, 0, NULL},
+	{"queues", queue_server, queue_client, 0, NULL},
+	{"nonblock", nonblock_server, nonblock_client, 0, NULL},
+	{"names", names_server, names_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

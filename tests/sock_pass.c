@@ -12,9 +12,10 @@ static void pass(int over, int fd)
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { "f", 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+	} control = {0};
+	struct iovec iov = {"f", 1};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
 	c->cmsg_level = SOL_SOCKET;
@@ -29,10 +30,11 @@ static int take(int over)
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
+	} control = {0};
 	char byte;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
 	int fd;
 
 	MUST(recvmsg(over, &msg, MSG_CMSG_CLOEXEC));
@@ -153,7 +155,7 @@ static void exec_client(void)
 	await("counted");
 	put(fd, 9300, 1, 1000);
 	get(fd, 10000, 1, 300);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
@@ -173,10 +175,10 @@ static void both_part(void)
 static const int gives = 0, keeps_too = 1;
 
 const struct oracle_case oracle_cases[] = {
-	{ "given", pass_server, pass_client, 0, &gives },
-	{ "shared", pass_server, pass_client, 0, &keeps_too },
-	{ "to_self", to_self_server, to_self_client, 0, NULL },
-	{ "exec", exec_server, exec_client, CASE_KILLED, NULL },
-	{ "both_exec", both_part, both_part, CASE_NOWARM | CASE_DIFFERS, &keeps_too },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"given", pass_server, pass_client, 0, &gives},
+	{"shared", pass_server, pass_client, 0, &keeps_too},
+	{"to_self", to_self_server, to_self_client, 0, NULL},
+	{"exec", exec_server, exec_client, CASE_KILLED, NULL},
+	{"both_exec", both_part, both_part, CASE_NOWARM | CASE_DIFFERS, &keeps_too},
+	{NULL, NULL, NULL, 0, NULL},
 };

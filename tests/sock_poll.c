@@ -76,7 +76,7 @@ static void drain(int fd, long total)
 static long fill_up(int fd)
 {
 	char *buf = calloc(1, 65536);
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
 	long total = 0;
 	ssize_t n;
 
@@ -126,7 +126,7 @@ static void full_client(void)
 static void room_server(void)
 {
 	int fd = serve_warm();
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
 
 	set_nonblock(fd, 1);
 	tell_number(fill_up(fd));
@@ -161,14 +161,14 @@ static void say_ready(const struct pollfd *p, nfds_t n)
 static void mixed_server(void)
 {
 	int port, fd = serve_warm(), lfd = listen_on("127.0.0.1", 4, &port), p[2];
-	struct itimerspec once = { .it_value.tv_nsec = 20000000 };
+	struct itimerspec once = {.it_value.tv_nsec = 20000000};
 	uint64_t one = 1;
 
 	MUST(pipe2(p, O_CLOEXEC));
 	int event = (int)MUST(eventfd(0, EFD_CLOEXEC)), timer = (int)MUST(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
-	struct pollfd all[] = { { .fd = p[0], .events = POLLIN }, { .fd = fd, .events = POLLIN },    { .fd = event, .events = POLLIN },
-				{ .fd = -1, .events = POLLIN },	  { .fd = timer, .events = POLLIN }, { .fd = lfd, .events = POLLIN },
-				{ .fd = 999, .events = POLLIN } };
+	struct pollfd all[] = {{.fd = p[0], .events = POLLIN}, {.fd = fd, .events = POLLIN}, {.fd = event, .events = POLLIN},
+		{.fd = -1, .events = POLLIN}, {.fd = timer, .events = POLLIN}, {.fd = lfd, .events = POLLIN},
+		{.fd = 999, .events = POLLIN}};
 	TRY(poll(all, 6, 0));
 	TRY(poll(all, 6, 30));
 	tell("go");
@@ -181,7 +181,7 @@ static void mixed_server(void)
 	MUST(write(event, &one, 8));
 	TRY(poll(all, 6, -1));
 	say_ready(all, 6);
-	MUST(read(p[0], (char[8]){ 0 }, 8));
+	MUST(read(p[0], (char[8]){0}, 8));
 	MUST(read(event, &one, 8));
 	MUST(timerfd_settime(timer, 0, &once, NULL));
 	TRY(poll(all, 6, -1));
@@ -219,11 +219,11 @@ static void mixed_client(void)
 
 static void timeout_server(void)
 {
-	struct timespec ts = { .tv_nsec = 120000000 }, bad = { .tv_nsec = 1000000000 };
-	struct timeval tv = { .tv_usec = 120000 };
+	struct timespec ts = {.tv_nsec = 120000000}, bad = {.tv_nsec = 1000000000};
+	struct timeval tv = {.tv_usec = 120000};
 	fd_set r;
 	int fd = serve_warm();
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	FD_ZERO(&r);
 	int64_t start = now_ms();
@@ -254,7 +254,7 @@ static void timeout_server(void)
 	tv.tv_usec = -1;
 	TRY(select(fd + 1, &r, NULL, NULL, &tv));
 	TRY(select(-1, NULL, NULL, NULL, NULL));
-	tv = (struct timeval){ 0 };
+	tv = (struct timeval){0};
 	FD_SET(fd, &r);
 	TRY(select(fd + 1, &r, NULL, NULL, &tv));
 	tell("done");
@@ -292,7 +292,8 @@ static void select_part(int fd)
 		}
 		FD_SET(fd, &r);
 		FD_SET(fd, &x);
-		n = i % 2 ? select(fd + 1, &r, NULL, &x, NULL) : pselect(fd + 1, &r, NULL, &x, &(struct timespec){ .tv_sec = 5 }, NULL);
+		n = i % 2 ? select(fd + 1, &r, NULL, &x, NULL)
+			  : pselect(fd + 1, &r, NULL, &x, &(struct timespec){.tv_sec = 5}, NULL);
 		if (n != 1 || !FD_ISSET(fd, &r) || FD_ISSET(fd, &x))
 			say("FALSE: select for reading gives %d", n);
 		get(fd, 16, is_server ? 1 : 2, i);
@@ -308,24 +309,37 @@ static void select_part(int fd)
 	say("r %d w %d", !!FD_ISSET(fd, &r), !!FD_ISSET(fd, &w));
 	meet("looked");
 	TRY(shutdown(fd, SHUT_WR));
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	FD_SET(fd, &r);
 	FD_SET(fd, &w);
 	TRY(select(fd + 1, &r, &w, NULL, NULL)); /* two bits of one descriptor count as two */
 	TRY(close(fd));
 }
 
-static void select_server(void) { select_part(serve_warm()); }
-static void select_client(void) { select_part(connect_warm()); }
-static void select_fresh_server(void) { select_part(serve_one()); }
-static void select_fresh_client(void) { select_part(connect_one()); }
+static void select_server(void)
+{
+	select_part(serve_warm());
+}
+static void select_client(void)
+{
+	select_part(connect_warm());
+}
+static void select_fresh_server(void)
+{
+	select_part(serve_one());
+}
+static void select_fresh_client(void)
+{
+	select_part(connect_one());
+}
 
 /* ---- one descriptor twice, and its duplicate ---- */
 
 static void twice_server(void)
 {
 	int fd = serve_warm(), other = (int)MUST(dup(fd));
-	struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = other, .events = POLLIN | POLLOUT }, { .fd = fd, .events = POLLOUT } };
+	struct pollfd p[] = {
+		{.fd = fd, .events = POLLIN}, {.fd = other, .events = POLLIN | POLLOUT}, {.fd = fd, .events = POLLOUT}};
 
 	TRY(poll(p, 3, -1));
 	say_ready(p, 3);
@@ -355,13 +369,13 @@ static void twice_client(void)
 }
 
 const struct oracle_case oracle_cases[] = {
-	{ "stages", stages_server, stages_client, 0, NULL },
-	{ "full", full_server, full_client, 0, NULL },
-	{ "room", room_server, room_client, 0, NULL },
-	{ "mixed", mixed_server, mixed_client, 0, NULL },
-	{ "timeouts", timeout_server, timeout_client, 0, NULL },
-	{ "select", select_server, select_client, 0, NULL },
-	{ "select_fresh", select_fresh_server, select_fresh_client, CASE_NOWARM, NULL },
-	{ "twice", twice_server, twice_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"stages", stages_server, stages_client, 0, NULL},
+	{"full", full_server, full_client, 0, NULL},
+	{"room", room_server, room_client, 0, NULL},
+	{"mixed", mixed_server, mixed_client, 0, NULL},
+	{"timeouts", timeout_server, timeout_client, 0, NULL},
+	{"select", select_server, select_client, 0, NULL},
+	{"select_fresh", select_fresh_server, select_fresh_client, CASE_NOWARM, NULL},
+	{"twice", twice_server, twice_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

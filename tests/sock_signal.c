@@ -14,11 +14,14 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t handled;
-static void on_signal(int sig) { handled += sig != 0; }
+static void on_signal(int sig)
+{
+	handled += sig != 0;
+}
 
 static void handle(int flags)
 {
-	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = flags };
+	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = flags};
 
 	MUST(sigaction(SIGUSR1, &sa, NULL));
 	handled = 0;
@@ -27,8 +30,8 @@ static void handle(int flags)
 /* A timer that signals the process, whichever thread: whenever a call sleeps, a signal comes, but not how many. */
 static timer_t start_pesterer(long us)
 {
-	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
-	struct itimerspec each = { .it_value.tv_nsec = us * 1000, .it_interval.tv_nsec = us * 1000 };
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+	struct itimerspec each = {.it_value.tv_nsec = us * 1000, .it_interval.tv_nsec = us * 1000};
 	timer_t timer;
 
 	MUST(timer_create(CLOCK_MONOTONIC, &event, &timer));
@@ -53,12 +56,12 @@ static void idle_client(void)
 
 static void eintr_server(void)
 {
-	struct timeval second = { .tv_sec = 5 };
+	struct timeval second = {.tv_sec = 5};
 	char buf[8];
 	fd_set r;
 	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-	struct epoll_event ev = { .events = EPOLLIN };
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 	handle(0);
@@ -67,7 +70,7 @@ static void eintr_server(void)
 	TRY(recv(fd, buf, 8, 0));
 	TRY(recv(fd, buf, 8, MSG_PEEK));
 	TRY(recv(fd, buf, 8, MSG_WAITALL));
-	TRY(recvmsg(fd, &(struct msghdr){ .msg_iov = &(struct iovec){ buf, 8 }, .msg_iovlen = 1 }, 0));
+	TRY(recvmsg(fd, &(struct msghdr){.msg_iov = &(struct iovec){buf, 8}, .msg_iovlen = 1}, 0));
 	TRY(poll(&p, 1, -1));
 	TRY(poll(&p, 1, 5000));
 	TRY(ppoll(&p, 1, NULL, NULL));
@@ -82,7 +85,7 @@ static void eintr_server(void)
 	TRY(epoll_pwait2(ep, &ev, 1, NULL, NULL));
 	int port, lfd = listen_on("127.0.0.1", 4, &port);
 	TRY(accept(lfd, NULL, NULL));
-	TRY(poll(&(struct pollfd){ .fd = lfd, .events = POLLIN }, 1, -1));
+	TRY(poll(&(struct pollfd){.fd = lfd, .events = POLLIN}, 1, -1));
 	close(lfd);
 	stop_pesterer(timer);
 	HOLDS(handled > 0);
@@ -95,12 +98,12 @@ static void eintr_server(void)
 
 static void restart_server(void)
 {
-	struct timeval tv = { .tv_sec = 5 };
+	struct timeval tv = {.tv_sec = 5};
 	char buf[8];
 	fd_set r;
 	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-	struct epoll_event ev = { .events = EPOLLIN };
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 	handle(SA_RESTART);
@@ -133,7 +136,7 @@ static void restart_client(void)
 	put(fd, 5, 1, 0);
 	usleep(50000);
 	put(fd, 8, 1, 0);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
@@ -203,11 +206,11 @@ static void send_client(void)
 static void mask_server(void)
 {
 	sigset_t block, open, now;
-	struct timespec second = { .tv_sec = 5 };
+	struct timespec second = {.tv_sec = 5};
 	fd_set r;
 	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-	struct epoll_event ev = { .events = EPOLLIN };
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 	handle(SA_RESTART);
@@ -261,7 +264,7 @@ static void kept_out_server(void)
 {
 	sigset_t block;
 	int fd = serve_warm();
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	handle(0);
 	sigemptyset(&block);
@@ -285,7 +288,7 @@ static void kept_out_client(void)
 	await("send soon");
 	usleep(50000);
 	put(fd, 5, 1, 0);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
@@ -326,7 +329,7 @@ static void handler_server(void)
 
 static void handler_client(void)
 {
-	struct sigaction sa = { .sa_handler = on_signal_send, .sa_flags = SA_RESTART };
+	struct sigaction sa = {.sa_handler = on_signal_send, .sa_flags = SA_RESTART};
 	char c;
 	int fd = echo_fd = connect_warm();
 
@@ -348,8 +351,8 @@ static void handler_client(void)
 static void storm(int fd)
 {
 	int ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-	struct epoll_event ev = { .events = EPOLLIN };
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 	handle(is_server ? 0 : SA_RESTART);
@@ -378,23 +381,35 @@ static void storm(int fd)
 	close(ep);
 }
 
-static void storm_server(void) { storm(serve_warm()); }
-static void storm_client(void) { storm(connect_warm()); }
-static void storm_fresh_server(void) { storm(serve_one()); }
-static void storm_fresh_client(void) { storm(connect_one()); }
+static void storm_server(void)
+{
+	storm(serve_warm());
+}
+static void storm_client(void)
+{
+	storm(connect_warm());
+}
+static void storm_fresh_server(void)
+{
+	storm(serve_one());
+}
+static void storm_fresh_client(void)
+{
+	storm(connect_one());
+}
 
 static const int no_restart = 0, restart = SA_RESTART;
 
 const struct oracle_case oracle_cases[] = {
-	{ "eintr", eintr_server, idle_client, 0, NULL },
-	{ "restart", restart_server, restart_client, 0, NULL },
-	{ "waitall_partial", partial_server, partial_client, 0, &no_restart },
-	{ "waitall_partial_restart", partial_server, partial_client, 0, &restart },
-	{ "send", send_server, send_client, 0, NULL },
-	{ "masks", mask_server, mask_client, 0, NULL },
-	{ "kept_out", kept_out_server, kept_out_client, 0, NULL },
-	{ "in_handler", handler_server, handler_client, 0, NULL },
-	{ "storm", storm_server, storm_client, 0, NULL },
-	{ "storm_fresh", storm_fresh_server, storm_fresh_client, CASE_NOWARM, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"eintr", eintr_server, idle_client, 0, NULL},
+	{"restart", restart_server, restart_client, 0, NULL},
+	{"waitall_partial", partial_server, partial_client, 0, &no_restart},
+	{"waitall_partial_restart", partial_server, partial_client, 0, &restart},
+	{"send", send_server, send_client, 0, NULL},
+	{"masks", mask_server, mask_client, 0, NULL},
+	{"kept_out", kept_out_server, kept_out_client, 0, NULL},
+	{"in_handler", handler_server, handler_client, 0, NULL},
+	{"storm", storm_server, storm_client, 0, NULL},
+	{"storm_fresh", storm_fresh_server, storm_fresh_client, CASE_NOWARM, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

@@ -157,15 +157,15 @@ static void scan_client(void)
 
 	TRY(dprintf(fd, "%d + %d\nand a line\nx", 40, 2));
 	await("gone");
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
 const struct oracle_case oracle_cases[] = {
-	{ "lines", lines_server, lines_client, 0, NULL },
-	{ "lines_fresh", lines_server, lines_client, CASE_NOWARM, NULL },
-	{ "middle", middle_server, middle_client, 0, NULL },
-	{ "at_exit", at_exit_server, at_exit_client, 0, NULL },
-	{ "scan", scan_server, scan_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"lines", lines_server, lines_client, 0, NULL},
+	{"lines_fresh", lines_server, lines_client, CASE_NOWARM, NULL},
+	{"middle", middle_server, middle_client, 0, NULL},
+	{"at_exit", at_exit_server, at_exit_client, 0, NULL},
+	{"scan", scan_server, scan_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

@@ -73,8 +73,14 @@ static void many_part(int writes)
 	TRY(close(fd));
 }
 
-static void many_server(void) { many_part(0); }
-static void many_client(void) { many_part(1); }
+static void many_server(void)
+{
+	many_part(0);
+}
+static void many_client(void)
+{
+	many_part(1);
+}
 
 /* ---- one reads, one writes, both directions full ---- */
 
@@ -122,7 +128,7 @@ static void *ask_thread(void *arg)
 		if (i % 20 == 0)
 			usleep(500);
 	}
-	if (read(fd, (char[1]){ 0 }, 1) != 0)
+	if (read(fd, (char[1]){0}, 1) != 0)
 		say("FALSE: no end of file");
 	MUST(close(fd));
 	return NULL;
@@ -187,7 +193,7 @@ static struct epoll_event woken_by;
 static void *sleeper(void *arg)
 {
 	(void)arg;
-	woken_by = (struct epoll_event){ 0 };
+	woken_by = (struct epoll_event){0};
 	woken = epoll_wait(set_fd, &woken_by, 1, 5000);
 	return NULL;
 }
@@ -201,7 +207,7 @@ static void join_sleeper(pthread_t t)
 static void set_server(void)
 {
 	int fd = serve_warm();
-	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = 1 };
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = 1};
 
 	set_fd = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
 	pthread_t t = start(sleeper, NULL); /* of an empty set */
@@ -213,7 +219,7 @@ static void set_server(void)
 	get(fd, 5, 1, 0);
 	t = start(sleeper, NULL);
 	usleep(20000);
-	ev = (struct epoll_event){ .events = EPOLLOUT, .data.u64 = 2 };
+	ev = (struct epoll_event){.events = EPOLLOUT, .data.u64 = 2};
 	TRY(epoll_ctl(set_fd, EPOLL_CTL_MOD, fd, &ev));
 	join_sleeper(t);
 	ev.events = EPOLLIN | EPOLLET;
@@ -225,7 +231,7 @@ static void set_server(void)
 	await("sent");
 	tell_number(0);
 	get(fd, 5, 1, 5);
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 	close(set_fd);
 }
@@ -273,8 +279,8 @@ static void workers_server(void)
 	uint64_t one = 1;
 
 	set_fd = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-	MUST(epoll_ctl(set_fd, EPOLL_CTL_ADD, fd, &(struct epoll_event){ .events = EPOLLIN, .data.u64 = 1 }));
-	MUST(epoll_ctl(set_fd, EPOLL_CTL_ADD, stop, &(struct epoll_event){ .events = EPOLLIN, .data.u64 = 9 }));
+	MUST(epoll_ctl(set_fd, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.u64 = 1}));
+	MUST(epoll_ctl(set_fd, EPOLL_CTL_ADD, stop, &(struct epoll_event){.events = EPOLLIN, .data.u64 = 9}));
 	for (int i = 0; i < 4; i++)
 		t[i] = start(set_worker, NULL);
 	await("sent");
@@ -305,7 +311,7 @@ static void workers_client(void)
 
 static void *blocked_reader(void *arg)
 {
-	*(ssize_t *)arg = read(shared_fd, (char[1]){ 0 }, 1);
+	*(ssize_t *)arg = read(shared_fd, (char[1]){0}, 1);
 	return NULL;
 }
 
@@ -328,17 +334,17 @@ static void shutdown_client(void)
 	int fd = connect_warm();
 
 	await("shut");
-	TRY(read(fd, (char[1]){ 0 }, 1));
+	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
 
 const struct oracle_case oracle_cases[] = {
-	{ "64_on_one_socket", many_server, many_client, 0, NULL },
-	{ "reader_and_writer", duplex_part, duplex_part, 0, NULL },
-	{ "one_each", each_server, each_client, 0, NULL },
-	{ "accepting", accept_server, each_client, 0, NULL },
-	{ "set_changed", set_server, sender_client, 0, NULL },
-	{ "workers_of_a_set", workers_server, workers_client, 0, NULL },
-	{ "shutdown_under_reader", shutdown_server, shutdown_client, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	{"64_on_one_socket", many_server, many_client, 0, NULL},
+	{"reader_and_writer", duplex_part, duplex_part, 0, NULL},
+	{"one_each", each_server, each_client, 0, NULL},
+	{"accepting", accept_server, each_client, 0, NULL},
+	{"set_changed", set_server, sender_client, 0, NULL},
+	{"workers_of_a_set", workers_server, workers_client, 0, NULL},
+	{"shutdown_under_reader", shutdown_server, shutdown_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
 };

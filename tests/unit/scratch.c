@@ -116,7 +116,8 @@ int scratch_teardown(void **state)
 	remove(scratch_map);
 	child = waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD;
 	if (files || shm || sem || fds || child)
-		print_error("left behind: %d files, %d segments, %d semaphores, %d descriptors, %d children\n", files, shm, sem, fds, child);
+		print_error("left behind: %d files, %d segments, %d semaphores, %d descriptors, %d children\n", files, shm, sem,
+			fds, child);
 	return files || shm || sem || fds || child ? -1 : 0;
 }
 
@@ -207,7 +208,8 @@ int scratch_listen(const char *addr, int v6only, struct ept_key *key)
 	memset(&u, 0, sizeof(u));
 	u.sa.sa_family = strchr(addr, ':') ? AF_INET6 : AF_INET;
 	assert_int_equal(
-		inet_pton(u.sa.sa_family, addr, u.sa.sa_family == AF_INET ? (void *)&u.in.sin_addr : (void *)&u.in6.sin6_addr), 1);
+		inet_pton(u.sa.sa_family, addr, u.sa.sa_family == AF_INET ? (void *)&u.in.sin_addr : (void *)&u.in6.sin6_addr),
+		1);
 	fd = socket(u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
 	if (u.sa.sa_family == AF_INET6)
@@ -230,8 +232,9 @@ static struct {
 
 static int only_tidies(long nr)
 {
-	return nr == SYS_close || nr == SYS_unlinkat || nr == SYS_flock || nr == SYS_shmdt || nr == SYS_munmap || nr == SYS_shmctl ||
-	       nr == SYS_semctl || nr == SYS_madvise || nr == SYS_clock_gettime || nr == SYS_getpid || nr == SYS_geteuid;
+	return nr == SYS_close || nr == SYS_unlinkat || nr == SYS_flock || nr == SYS_shmdt || nr == SYS_munmap ||
+	       nr == SYS_shmctl || nr == SYS_semctl || nr == SYS_madvise || nr == SYS_clock_gettime || nr == SYS_getpid ||
+	       nr == SYS_geteuid;
 }
 
 static long fail_at(long nr)

@@ -37,12 +37,12 @@ pid_t scratch_fork(uint32_t uid, int (*fn)(void *arg), void *arg);
 /* Its wait status; SIGKILLs it and fails the test after 10 s. */
 int scratch_wait(pid_t pid);
 void scratch_wait_ok(pid_t pid); /* fails the test unless it exited with 0 */
-#define EXPECT(cond)                                                                                                             \
-	do {                                                                                                                     \
-		if (!(cond)) {                                                                                                   \
-			print_error("%s:%d: child: not true: %s\n", __FILE__, __LINE__, #cond);                                  \
-			return 1;                                                                                                \
-		}                                                                                                                \
+#define EXPECT(cond)                                                                                                           \
+	do {                                                                                                                   \
+		if (!(cond)) {                                                                                                 \
+			print_error("%s:%d: child: not true: %s\n", __FILE__, __LINE__, #cond);                                \
+			return 1;                                                                                              \
+		}                                                                                                              \
 	} while (0)
 
 /* A connected pair of sockets to talk to children with; a read that nobody answers fails after 10 s. */

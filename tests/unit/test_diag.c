@@ -19,7 +19,8 @@ static struct diag_addr name_of(int fd, int peer)
 	socklen_t len = sizeof(ss);
 	struct diag_addr a;
 
-	assert_int_equal(peer ? getpeername(fd, (struct sockaddr *)&ss, &len) : getsockname(fd, (struct sockaddr *)&ss, &len), 0);
+	assert_int_equal(
+		peer ? getpeername(fd, (struct sockaddr *)&ss, &len) : getsockname(fd, (struct sockaddr *)&ss, &len), 0);
 	assert_int_equal(diag_addr_from(&a, (struct sockaddr *)&ss, len), 0);
 	return a;
 }
@@ -145,9 +146,15 @@ static void a_listener_is_found_with_the_address_it_is_bound_to(void **state)
 		const char *to;
 		int found, dual;
 	} t[] = {
-		{"0.0.0.0", 0, "127.0.0.1", 1, 0}, {"0.0.0.0", 0, "::1", 0, 0},	    {"127.0.0.1", 0, "127.0.0.1", 1, 0},
-		{"127.0.0.1", 0, "127.0.0.2", 0, 0}, {"::", 0, "127.0.0.1", 1, 1},  {"::", 0, "::1", 1, 1},
-		{"::", 1, "127.0.0.1", 0, 0},	   {"::", 1, "::1", 1, 0},	    {"::1", 1, "::1", 1, 0},
+		{"0.0.0.0", 0, "127.0.0.1", 1, 0},
+		{"0.0.0.0", 0, "::1", 0, 0},
+		{"127.0.0.1", 0, "127.0.0.1", 1, 0},
+		{"127.0.0.1", 0, "127.0.0.2", 0, 0},
+		{"::", 0, "127.0.0.1", 1, 1},
+		{"::", 0, "::1", 1, 1},
+		{"::", 1, "127.0.0.1", 0, 0},
+		{"::", 1, "::1", 1, 0},
+		{"::1", 1, "::1", 1, 0},
 		{"::ffff:127.0.0.1", 0, "127.0.0.1", 1, 1},
 	};
 
@@ -175,7 +182,8 @@ static void the_exact_listener_comes_before_the_wildcard(void **state)
 	struct diag_sock s;
 	struct sockaddr_in in = {.sin_family = AF_INET};
 	struct diag_addr other;
-	int one = 1, any = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), exact = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int one = 1, any = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    exact = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)state;
 	setsockopt(any, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));

@@ -43,10 +43,10 @@ static void every_conversion_prints_as_printf_does(void **state)
 	const char *fmt = "%s|%d|%d|%u|%x|%lu|%ld|%llu|%lld|%lld|%c|%%|%lx|%d";
 
 	(void)state;
-	snprintf(theirs, sizeof(theirs), fmt, "text", 0, INT_MIN, UINT_MAX, 0xdeadbeefu, ULONG_MAX, LONG_MIN, ULLONG_MAX, LLONG_MIN, 42ll,
-		 'c', 0xfeedul, INT_MAX);
-	fmt_buf(ours, sizeof(ours), fmt, "text", 0, INT_MIN, UINT_MAX, 0xdeadbeefu, ULONG_MAX, LONG_MIN, ULLONG_MAX, LLONG_MIN, 42ll, 'c',
-		0xfeedul, INT_MAX);
+	snprintf(theirs, sizeof(theirs), fmt, "text", 0, INT_MIN, UINT_MAX, 0xdeadbeefu, ULONG_MAX, LONG_MIN, ULLONG_MAX,
+		LLONG_MIN, 42ll, 'c', 0xfeedul, INT_MAX);
+	fmt_buf(ours, sizeof(ours), fmt, "text", 0, INT_MIN, UINT_MAX, 0xdeadbeefu, ULONG_MAX, LONG_MIN, ULLONG_MAX, LLONG_MIN,
+		42ll, 'c', 0xfeedul, INT_MAX);
 	assert_string_equal(ours, theirs);
 }
 

@@ -96,12 +96,12 @@ static void a_header_that_is_not_ours_is_refused(void **state)
 	(void)state;
 	assert_int_equal(seg_create(&s, geteuid()), 0);
 	memcpy(&good, s.hdr, sizeof(good));
-#define REFUSED(field)                                                                                                           \
-	do {                                                                                                                     \
-		s.hdr->field++;                                                                                                  \
-		assert_int_equal(seg_attach(&t, s.shmid, 0), -EPERM);                                                            \
-		assert_null(t.hdr);                                                                                              \
-		s.hdr->field = good.field;                                                                                       \
+#define REFUSED(field)                                                                                                         \
+	do {                                                                                                                   \
+		s.hdr->field++;                                                                                                \
+		assert_int_equal(seg_attach(&t, s.shmid, 0), -EPERM);                                                          \
+		assert_null(t.hdr);                                                                                            \
+		s.hdr->field = good.field;                                                                                     \
 	} while (0)
 	REFUSED(magic);
 	REFUSED(version);
