@@ -133,32 +133,67 @@ static int locked_exchange(struct call *c)
 	return err;
 }
 
-/* The semaphores of a call that is under way, for a process that ends in the middle of it; + 1. One call at a time (the service thread's). */
-static _Atomic int in_flight;
+/*
+ * The semaphores of the calls that are under way, for a process that ends in the middle of them: pid << 32 | id + 1, 0 = free.
+ * With the pid, because a child of fork has this table too and must not remove what is its parent's. Whoever takes an entry out
+ * removes the set: the call itself, or rdv_abort(). Calls beyond the table are left to ept_gc() if they are cut short.
+ */
+#define N_IN_FLIGHT 16
+static _Atomic uint64_t in_flight[N_IN_FLIGHT];
+
+static uint64_t flight_entry(int semid)
+{
+	return (uint64_t)sys0(SYS_getpid) << 32 | (uint32_t)(semid + 1);
+}
+
+/* The entry's slot, or -1. */
+static int flight_begin(int semid)
+{
+	uint64_t entry = flight_entry(semid);
+
+	for (int i = 0; i < N_IN_FLIGHT; i++) {
+		uint64_t old = load_relaxed(&in_flight[i]);
+
+		/* another pid's was inherited, and means nothing here */
+		if ((old == 0 || old >> 32 != entry >> 32) && cas_acqrel(&in_flight[i], old, entry))
+			return i;
+	}
+	return -1;
+}
+
+static void flight_end(int slot, int semid)
+{
+	if (slot < 0 || cas_acqrel(&in_flight[slot], flight_entry(semid), (uint64_t)0))
+		sysv_sem_rm(semid);
+}
 
 void rdv_abort(void)
 {
-	int semid = xchg_acqrel(&in_flight, 0);
+	uint64_t pid = (uint64_t)sys0(SYS_getpid);
 
-	if (semid)
-		sysv_sem_rm(semid - 1);
+	for (int i = 0; i < N_IN_FLIGHT; i++) {
+		uint64_t entry = load_acquire(&in_flight[i]);
+
+		if (entry && entry >> 32 == pid && cas_acqrel(&in_flight[i], entry, (uint64_t)0))
+			sysv_sem_rm((int)((uint32_t)entry - 1));
+	}
 }
 
 int rdv_call(
 	struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg)
 {
 	struct call c = {r, out, 0, -1, serve, arg};
-	int err = seg_create(out, server_uid);
+	int slot, err = seg_create(out, server_uid);
 
 	if (err)
 		return err;
 	c.deadline_ns = sys_now_ns() + (timeout_ms < MAX_TIMEOUT_MS ? timeout_ms : MAX_TIMEOUT_MS) * UINT64_C(1000000);
 	err = own_sem(&c, server_uid);
-	store_release(&in_flight, c.semid + 1);
+	slot = c.semid < 0 ? -1 : flight_begin(c.semid);
 	if (!err)
 		err = locked_exchange(&c);
-	if (c.semid >= 0 && xchg_acqrel(&in_flight, 0))
-		sysv_sem_rm(c.semid);
+	if (c.semid >= 0)
+		flight_end(slot, c.semid);
 	if (err) {
 		/* A server that answers too late refuses a segment without magic; one that has attached it meanwhile sees it gone. */
 		((volatile struct sm_hdr *)out->hdr)->magic = 0;

@@ -23,7 +23,10 @@
 int rdv_call(
 	struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg);
 
-/* The process is about to end: a call that another thread is in the middle of leaves nothing behind. */
+/*
+ * The process is about to end: calls that other threads (or the code under this signal handler) are in the middle of leave nothing
+ * behind; those of a parent process are let be. Async-signal-safe.
+ */
 void rdv_abort(void);
 
 /* Take one message, if there is one, and answer it. 1: *out is a new association's segment; 0: none waits; -errno: refused or bad. Never waits. */

@@ -613,6 +613,41 @@ static void either_side_killed_at_any_call_leaves_nothing_after_gc_and_the_endpo
 	world_close(&w);
 }
 
+static void abort_then_serve(void *arg)
+{
+	rdv_abort();
+	serve(arg);
+}
+
+static int abort_in_child(void *arg)
+{
+	(void)arg;
+	rdv_abort();
+	return 0;
+}
+
+static void fork_abort_then_serve(void *arg)
+{
+	scratch_wait_ok(scratch_fork(0, abort_in_child, NULL));
+	serve(arg);
+}
+
+static void a_process_that_ends_in_the_middle_of_a_call_takes_its_own_semaphores_with_it(void **state)
+{
+	struct world w;
+	struct seg s;
+
+	(void)state;
+	world_open(&w);
+	assert_int_equal(rdv_call(&s, &w.r, geteuid(), 2000, abort_then_serve, &w), -EIDRM);
+	assert_int_equal(scratch_n_sem(), 1);
+	/* a child that ends meanwhile takes nothing */
+	assert_int_equal(rdv_call(&s, &w.r, geteuid(), 2000, fork_abort_then_serve, &w), 0);
+	assert_int_equal(scratch_n_sem(), 1);
+	seg_detach(&s);
+	world_close(&w);
+}
+
 static void on_alarm(int sig)
 {
 	(void)sig;
@@ -675,6 +710,7 @@ int main(void)
 		TEST(a_list_full_of_what_is_gone_takes_new_associations),
 		TEST(a_call_that_fails_anywhere_leaves_nothing),
 		TEST(either_side_killed_at_any_call_leaves_nothing_after_gc_and_the_endpoint_works),
+		TEST(a_process_that_ends_in_the_middle_of_a_call_takes_its_own_semaphores_with_it),
 		TEST(signals_do_not_end_a_wait_early),
 		TEST(an_offer_is_counted_and_rings_if_asked),
 	};
