@@ -23,7 +23,8 @@ static bool is_closed(int fd)
 
 void end_kernel_says(struct sock *s, uint32_t events)
 {
-	store_relaxed(&s->look, 1);
+	if (events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR))
+		store_relaxed(&s->look, 1);
 	if (!(events & (POLLRDHUP | POLLHUP | POLLERR)))
 		return;
 	/* Half closed, and meant so: the other direction goes on through memory. */

@@ -174,8 +174,8 @@ static bool make_side(struct epset *e)
 	sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, side, 0);
 	side = fdtab_hide((int)side);
 	sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, side, &ev);
-	ev.data.ptr = NULL;
-	sys4(SYS_epoll_ctl, side, EPOLL_CTL_ADD, bell, &ev);
+	ev.data.u64 = COOKIE_BELL;
+	sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, bell, &ev);
 	e->bell_fd = bell;
 	e->side = (int)side;
 	return true;
@@ -240,6 +240,8 @@ static void unlink_member(struct epset *e, struct member *m)
 	if (m->side)
 		e->n_side--;
 	e->n_members--;
+	if (e->cache[m->fd % N_CACHE] == m)
+		e->cache[m->fd % N_CACHE] = NULL;
 	m->set = NULL;
 	m->next_free = free_members;
 	free_members = m;
@@ -325,8 +327,23 @@ static bool make_slot(struct epset *e, struct assoc *a)
 
 void epset_detach(struct member *m)
 {
-	sys4(SYS_epoll_ctl, m->set->side, EPOLL_CTL_DEL, m->fd, 0);
-	m->detached = true;
+	if (m->in_kernel)
+		sys4(SYS_epoll_ctl, m->set->side, EPOLL_CTL_DEL, m->fd, 0);
+	m->in_kernel = false;
+}
+
+void epset_sync(struct member *m)
+{
+	struct epoll_event ev = {.events = m->events, .data.ptr = m};
+	if (!m->dirty)
+		return;
+	m->dirty = false;
+	if (m->ghost) {
+		epset_detach(m);
+		return;
+	}
+	sys4(SYS_epoll_ctl, m->set->side, m->in_kernel ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, m->fd, &ev);
+	m->in_kernel = true;
 }
 
 /*
@@ -342,6 +359,7 @@ static bool move_to_side(struct epset *e, struct member *m)
 		return false;
 	sys4(SYS_epoll_ctl, e->side, EPOLL_CTL_ADD, m->fd, &ev);
 	m->side = true;
+	m->in_kernel = true;
 	e->n_side++;
 	return true;
 }
@@ -380,8 +398,13 @@ static bool is_candidate(const struct sock *s, uint32_t events)
 
 static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *ev)
 {
-	if (epset_member(e, s, fd))
+	struct member *old = epset_member(e, s, fd);
+	if (old && !old->ghost)
 		return -EEXIST;
+	if (old) {
+		epset_detach(old);
+		unlink_member(e, old);
+	}
 	bool side = is_candidate(s, ev->events) && !e->foreign && make_side(e) && grow_hot(e);
 	struct member *m = new_member(e, s, fd);
 	if (!m)
@@ -395,6 +418,7 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 		return (int)r;
 	}
 	m->side = side;
+	m->in_kernel = true;
 	e->n_side += side;
 	if (!side && !(sock_flags(s) & FAM_LISTEN) && (s->endpoint || s->server) &&
 		ev->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE)) {
@@ -417,13 +441,16 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
 {
 	struct epoll_event kev = {.events = ev->events, .data.ptr = m};
-	int op = m->detached ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-	if (m->detached && ev->events & EPOLLEXCLUSIVE)
+	int op = m->in_kernel ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+	if (m->ghost)
+		return -ENOENT;
+	if (!m->in_kernel && ev->events & EPOLLEXCLUSIVE)
 		return -EINVAL;
 	long r = sys4(SYS_epoll_ctl, m->side ? e->side : e->fd, op, m->fd, m->side ? &kev : ev);
 	if (r < 0)
 		return (int)r;
-	m->detached = m->disabled = false;
+	m->in_kernel = true;
+	m->dirty = m->disabled = false;
 	m->events = ev->events;
 	m->data = ev->data;
 	m->kev = 0;
@@ -438,10 +465,43 @@ static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
 
 static int ctl_del(struct epset *e, struct member *m)
 {
-	long r = m->detached ? 0 : sys4(SYS_epoll_ctl, m->side ? e->side : e->fd, EPOLL_CTL_DEL, m->fd, 0);
+	if (m->ghost)
+		return -ENOENT;
+	long r = !m->in_kernel ? 0 : sys4(SYS_epoll_ctl, m->side ? e->side : e->fd, EPOLL_CTL_DEL, m->fd, 0);
 	if (r < 0)
 		return (int)r;
 	unlink_member(e, m);
+	return 0;
+}
+
+/*
+ * Programs that change a member's interest with every message (write, then read) pay a system call each time. While both directions of a level-triggered member go
+ * through rings, and nobody sleeps on the set, the kernel need not know: it is told before the set sleeps (make_cold). Until then the member stays hot. What the
+ * kernel alone could report meanwhile, the end of the connection, the service thread reports to the sock. -EAGAIN: not such a case.
+ */
+#define LAZY_BITS (EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM | EPOLLRDHUP | EPOLLERR | EPOLLHUP)
+
+static int ctl_lazy(struct epset *e, struct sock *s, int op, int fd, const struct epoll_event *ev)
+{
+	struct member *m = e->cache[fd % N_CACHE];
+	if (!m || m->set != e || m->s != s || m->fd != fd || !m->side || m->disabled || m->events & ~(uint32_t)LAZY_BITS)
+		return -EAGAIN;
+	if (op != EPOLL_CTL_DEL && ev->events & ~(uint32_t)LAZY_BITS)
+		return -EAGAIN;
+	if (load_acquire(&e->sleepers) || e->exposed || e->foreign || !load_acquire(&s->linked))
+		return -EAGAIN;
+	if (!(s->f->tx_epoch & load_relaxed(&s->f->rx_epoch) & 1) || load_relaxed(&s->look) || load_relaxed(&s->hup))
+		return -EAGAIN;
+	if (m->ghost != (op == EPOLL_CTL_ADD))
+		return m->ghost ? -ENOENT : -EEXIST;
+	m->ghost = op == EPOLL_CTL_DEL;
+	m->dirty = true;
+	m->kev = 0;
+	if (op != EPOLL_CTL_DEL) {
+		m->events = ev->events;
+		m->data = ev->data;
+	}
+	epset_heat(e, m);
 	return 0;
 }
 
@@ -464,6 +524,15 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 			forget_inner(e, inner);
 		return r;
 	}
+	if (op != EPOLL_CTL_DEL && (uintptr_t)ev < 4096)
+		return -EFAULT;
+	if (op >= EPOLL_CTL_ADD && op <= EPOLL_CTL_MOD && e->cache[fd % N_CACHE]) {
+		epset_lock(e);
+		r = ctl_lazy(e, s, op, fd, ev);
+		epset_unlock(e);
+		if (r != -EAGAIN)
+			return r;
+	}
 	if (op != EPOLL_CTL_DEL) { /* the kernel checks the pointer before anything else */
 		struct iovec here = {&copy, sizeof(copy)}, there = {ev, sizeof(copy)};
 		if (sys6(SYS_process_vm_readv, sys0(SYS_getpid), &here, 1, &there, 1, 0) != sizeof(copy))
@@ -475,12 +544,17 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 	struct member *m = epset_member(e, s, fd);
 	if (op == EPOLL_CTL_ADD)
 		r = ctl_add(e, s, fd, ev);
+	else if (m && m->ghost)
+		r = -ENOENT;
 	else if (m && op == EPOLL_CTL_MOD)
 		r = ctl_mod(e, m, ev);
 	else if (m && op == EPOLL_CTL_DEL)
 		r = ctl_del(e, m);
 	else
 		r = real.epoll_ctl(fd_ep, op, fd, ev) < 0 ? -errno : 0;
+	m = epset_member(e, s, fd);
+	if (r == 0 && m)
+		e->cache[fd % N_CACHE] = m;
 	epset_unlock(e);
 	guard_leave(&g);
 	return r;

@@ -9,6 +9,7 @@
 
 #define N_HOT 64 /* idle members that stay hot; those with something to report do in any number */
 #define N_SLOT 128
+#define N_CACHE 64
 #define N_INNER 8 /* beyond, an inner set may report a readiness that has passed */
 
 struct member {
@@ -17,9 +18,11 @@ struct member {
 	int fd;
 	uint32_t events; /* as the program registered */
 	epoll_data_t data;
-	bool side;     /* registered in S (else in P) */
-	bool detached; /* ONESHOT that fired from the ring: taken out of S until the program's MOD */
-	bool disabled; /* ONESHOT that has fired */
+	bool side;	/* registered in S (else in P) */
+	bool in_kernel; /* S (or P) knows it; not: a ONESHOT that fired from the ring, or lazily deleted */
+	bool dirty;	/* what S knows of it is out of date; such a member is hot (see ctl_lazy) */
+	bool ghost;	/* deleted by the program; kept for the next ADD, or until its socket ends */
+	bool disabled;	/* ONESHOT that has fired */
 	bool hot;
 	bool force;		  /* ET: report present input once, as ADD and MOD do */
 	uint32_t kev;		  /* kernel events fetched from S, not yet reported */
@@ -52,13 +55,15 @@ struct epset {
 	uint32_t n_hot, n_slot, n_side;
 	uint32_t room; /* entries of hot: at least n_side */
 	struct member **hot;
-	struct epset *inner[N_INNER]; /* sets that are members of this one */
+	struct member *cache[N_CACHE]; /* by descriptor number: the last one found */
+	struct epset *inner[N_INNER];  /* sets that are members of this one */
 	struct slot slots[N_SLOT];
 	struct spin spin;
 	struct epset *next; /* all sets of the process, in use or free */
 };
 
-#define COOKIE UINT64_C(0x73686e745f736574) /* data of S in P */
+#define COOKIE UINT64_C(0x73686e745f736574)	 /* data of S in P */
+#define COOKIE_BELL UINT64_C(0x73686e745f626c6c) /* and of the bell */
 
 void epset_lock(struct epset *e);
 bool epset_lock_is_mine(const struct epset *e);
@@ -71,6 +76,8 @@ void epset_ring_self(struct epset *e);
 struct slot *epset_slot(struct epset *e, struct assoc *a);
 /* ONESHOT fired from the ring: the kernel's half must be silent too. */
 void epset_detach(struct member *m);
+/* Bring S up to date with what the program has asked for since. */
+void epset_sync(struct member *m);
 int epset_collect(struct epset *e, struct epoll_event *ev, int max);
 bool epset_arm(struct epset *e, struct member *m);
 

@@ -23,7 +23,7 @@
 
 static bool wants_ring(const struct member *m)
 {
-	return m->side && !m->disabled && m->events & IN_BITS && load_acquire(&m->s->linked);
+	return m->side && !m->disabled && !m->ghost && m->events & IN_BITS && load_acquire(&m->s->linked);
 }
 
 /* Is there input in the ring that this member has to be told of? *tail: for the edge's memory. */
@@ -53,11 +53,30 @@ static uint32_t with_the_rest(const struct member *m)
 	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
 }
 
+/* Level-triggered, and a send would go into the ring: writable without asking. (For an edge-triggered one the kernel's own edges are right.) */
+static bool ring_output(const struct member *m)
+{
+	return m->events & OUT_BITS && !(m->events & EPOLLET) && m->side && !m->disabled && !m->ghost &&
+	       load_acquire(&m->s->linked) && ready_out(m->s);
+}
+
+/* The kernel does not know of this member's interest, but has something to say about its socket: ask. */
+static uint32_t ask_kernel(struct member *m)
+{
+	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
+	struct timespec zero = {0, 0};
+	epset_sync(m);
+	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
+}
+
 /* What to report of a member now; 0: nothing. */
 static uint32_t member_events(struct member *m)
 {
 	uint32_t bits = m->kev;
 	uint64_t tail = 0;
+	m->kev = 0;
+	if (m->ghost)
+		return 0;
 	if (wants_ring(m)) {
 		m->force |= bits != 0; /* an edge from the kernel comes with all that is ready */
 		if (ring_input(m, &tail)) {
@@ -66,9 +85,12 @@ static uint32_t member_events(struct member *m)
 		}
 		m->force = false;
 	}
+	if (ring_output(m))
+		bits |= m->events & OUT_BITS;
+	if (m->dirty && (load_relaxed(&m->s->look) || !(m->s->f->tx_epoch & load_relaxed(&m->s->f->rx_epoch) & 1)))
+		bits |= ask_kernel(m);
 	if (bits)
 		bits |= end_events(m->s);
-	m->kev = 0;
 	return bits;
 }
 
@@ -102,6 +124,7 @@ static void take_bells(struct epset *e)
 static bool cool_down(struct epset *e, uint32_t at)
 {
 	struct member *m = e->hot[at];
+	epset_sync(m);
 	if (m->kev || epset_arm(e, m))
 		return false;
 	m->hot = false;
@@ -140,6 +163,8 @@ int epset_collect(struct epset *e, struct epoll_event *ev, int max)
 bool epset_arm(struct epset *e, struct member *m)
 {
 	uint64_t tail = 0;
+	if (ring_output(m))
+		return true;
 	if (!wants_ring(m))
 		return false;
 	struct slot *sl = epset_slot(e, m->s->chan.assoc);
@@ -157,14 +182,11 @@ static void drain_side(struct epset *e)
 	long n = sys6(SYS_epoll_pwait, e->side, ev, 64, 0, 0, 0);
 	for (long i = 0; i < n; i++) {
 		struct member *m = ev[i].data.ptr;
-		if (!m) {
-			bell_drain(e->bell_fd);
-			e->rung = false;
+		if (m->set != e || m->disabled || m->ghost)
 			continue;
-		}
-		if (m->set != e || m->disabled)
+		m->kev = ev[i].events & (m->events | EPOLLERR | EPOLLHUP);
+		if (!m->kev)
 			continue;
-		m->kev = ev[i].events;
 		if (load_acquire(&m->s->linked))
 			end_kernel_says(m->s, ev[i].events);
 		epset_heat(e, m);
@@ -184,8 +206,10 @@ static bool make_cold(struct epset *e)
 {
 	bool ready = false;
 	set_sleeping(e, 1);
-	for (uint32_t i = 0; i < e->n_hot; i++)
+	for (uint32_t i = 0; i < e->n_hot; i++) {
+		epset_sync(e->hot[i]);
 		ready |= epset_arm(e, e->hot[i]) || e->hot[i]->kev;
+	}
 	fence_storeload(); /* faces notify_bell: any, fence, sleeping */
 	for (uint32_t i = 0; i < e->n_slot; i++)
 		ready |= load_acquire(&e->slots[i].bell->any) != 0;
@@ -234,15 +258,26 @@ static int kernel_look(
 	e->looked_ns = now_ns();
 	if (n < 0)
 		return -errno;
-	for (int i = 0; i < n; i++) {
-		if (ev[i].data.u64 != COOKIE)
-			continue;
-		ev[i] = ev[--n];
-		epset_lock(e);
-		drain_side(e);
-		epset_unlock(e);
-		break;
+	bool side = false, bell = false;
+	for (int i = 0; i < n;) {
+		bool s = ev[i].data.u64 == COOKIE, b = ev[i].data.u64 == COOKIE_BELL;
+		side |= s;
+		bell |= b;
+		if (s || b)
+			ev[i] = ev[--n];
+		else
+			i++;
 	}
+	if (!side && !bell)
+		return n;
+	epset_lock(e);
+	if (bell) {
+		bell_drain(e->bell_fd);
+		e->rung = false;
+	}
+	if (side)
+		drain_side(e);
+	epset_unlock(e);
 	return n;
 }
 
@@ -263,6 +298,18 @@ static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool
 	return n;
 }
 
+/* Under the lock: would a collect report something? */
+static bool any_ready(struct epset *e)
+{
+	uint64_t tail;
+	bool ready = false;
+	for (uint32_t i = 0; i < e->n_hot && !ready; i++)
+		ready = e->hot[i]->kev || ring_output(e->hot[i]) || (wants_ring(e->hot[i]) && ring_input(e->hot[i], &tail));
+	for (uint32_t i = 0; i < e->n_slot && !ready; i++)
+		ready = load_relaxed(&e->slots[i].bell->any) != 0;
+	return ready;
+}
+
 /* Look a little longer before sleeping, if some hot member's peer is at work on another CPU. */
 static bool spin_for_hot(struct epset *e)
 {
@@ -276,12 +323,8 @@ static bool spin_for_hot(struct epset *e)
 	if (!spin_begin(&e->spin, &r, elsewhere))
 		return false;
 	do {
-		uint64_t tail;
 		epset_lock(e);
-		for (uint32_t i = 0; i < e->n_hot && !hit; i++)
-			hit = wants_ring(e->hot[i]) && ring_input(e->hot[i], &tail);
-		for (uint32_t i = 0; i < e->n_slot && !hit; i++)
-			hit = load_relaxed(&e->slots[i].bell->any) != 0;
+		hit = any_ready(e);
 		epset_unlock(e);
 	} while (!hit && spin_again(&r));
 	spin_end(&e->spin, hit);
@@ -333,13 +376,15 @@ static void withdraw_members(struct sock *s, void *arg)
 			move_withdraw(s, WHY_EPOLL);
 }
 
-/* Something may be reported without the kernel. */
-static bool any_warm(const struct epset *e)
+/* This call will not sleep, because of rings: is it the kernel's turn to be asked first? */
+static bool look_is_due(struct epset *e)
 {
-	bool warm = e->n_hot != 0;
-	for (uint32_t i = 0; i < e->n_slot && !warm; i++)
-		warm = load_relaxed(&e->slots[i].bell->any) != 0;
-	return warm;
+	if (!load_relaxed(&e->n_other) && now_ns() - e->looked_ns <= KERNEL_NS)
+		return false;
+	epset_lock(e);
+	bool due = any_ready(e);
+	epset_unlock(e);
+	return due;
 }
 
 /* No member can be upgraded yet. A first one may come while we sleep: then S is in P, and its event must not reach the program. */
@@ -368,8 +413,7 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 				return k;
 			n = collect_locked(e, ev, max, true);
 		} else {
-			if (timeout_ns == 0 ||
-				(any_warm(e) && (load_relaxed(&e->n_other) || now_ns() - e->looked_ns > KERNEL_NS)))
+			if (timeout_ns == 0 || look_is_due(e))
 				k = kernel_look(e, fd_ep, ev, max, &zero, mask);
 			if (k < 0)
 				return k;

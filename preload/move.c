@@ -130,6 +130,9 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 				return IN_KERNEL_UPTO;
 			}
 			store_relaxed(&f->rx_why, WHY_UP);
+			if (!load_relaxed(
+				    &s->hup)) /* its input has been read; an end would have been marked, or seen by the service thread */
+				store_relaxed(&s->look, 0);
 		}
 		store_relaxed(&f->rx_epoch, mine + 1);
 		store_release(&c->my->rx_epoch, mine + 1); /* pairs with move_up's acquire: what was read is read */
