@@ -229,11 +229,17 @@ void epset_expose(struct epset *e)
 	epset_lock(e);
 	e->exposed = true;
 	take_bells(e);
-	if (make_cold(e)) {
-		if (e->rung)
-			bell_drain(e->bell_fd);
+	bool cold = make_cold(e);
+	if (cold) { /* what rang is over; what rings from now on finds the bell empty, or the members ready once more */
+		bell_drain(e->bell_fd);
 		e->rung = false;
-	} else if (!e->rung) { /* once: an edge-triggered outer set would see each ring */
+		cold = make_cold(e);
+	}
+	if (cold) {
+		epset_unlock(e);
+		return;
+	}
+	if (!e->rung) { /* once: an edge-triggered outer set would see each ring */
 		epset_ring_self(e);
 		e->rung = true;
 	}
