@@ -62,5 +62,5 @@ void spin_end(struct spin *s, bool hit)
 	}
 	if (s->miss < SPIN_MISS_MAX)
 		s->miss++;
-	s->skip = (uint8_t)((1u << s->miss) - 1);
+	s->skip = (uint8_t)((1u << s->miss) - 2); /* one miss is an accident */
 }

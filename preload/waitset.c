@@ -22,6 +22,7 @@
 
 #define N_SLOT 16 /* associations in which one thread keeps its bell; beyond, it takes and gives back a slot per call */
 #define ON_STACK 64
+#define KERNEL_NS 10000 /* a listener is not kept waiting for longer by busy rings; all else is asked for every time */
 
 /* A thread's bell, made when it first sleeps in poll with a linked socket; gone with the thread. */
 struct thread_bell {
@@ -34,6 +35,7 @@ struct thread_bell {
 		uint32_t idx;
 	} slots[N_SLOT];
 	struct spin spin;
+	int64_t looked_ns; /* when the kernel was asked last */
 };
 static __thread struct thread_bell bell __attribute__((tls_model("initial-exec")));
 static pthread_key_t bell_key;
@@ -126,19 +128,28 @@ bool waitset_poll_concerns(struct pollfd *p, nfds_t n)
 #define IN_BITS (POLLIN | POLLRDNORM)
 #define OUT_BITS (POLLOUT | POLLWRNORM)
 
-/* What rings say. *alone: the kernel need not be asked, whatever the answer. Number of ready descriptors. */
-static int look_at_rings(struct pollfd *p, nfds_t n, bool *alone)
+/* May the kernel have something to report of this descriptor that rings do not know, now? */
+static bool needs_kernel(const struct pollfd *p, struct sock *s)
+{
+	if (p->fd < 0)
+		return false;
+	if (!s) {
+		struct sock *l = fd_sock(p->fd);
+		return !(l && sock_flags(l) & FAM_LISTEN) || now_ns() - bell.looked_ns > KERNEL_NS;
+	}
+	if (load_relaxed(&s->hup) || sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT) ||
+		load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED))
+		return true;
+	return p->events & ~(IN_BITS | OUT_BITS | POLLRDHUP); /* urgent data */
+}
+
+/* What rings say. Number of ready descriptors. */
+static int look_at_rings(struct pollfd *p, nfds_t n)
 {
 	int ready = 0;
-	*alone = true;
 	for (nfds_t i = 0; i < n; i++) {
 		struct sock *s = linked_sock(p[i].fd);
 		short re = 0;
-		if (!s || load_relaxed(&s->hup) || load_relaxed(&s->f->flags) & (FAM_RD_SHUT | FAM_WR_SHUT) ||
-			load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED))
-			*alone = p[i].fd < 0 ? *alone : false;
-		else if (p[i].events & ~(IN_BITS | OUT_BITS | POLLRDHUP)) /* urgent data: only the kernel knows */
-			*alone = false;
 		if (s && p[i].events & IN_BITS && ready_in(s))
 			re |= p[i].events & IN_BITS;
 		if (s && p[i].events & OUT_BITS && ready_out(s))
@@ -147,6 +158,15 @@ static int look_at_rings(struct pollfd *p, nfds_t n, bool *alone)
 		ready += re != 0;
 	}
 	return ready;
+}
+
+/* Rings have something to report; is that all there is? */
+static bool rings_suffice(const struct pollfd *p, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++)
+		if (needs_kernel(&p[i], linked_sock(p[i].fd)))
+			return false;
+	return true;
 }
 
 /* Merge the kernel's answer k into p. Number of ready descriptors. */
@@ -249,9 +269,8 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 {
 	struct sleep_state st;
 	struct timespec ts, *rest;
-	bool alone;
 	announce(p, n, entered, &st);
-	int ready = look_at_rings(p, n, &alone);
+	int ready = look_at_rings(p, n);
 	kernel_copy(k, p, n);
 	k[n] = (struct pollfd){.fd = st.bells ? bell.fd : -1, .events = POLLIN};
 	rest = rest_of(deadline, st.blind, &ts);
@@ -267,14 +286,14 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 		return e;
 	if (e)
 		return ready;
-	look_at_rings(p, n, &alone);
+	look_at_rings(p, n);
 	return merge(p, k, n);
 }
 
 static bool spin_once(struct pollfd *p, nfds_t n)
 {
 	struct spin_run r;
-	bool elsewhere = false, alone;
+	bool elsewhere = false;
 	int cpu = spin_cpu() + 1;
 	for (nfds_t i = 0; i < n && i < 16; i++) {
 		struct sock *s = linked_sock(p[i].fd);
@@ -286,9 +305,9 @@ static bool spin_once(struct pollfd *p, nfds_t n)
 	}
 	if (n > 16 || !spin_begin(&bell.spin, &r, elsewhere))
 		return false;
-	bool hit = look_at_rings(p, n, &alone) > 0;
+	bool hit = look_at_rings(p, n) > 0;
 	while (!hit && spin_again(&r))
-		hit = look_at_rings(p, n, &alone) > 0;
+		hit = look_at_rings(p, n) > 0;
 	spin_end(&bell.spin, hit);
 	return hit;
 }
@@ -297,13 +316,14 @@ static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n
 {
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
 	const struct timespec zero = {0, 0};
-	bool alone, spun = false;
+	bool spun = false;
 	for (;;) {
-		int ready = look_at_rings(p, n, &alone);
-		if (ready && alone)
+		int ready = look_at_rings(p, n);
+		if (ready && rings_suffice(p, n))
 			return ready;
 		if (ready || timeout_ns == 0) {
 			kernel_copy(k, p, n);
+			bell.looked_ns = now_ns();
 			int r = real.ppoll(k, n, &zero, mask);
 			return r < 0 ? (ready ? ready : -errno) : merge(p, k, n);
 		}
