@@ -49,6 +49,7 @@ struct endpoint {
 	struct diag_addr want_own, want_peer;
 	int64_t retry_ns; /* after a failure: not before */
 	uint32_t failures;
+	bool announced; /* the acceptors know that we are here */
 	enum why why;
 };
 enum { EP_UNKNOWN, EP_NONE, EP_FOUND };

@@ -78,6 +78,7 @@ static void forget(struct endpoint *e)
 	store_relaxed(&e->state, EP_UNKNOWN);
 	e->failures = 0;
 	e->retry_ns = 0;
+	e->announced = false;
 }
 
 struct endpoint *endpoint_find(const struct diag_addr *to, int fd)
@@ -96,8 +97,10 @@ struct endpoint *endpoint_find(const struct diag_addr *to, int fd)
 		e->check_ns = now + (load_relaxed(&e->state) == EP_FOUND ? FOUND_NS : NONE_NS);
 	}
 	bool found = e && load_relaxed(&e->state) == EP_FOUND;
-	if (found && !load_relaxed(&e->assoc))
-		rdv_offer(&e->ref, 0); /* the acceptor shall know that a connection of ours may be upgraded */
+	if (found && !e->announced) {
+		rdv_offer(&e->ref, 0); /* the acceptors shall know that connections of ours may be upgraded */
+		e->announced = true;
+	}
 	guard_leave(&g);
 	return found ? e : NULL;
 }

@@ -209,7 +209,7 @@ bool link_try(struct sock *s, size_t bytes)
 		return false;
 	if ((sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)) == (FAM_PIN_RX | FAM_PIN_TX))
 		return false;
-	if (++s->n_ops <= WORTH_OPS && bytes < WORTH_BYTES)
+	if (++s->n_ops <= WORTH_OPS + (s->server != NULL) && bytes < WORTH_BYTES) /* the server's last call finds the end of file */
 		return false;
 	if (s->server && load_relaxed(&s->server->ept.area->offer_seq) == s->seen_offer)
 		return false; /* the usual answer, in one load */
