@@ -1,0 +1,742 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_hostile.c - a peer that is out to do harm. It makes a real association and real connections with a program that runs under the interposer, and then writes
+ * over everything in the segment that can be written: at random, with values from the edges, and chasing what the victim does. The victim may lose
+ * that connection; it must not crash, it must go on serving an honest one, it must come to rest afterwards, and it must end when told.
+ *
+ * The victim is tests/progs/echo_many, in a build with sanitizers a sanitized one. HOSTILE_SEED=n repeats a run's choices, HOSTILE_MS=n is the length of an attack.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "bell.h"
+#include "rdv.h"
+#include "scratch.h"
+#include "sysv.h"
+
+#define LINK_MS 2000	 /* for the victim to take our channel; it has to, or nothing was tested */
+#define STALL_MS 2500	 /* the honest connection may wait for so long on a busy machine, and no longer */
+#define END_MS 5000	 /* the victim ends within */
+#define REST_MS 300	 /* its CPU time is watched for so long when nobody talks to it any more ... */
+#define REST_BUSY_MS 150 /* ... and stays below this: it does not spin */
+#define N_HOSTILE 3	 /* hostile connections at a time */
+
+static uint32_t seed, attack_ms = 1200;
+static char dir[PATH_MAX]; /* the build folder */
+
+static uint32_t rnd(void)
+{
+	seed ^= seed << 13, seed ^= seed >> 17, seed ^= seed << 5;
+	return seed;
+}
+
+static uint64_t now_ms(void)
+{
+	return sys_now_ns() / 1000000;
+}
+
+/* ---- the programs under the interposer */
+
+struct prog {
+	pid_t pid;
+	int out;
+};
+static struct prog running[4]; /* what a failed test leaves */
+
+static struct prog prog_start(const char *const args[])
+{
+	char shunt[PATH_MAX + 16], echo[PATH_MAX + 32];
+	const char *argv[10] = {shunt, "run", "--", echo};
+	struct prog p;
+	int pipefd[2];
+
+	snprintf(shunt, sizeof(shunt), "%s/shunt", dir);
+	snprintf(echo, sizeof(echo), "%s/tests/progs/echo_many", dir);
+	for (int i = 0; args[i]; i++)
+		argv[4 + i] = args[i], argv[5 + i] = NULL;
+	assert_int_equal(pipe2(pipefd, O_CLOEXEC), 0);
+	p.out = pipefd[0];
+	p.pid = fork();
+	if (p.pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(pipefd[1], 1);
+		setenv("SHUNT_MAP", scratch_map, 1);
+		setenv("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1", 0);
+		execv(shunt, (char **)(uintptr_t)argv);
+		_exit(127);
+	}
+	close(pipefd[1]);
+	for (int i = 0; i < 4; i++) {
+		if (!running[i].pid) {
+			running[i] = p;
+			break;
+		}
+	}
+	return p;
+}
+
+static void prog_gone(const struct prog *p)
+{
+	close(p->out);
+	for (int i = 0; i < 4; i++)
+		if (running[i].pid == p->pid)
+			running[i].pid = 0;
+}
+
+static int teardown(void **state)
+{
+	for (int i = 0; i < 4; i++) {
+		if (!running[i].pid)
+			continue;
+		kill(running[i].pid, SIGKILL);
+		waitpid(running[i].pid, NULL, 0);
+		prog_gone(&running[i]);
+	}
+	ept_gc(geteuid()); /* what those who were killed have left must not fail the next test too */
+	return scratch_teardown(state);
+}
+
+/* A line of its output into numbers; fails the test after 10 s. */
+static void prog_says(const struct prog *p, long v[2])
+{
+	char line[64] = "";
+	size_t n = 0;
+	struct pollfd pfd = {.fd = p->out, .events = POLLIN};
+
+	while (n < sizeof(line) - 1 && !strchr(line, '\n')) {
+		assert_int_equal(poll(&pfd, 1, 10000), 1);
+		ssize_t r = read(p->out, line + n, 1);
+		assert_int_equal(r, 1);
+		n++;
+	}
+	v[1] = 0;
+	assert_true(sscanf(line, "%ld %ld", &v[0], &v[1]) >= 1);
+}
+
+/* CPU time in ms. */
+static long prog_cpu(const struct prog *p)
+{
+	char path[64], text[512];
+	unsigned long user, system;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)p->pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(text, sizeof(text), f));
+	fclose(f);
+	assert_int_equal(
+		sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system), 2);
+	return (long)(user + system) * 1000 / sysconf(_SC_CLK_TCK);
+}
+
+/* It ends within END_MS of SIGTERM: its wait status; fails the test otherwise. */
+static int prog_end(struct prog *p)
+{
+	uint64_t end = now_ms() + END_MS;
+	int st = -1;
+
+	kill(p->pid, SIGTERM);
+	while (waitpid(p->pid, &st, WNOHANG) == 0) {
+		if (now_ms() > end) {
+			kill(p->pid, SIGKILL);
+			waitpid(p->pid, &st, 0);
+			prog_gone(p);
+			fail_msg("the victim did not end within %d ms of SIGTERM", END_MS);
+		}
+		poll(NULL, 0, 5);
+	}
+	prog_gone(p);
+	return st;
+}
+
+/* Its CPU time stands still, sooner or later: it is not in a loop. */
+static void prog_comes_to_rest(const struct prog *p)
+{
+	uint64_t end = now_ms() + END_MS;
+	long busy;
+
+	do {
+		long before = prog_cpu(p);
+		poll(NULL, 0, REST_MS);
+		busy = prog_cpu(p) - before;
+	} while (busy > REST_BUSY_MS && now_ms() < end);
+	if (busy > REST_BUSY_MS)
+		fail_msg("the victim spins: %ld ms of CPU time in %d ms", busy, REST_MS);
+}
+
+/* ---- a hostile end */
+
+struct evil {
+	int fd;
+	struct seg *seg;
+	uint32_t idx;
+	int side;
+	struct sm_chan *ch;
+	struct sm_end *my, *its;
+};
+
+static uint64_t edge64(const struct evil *e)
+{
+	uint64_t near[] = {0, 1, SM_RING_LEN, SM_RING_LEN - 1, SM_RING_LEN + 1, UINT64_MAX, UINT64_MAX - 1, UINT64_C(1) << 63,
+		INT64_MAX, load_relaxed(&e->its->tx_tail), load_relaxed(&e->its->rx_head), load_relaxed(&e->its->rx_head) + 1,
+		load_relaxed(&e->its->tx_tail) - SM_RING_LEN, load_relaxed(&e->its->rx_head) + SM_RING_LEN};
+	uint32_t n = sizeof(near) / sizeof(*near), i = rnd() % (n + 2);
+
+	return i < n ? near[i] : (uint64_t)rnd() << 32 | rnd();
+}
+
+static uint32_t edge32(const struct evil *e)
+{
+	uint32_t near[] = {0, 1, 2, 3, SM_N_BELL, SM_N_BELL + 1, UINT32_MAX, 1u << 31, INT32_MAX,
+		load_relaxed(&e->its->tx_epoch), load_relaxed(&e->its->rx_epoch), load_relaxed(&e->its->rx_epoch) + 1,
+		load_relaxed(&e->its->rx_epoch) + 2};
+	uint32_t n = sizeof(near) / sizeof(*near), i = rnd() % (n + 2);
+
+	return i < n ? near[i] : rnd();
+}
+
+/* One field of an end, which may be the victim's own. */
+static void scribble_end(const struct evil *e, struct sm_end *end)
+{
+	_Atomic uint64_t *wide[] = {&end->tx_tail, &end->rx_head, &end->tx_shift, &end->armed, &end->up_kpos, &end->down_rpos};
+	_Atomic uint32_t *narrow[] = {&end->tx_want, &end->futex, &end->flags, &end->consent, &end->cpu, &end->svc_bell,
+		&end->want_back, &end->did_back, &end->back_extra, &end->tx_epoch, &end->rx_epoch};
+	uint32_t n_wide = sizeof(wide) / sizeof(*wide), i = rnd() % (n_wide + sizeof(narrow) / sizeof(*narrow));
+
+	if (i < n_wide)
+		store_relaxed(wide[i], edge64(e));
+	else
+		store_relaxed(narrow[i - n_wide], edge32(e));
+	if (rnd() % 8 == 0)
+		futex_wake(&end->futex, INT_MAX);
+}
+
+static void scribble_ends(struct evil *e)
+{
+	for (int i = 0; i < 64; i++)
+		scribble_end(e, rnd() % 4 ? e->my : e->its);
+}
+
+static void scribble_channel(struct evil *e)
+{
+	struct sm_chan *c = rnd() % 2 ? e->ch : seg_chan(e->seg, rnd() % SM_N_CHAN);
+
+	store_relaxed(&c->state, edge32(e));
+	store_relaxed(&c->gone, edge32(e));
+	store_relaxed(&c->server_cookie, edge64(e));
+	if (rnd() % 4 == 0) {
+		c->client_cookie = edge64(e);
+		c->family = (uint16_t)rnd();
+		c->client_port = (uint16_t)rnd();
+		memset(c->client_addr, (int)rnd(), sizeof(c->client_addr));
+	}
+}
+
+static void scribble_header(struct evil *e)
+{
+	struct sm_hdr *h = e->seg->hdr;
+	uint32_t n = offsetof(struct sm_hdr, server_attached) / 4;
+
+	for (int i = 0; i < 4; i++)
+		((volatile uint32_t *)h)[rnd() % n] = edge32(e);
+	store_relaxed(&h->server_attached, edge32(e));
+	store_relaxed(&h->offer_seq, edge32(e));
+	for (unsigned w = 0; w < SM_N_CHAN / 64; w++) {
+		store_relaxed(&h->used[w], edge64(e));
+		store_relaxed(&h->offered[w], edge64(e));
+	}
+	store_relaxed(&h->bell_used[rnd() % 2], rnd() % 2 ? UINT64_MAX : edge64(e));
+}
+
+/* Everything is ready, everybody is to be rung; the names of bells are no names. */
+static void scribble_bells(struct evil *e)
+{
+	for (uint32_t i = 0; i < 2 * SM_N_BELL; i++) {
+		struct sm_bell *b = seg_bell(e->seg, (int)(i / SM_N_BELL), i % SM_N_BELL);
+
+		for (unsigned w = 0; w < SM_N_CHAN / 64; w++)
+			store_relaxed(&b->ready[w], rnd() % 2 ? UINT64_MAX : edge64(e));
+		store_relaxed(&b->any, edge32(e));
+		store_relaxed(&b->sleeping, edge32(e));
+		if (rnd() % 4 == 0)
+			memset(b->name, (int)rnd(), sizeof(b->name));
+	}
+	store_relaxed(&e->my->armed, UINT64_MAX);
+}
+
+static void scribble_words(struct evil *e)
+{
+	uint64_t n = SM_RINGS_OFF / 8;
+
+	for (int i = 0; i < 256; i++)
+		((volatile uint64_t *)e->seg->hdr)[((uint64_t)rnd() << 8 ^ rnd()) % n] = edge64(e);
+}
+
+/* Always one switch ahead of the reader, so that it never gets to the end of following. */
+static void chase_reader(struct evil *e)
+{
+	store_relaxed(&e->my->up_kpos, 0);
+	for (int i = 0; i < 20000; i++) {
+		store_relaxed(&e->my->down_rpos, load_relaxed(&e->its->rx_head));
+		store_release(&e->my->tx_epoch, load_relaxed(&e->its->rx_epoch) + 1);
+	}
+}
+
+/* A ring that is always full, and a reader that has always followed: up, full, down, up ... */
+static void chase_writer(struct evil *e)
+{
+	for (int i = 0; i < 20000; i++) {
+		store_relaxed(&e->my->rx_head, load_relaxed(&e->its->tx_tail) - SM_RING_LEN);
+		store_relaxed(&e->my->consent, 1);
+		store_relaxed(&e->my->flags, SM_END_LINKED);
+		store_release(&e->my->rx_epoch, load_relaxed(&e->its->tx_epoch));
+	}
+}
+
+/* Something there whenever it looks, nothing when it reads. */
+static void tease_reader(struct evil *e)
+{
+	store_release(&e->my->tx_epoch, load_relaxed(&e->its->rx_epoch) | 1);
+	for (int i = 0; i < 20000; i++)
+		store_release(&e->my->tx_tail, load_relaxed(&e->its->rx_head) + (uint64_t)(i & 1));
+}
+
+/* Our reader wants its octets back, for ever, and takes none of them. */
+static void demand_back(struct evil *e)
+{
+	uint32_t slot = load_relaxed(&e->its->svc_bell) - 1;
+
+	store_relaxed(&e->my->consent, 1);
+	store_relaxed(&e->my->rx_head, load_relaxed(&e->its->tx_tail) - rnd() % SM_RING_LEN);
+	add_acqrel(&e->my->want_back, 1u);
+	if (slot >= SM_N_BELL)
+		return;
+	struct sm_bell *b = seg_bell(e->seg, !e->side, slot);
+	or_acqrel(&b->ready[e->idx / 64], UINT64_C(1) << (e->idx % 64));
+	store_release(&b->any, 1);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bell_ring(fd, b->name);
+	close(fd);
+}
+
+/* As an honest peer would: up, with octets in the ring. The victim gets to its usual paths, where the next attack finds it. */
+static void play_along(struct evil *e)
+{
+	uint32_t n = rnd() % 5000;
+
+	store_relaxed(&e->my->consent, 1);
+	store_relaxed(&e->my->flags, SM_END_LINKED);
+	store_relaxed(&e->my->rx_head, load_acquire(&e->its->tx_tail));
+	store_release(&e->my->rx_epoch, load_relaxed(&e->its->tx_epoch));
+	store_relaxed(&e->my->up_kpos, 0);
+	store_release(&e->my->tx_epoch, load_relaxed(&e->its->rx_epoch) | 1);
+	store_release(&e->my->tx_tail, load_acquire(&e->its->rx_head) + n);
+	add_acqrel(&e->its->futex, 1u);
+	futex_wake(&e->its->futex, INT_MAX);
+}
+
+static void (*const attacks[])(struct evil *) = {scribble_ends, scribble_channel, scribble_header, scribble_bells,
+	scribble_words, chase_reader, chase_writer, tease_reader, demand_back, play_along, play_along, scribble_ends};
+
+/* Octets by the kernel both ways, so that the victim has something to do. -1: it has hung up. */
+static int talk(const struct evil *e)
+{
+	char b[8192] = "scribble";
+	ssize_t n;
+
+	if (rnd() % 2 && send(e->fd, b, 1 + rnd() % 2000, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN)
+		return -1;
+	if (rnd() % 4)
+		return 0;
+	n = recv(e->fd, b, sizeof(b), MSG_DONTWAIT);
+	return n > 0 || (n < 0 && errno == EAGAIN) ? 0 : -1;
+}
+
+/* Sides and pointers; consent, as honest as can be. */
+static void evil_link(struct evil *e, int fd, struct seg *seg, uint32_t idx, int side)
+{
+	*e = (struct evil){
+		fd, seg, idx, side, seg_chan(seg, idx), &seg_chan(seg, idx)->end[side], &seg_chan(seg, idx)->end[!side]};
+	or_acqrel(&e->my->flags, SM_END_LINKED);
+	store_release(&e->my->consent, 1);
+}
+
+/* ---- the hostile client */
+
+struct world {
+	int port; /* of the victim, or ours */
+	int report;
+};
+
+static uint64_t cookie_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len);
+	return cookie;
+}
+
+static int join(int port)
+{
+	struct diag_addr at = scratch_addr("127.0.0.1", (uint16_t)port);
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(at.port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	memcpy(&sa.sin_addr, at.addr, 4);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static struct diag_addr name_of(int fd, int peer)
+{
+	struct sockaddr_in sa;
+	socklen_t len = sizeof(sa);
+	struct diag_addr a = {0};
+
+	if ((peer ? getpeername(fd, (struct sockaddr *)&sa, &len) : getsockname(fd, (struct sockaddr *)&sa, &len)) == 0)
+		diag_addr_from(&a, (struct sockaddr *)&sa, len);
+	return a;
+}
+
+/* As preload/link.c does it. */
+static int offer(struct evil *e, struct seg *seg, const struct ept_ref *r, int fd)
+{
+	struct diag_addr own = name_of(fd, 0), peer = name_of(fd, 1);
+	int i = seg_chan_alloc(seg);
+
+	if (i < 0) { /* what we have done to the bitmap */
+		i = (int)(rnd() % SM_N_CHAN);
+		memset((void *)seg_chan(seg, (uint32_t)i), 0, sizeof(struct sm_chan));
+	}
+	struct sm_chan *c = seg_chan(seg, (uint32_t)i);
+	c->client_cookie = cookie_of(fd);
+	c->family = own.family;
+	memcpy(c->client_addr, own.addr, 16);
+	memcpy(c->server_addr, peer.addr, 16);
+	c->client_port = own.port;
+	c->server_port = peer.port;
+	store_release(&c->state, SM_CHAN_OFFERED);
+	evil_link(e, fd, seg, (uint32_t)i, SM_CLIENT);
+	or_acqrel(&seg->hdr->offered[i / 64], UINT64_C(1) << (i % 64));
+	add_acqrel(&seg->hdr->offer_seq, 1u);
+	rdv_offer(r, 0);
+	return i;
+}
+
+/* The victim takes the channel on one of its next calls. */
+static int wait_linked(struct evil *e)
+{
+	uint64_t end = now_ms() + LINK_MS;
+	char b[64];
+
+	while (!(load_acquire(&e->its->flags) & SM_END_LINKED)) {
+		if (now_ms() > end || send(e->fd, "?", 1, MSG_NOSIGNAL) < 0)
+			return -1;
+		poll(&(struct pollfd){.fd = e->fd, .events = POLLIN}, 1, 20);
+		recv(e->fd, b, sizeof(b), MSG_DONTWAIT);
+	}
+	return 0;
+}
+
+static void count_link(const struct world *w)
+{
+	if (write(w->report, "l", 1) != 1)
+		_exit(3);
+}
+
+/* Connections that are attacked until `end`; a client makes new ones for those that the victim has ended. */
+static int client_life(void *arg)
+{
+	struct world *w = arg;
+	struct evil ev[N_HOSTILE];
+	uint64_t end = now_ms() + attack_ms;
+	struct diag_addr to = scratch_addr("127.0.0.1", (uint16_t)w->port);
+	struct ept_ref r;
+	struct seg seg;
+	int fd = join(w->port);
+
+	EXPECT(fd >= 0);
+	EXPECT(ept_lookup(&r, &to, diag_netns(fd)) == 0);
+	EXPECT(rdv_call(&seg, &r, geteuid(), LINK_MS, NULL, NULL) == 0);
+	close(fd);
+	for (int i = 0; i < N_HOSTILE; i++)
+		ev[i].fd = -1;
+	while (now_ms() < end) {
+		struct evil *e = &ev[rnd() % N_HOSTILE];
+		if (e->fd < 0) {
+			fd = join(w->port);
+			if (fd < 0)
+				continue;
+			offer(e, &seg, &r, fd);
+			if (wait_linked(e) == 0)
+				count_link(w);
+			play_along(e);
+		}
+		for (uint32_t n = rnd() % 8; n; n--) {
+			attacks[rnd() % (sizeof(attacks) / sizeof(*attacks))](e);
+			if (e->fd >= 0 && (talk(e) < 0 || rnd() % 400 == 0)) {
+				close(e->fd);
+				e->fd = -1;
+				break;
+			}
+		}
+	}
+	return 0;
+}
+
+/* ---- the hostile server */
+
+struct lair {
+	int fd;
+	struct ept_key key;
+	struct ept e;
+	struct seg seg; /* the victim's last association */
+	struct evil ev[N_HOSTILE];
+};
+
+static void lair_accept(struct lair *l)
+{
+	for (int i = 0; i < N_HOSTILE; i++) {
+		if (l->ev[i].fd >= 0)
+			continue;
+		l->ev[i] = (struct evil){.fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+		return;
+	}
+}
+
+static void lair_adopt(struct lair *l)
+{
+	struct seg s;
+
+	if (rdv_answer(&l->e, &s) != 1)
+		return;
+	for (int i = 0; i < N_HOSTILE; i++)
+		l->ev[i].seg = NULL;
+	seg_detach(&l->seg);
+	l->seg = s;
+}
+
+/* A channel that was offered for this connection. */
+static void lair_link(struct lair *l, struct evil *e, const struct world *w)
+{
+	struct diag_addr peer = name_of(e->fd, 1);
+
+	for (uint32_t i = 0; l->seg.hdr && i < SM_N_CHAN; i++) {
+		struct sm_chan *c = seg_chan(&l->seg, i);
+		if (load_acquire(&c->state) != SM_CHAN_OFFERED || c->client_port != peer.port)
+			continue;
+		store_release(&c->state, SM_CHAN_LINKED);
+		evil_link(e, e->fd, &l->seg, i, SM_SERVER);
+		play_along(e);
+		count_link(w);
+		return;
+	}
+}
+
+static int server_turn(struct lair *l, const struct world *w)
+{
+	struct evil *e = &l->ev[rnd() % N_HOSTILE];
+	char b[4096];
+	ssize_t n;
+
+	lair_adopt(l);
+	if (e->fd < 0) {
+		lair_accept(l);
+		return 0;
+	}
+	if (!e->seg) { /* an honest server so far */
+		lair_link(l, e, w);
+		n = recv(e->fd, b, sizeof(b), MSG_DONTWAIT);
+		if (n > 0)
+			n = send(e->fd, b, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			close(e->fd), e->fd = -1;
+		return 0;
+	}
+	for (uint32_t k = rnd() % 8; k; k--) {
+		attacks[rnd() % (sizeof(attacks) / sizeof(*attacks))](e);
+		if (talk(e) < 0 || rnd() % 400 == 0) {
+			close(e->fd);
+			*e = (struct evil){.fd = -1};
+			break;
+		}
+	}
+	return 0;
+}
+
+static int server_life(void *arg)
+{
+	struct world *w = arg;
+	struct lair l = {.fd = -1};
+	uint64_t end;
+	uint16_t port;
+
+	l.fd = scratch_listen("127.0.0.1", 0, &l.key);
+	port = l.key.at.port;
+	fcntl(l.fd, F_SETFL, O_NONBLOCK);
+	EXPECT(ept_publish(&l.e, &l.key, geteuid()) == 0);
+	EXPECT(write(w->report, &port, sizeof(port)) == sizeof(port));
+	for (int i = 0; i < N_HOSTILE; i++)
+		l.ev[i].fd = -1;
+	end = now_ms() + attack_ms + 1000; /* the victim has to start first */
+	while (now_ms() < end)
+		server_turn(&l, w);
+	ept_retract(&l.e);
+	return 0;
+}
+
+/* ---- the tests */
+
+static long links_made(int fd)
+{
+	char b[256];
+	long n = 0;
+	ssize_t r;
+
+	while ((r = read(fd, b, sizeof(b))) > 0)
+		n += r;
+	return n;
+}
+
+/* It plays still, and never had to wait for long. */
+static void check_player(struct prog *p)
+{
+	long v[2];
+	int st;
+
+	kill(p->pid, SIGTERM);
+	prog_says(p, v);
+	st = prog_end(p);
+	assert_true(WIFEXITED(st) && WEXITSTATUS(st) == 0);
+	print_message("the honest connection: %ld rounds, the longest %ld ms\n", v[0], v[1]);
+	assert_true(v[0] > 0);
+	assert_true(v[1] <= STALL_MS);
+}
+
+static void client_against(const char *manner)
+{
+	struct prog victim = prog_start((const char *const[]){"serve", manner, NULL}), honest;
+	struct world w;
+	char port[16];
+	long v[2];
+	int pipefd[2];
+
+	prog_says(&victim, v);
+	snprintf(port, sizeof(port), "%ld", v[0]);
+	honest = prog_start((const char *const[]){"ping", "poll", port, NULL});
+	assert_int_equal(pipe2(pipefd, O_CLOEXEC), 0);
+	w = (struct world){(int)v[0], pipefd[1]};
+	pid_t evil = scratch_fork(0, client_life, &w);
+	close(pipefd[1]);
+	scratch_wait_ok(evil);
+	assert_true(links_made(pipefd[0]) > 0);
+	close(pipefd[0]);
+	poll(NULL, 0, 100); /* for the honest one to see what is left */
+	check_player(&honest);
+	prog_comes_to_rest(&victim);
+	int st = prog_end(&victim);
+	assert_true(WIFSIGNALED(st) && WTERMSIG(st) == SIGTERM);
+}
+
+static void a_server_survives_it_with_poll(void **state)
+{
+	(void)state;
+	client_against("poll");
+}
+
+static void a_server_survives_it_with_epoll(void **state)
+{
+	(void)state;
+	client_against("epoll");
+}
+
+static void a_server_survives_it_with_threads(void **state)
+{
+	(void)state;
+	client_against("threads");
+}
+
+/* The victim plays with an honest server as well. */
+static void server_against(const char *manner)
+{
+	struct prog honest = prog_start((const char *const[]){"serve", "epoll", NULL}), victim;
+	char good[16], bad[16];
+	struct world w;
+	uint16_t port;
+	long v[2];
+	int pipefd[2];
+
+	prog_says(&honest, v);
+	snprintf(good, sizeof(good), "%ld", v[0]);
+	assert_int_equal(pipe2(pipefd, O_CLOEXEC), 0);
+	w = (struct world){0, pipefd[1]};
+	pid_t evil = scratch_fork(0, server_life, &w);
+	close(pipefd[1]);
+	assert_int_equal(read(pipefd[0], &port, sizeof(port)), sizeof(port));
+	snprintf(bad, sizeof(bad), "%d", port);
+	victim = prog_start((const char *const[]){"ping", manner, good, bad, bad, NULL});
+	scratch_wait_ok(evil);
+	assert_true(links_made(pipefd[0]) > 0);
+	close(pipefd[0]);
+	poll(NULL, 0, 100);
+	check_player(&victim);
+	prog_comes_to_rest(&honest);
+	int st = prog_end(&honest);
+	assert_true(WIFSIGNALED(st) && WTERMSIG(st) == SIGTERM);
+}
+
+static void a_client_survives_it_with_poll(void **state)
+{
+	(void)state;
+	server_against("poll");
+}
+
+static void a_client_survives_it_with_epoll(void **state)
+{
+	(void)state;
+	server_against("epoll");
+}
+
+static void a_client_survives_it_with_threads(void **state)
+{
+	(void)state;
+	server_against("threads");
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_server_survives_it_with_poll, scratch_setup, teardown),
+		cmocka_unit_test_setup_teardown(a_server_survives_it_with_epoll, scratch_setup, teardown),
+		cmocka_unit_test_setup_teardown(a_server_survives_it_with_threads, scratch_setup, teardown),
+		cmocka_unit_test_setup_teardown(a_client_survives_it_with_poll, scratch_setup, teardown),
+		cmocka_unit_test_setup_teardown(a_client_survives_it_with_epoll, scratch_setup, teardown),
+		cmocka_unit_test_setup_teardown(a_client_survives_it_with_threads, scratch_setup, teardown),
+	};
+	const char *v = getenv("HOSTILE_SEED");
+	ssize_t n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
+
+	seed = v ? (uint32_t)strtoul(v, NULL, 10) : (uint32_t)sys_now_ns() | 1;
+	if ((v = getenv("HOSTILE_MS")))
+		attack_ms = (uint32_t)strtoul(v, NULL, 10);
+	for (int up = 0; n > 0 && up < 3; up++) /* BUILD/tests/unit/test_hostile */
+		*strrchr(dir, '/') = 0;
+	print_message("HOSTILE_SEED=%u\n", seed);
+	return scratch_run("hostile", tests, sizeof(tests) / sizeof(*tests));
+}
