@@ -62,6 +62,7 @@ struct server {
 	uint32_t users; /* accepted socks: they look at the area as long as they live */
 	_Atomic uint32_t seen_msg;
 	bool watched;	    /* the service thread's epoll has its bell */
+	bool last;	    /* we were the last to listen */
 	int64_t retract_ns; /* no listener any more: off the map then; 0: not waiting */
 };
 
@@ -74,7 +75,8 @@ void endpoint_serve_wants(void);
 
 /* listen(): publish the endpoint of a bound TCP socket. NULL: it cannot be (logged). */
 struct server *server_publish(int fd);
-void server_release(struct server *v);
+/* A listener goes; `last`: no other process holds it. */
+void server_release(struct server *v, bool last);
 void server_use(struct server *v);
 void server_unuse(struct server *v);
 /* Service thread, under g_lock: endpoints whose listener is gone, and whose time is over. */

@@ -88,7 +88,7 @@ struct endpoint *endpoint_find(const struct diag_addr *to, int fd)
 	int64_t now = now_ns();
 	struct endpoint *e = slot_for(to);
 	if (e && now >= e->check_ns) {
-		if (load_relaxed(&e->state) == EP_FOUND && !ept_ref_is_current(&e->ref))
+		if (load_relaxed(&e->state) == EP_FOUND && !load_acquire(&e->want) && !ept_ref_is_current(&e->ref))
 			forget(e);
 		if (load_relaxed(&e->state) != EP_FOUND) {
 			int r = is_local(to) ? ept_lookup(&e->ref, to, diag_netns(fd)) : -1;
@@ -127,7 +127,7 @@ static void serve_own(void *arg)
 /* Who accepted the connection is who gets the segment: the kernel's word, whatever the map says. */
 static int make_assoc(struct endpoint *e)
 {
-	struct ept_ref ref = e->ref; /* the entry may be forgotten while we wait: the mapping stays until then, see below */
+	struct ept_ref ref = e->ref; /* while `want` is set nobody forgets the entry */
 	struct diag_sock d;
 	struct seg seg;
 	struct guard g;

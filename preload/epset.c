@@ -560,6 +560,20 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 	return r;
 }
 
+/* The child inherits S as the kernel has it. */
+void epset_fork_prepare(void)
+{
+	for (struct epset *e = all; e; e = e->next) {
+		bool mine = epset_lock_is_mine(e);
+		if (!mine)
+			epset_lock(e);
+		for (uint32_t i = 0; i < e->n_hot; i++)
+			epset_sync(e->hot[i]);
+		if (!mine)
+			epset_unlock(e);
+	}
+}
+
 void epset_fork_child(void)
 {
 	for (struct epset *e = all; e; e = e->next) {

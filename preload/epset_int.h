@@ -3,6 +3,7 @@
 #ifndef SHUNT_EPSET_INT_H
 #define SHUNT_EPSET_INT_H
 
+#include "assoc.h"
 #include "bell.h"
 #include "epset.h"
 #include "spin.h"
@@ -61,6 +62,12 @@ struct epset {
 	struct spin spin;
 	struct epset *next; /* all sets of the process, in use or free */
 };
+
+/* The association may have been let go, and its range be another's: its bell is not ours to touch then. */
+static inline bool slot_lives(const struct slot *sl)
+{
+	return load_acquire(&sl->a->live) && sl->a->seg.nonce == sl->nonce;
+}
 
 #define COOKIE UINT64_C(0x73686e745f736574)	 /* data of S in P */
 #define COOKIE_BELL UINT64_C(0x73686e745f626c6c) /* and of the bell */

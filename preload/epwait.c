@@ -101,7 +101,7 @@ static void take_ready_bits(struct epset *e, struct slot *sl)
 		for (; bits; bits &= bits - 1) {
 			struct sock *s = load_acquire(&sl->a->chan_sock[w * 64 + (uint32_t)__builtin_ctzll(bits)]);
 			for (struct member *m = s ? s->members : NULL; m; m = m->next)
-				if (m->set == e)
+				if (m->set == e && m->side)
 					epset_heat(e, m);
 		}
 	}
@@ -111,10 +111,7 @@ static void take_bells(struct epset *e)
 {
 	for (uint32_t i = 0; i < e->n_slot; i++) {
 		struct slot *sl = &e->slots[i];
-		if (__builtin_expect(load_acquire(&sl->bell->any), 0) && load_acquire(&sl->a->live) &&
-			sl->a->seg.nonce == sl->nonce) {
-			store_relaxed(&sl->bell->any, 0);
-			fence_storeload();
+		if (slot_lives(sl) && __builtin_expect(load_relaxed(&sl->bell->any), 0) && xchg_acqrel(&sl->bell->any, 0u)) {
 			take_ready_bits(e, sl);
 		}
 	}
@@ -196,7 +193,8 @@ static void drain_side(struct epset *e)
 static void set_sleeping(struct epset *e, uint32_t v)
 {
 	for (uint32_t i = 0; i < e->n_slot; i++)
-		store_relaxed(&e->slots[i].bell->sleeping, v);
+		if (slot_lives(&e->slots[i]))
+			store_relaxed(&e->slots[i].bell->sleeping, v);
 }
 
 /*
@@ -212,7 +210,7 @@ static bool make_cold(struct epset *e)
 	}
 	fence_storeload(); /* faces notify_bell: any, fence, sleeping */
 	for (uint32_t i = 0; i < e->n_slot; i++)
-		ready |= load_acquire(&e->slots[i].bell->any) != 0;
+		ready |= slot_lives(&e->slots[i]) && load_acquire(&e->slots[i].bell->any);
 	if (ready)
 		return false;
 	for (uint32_t i = 0; i < e->n_hot; i++)
@@ -260,10 +258,13 @@ static int kernel_look(
 	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
 {
 	expose_inner(e);
-	int n = real.epoll_pwait2(fd_ep, ev, max, ts, mask);
+	int saved = errno, n = real.epoll_pwait2(fd_ep, ev, max, ts, mask);
 	e->looked_ns = now_ns();
-	if (n < 0)
-		return -errno;
+	if (n < 0) {
+		n = -errno;
+		errno = saved;
+		return n;
+	}
 	bool side = false, bell = false;
 	for (int i = 0; i < n;) {
 		bool s = ev[i].data.u64 == COOKIE, b = ev[i].data.u64 == COOKIE_BELL;
@@ -312,7 +313,7 @@ static bool any_ready(struct epset *e)
 	for (uint32_t i = 0; i < e->n_hot && !ready; i++)
 		ready = e->hot[i]->kev || ring_output(e->hot[i]) || (wants_ring(e->hot[i]) && ring_input(e->hot[i], &tail));
 	for (uint32_t i = 0; i < e->n_slot && !ready; i++)
-		ready = load_relaxed(&e->slots[i].bell->any) != 0;
+		ready = slot_lives(&e->slots[i]) && load_relaxed(&e->slots[i].bell->any);
 	return ready;
 }
 
@@ -423,7 +424,7 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 				k = kernel_look(e, fd_ep, ev, max, &zero, mask);
 			if (k < 0)
 				return k;
-			n = k + collect_locked(e, ev + k, max - k, timeout_ns == 0);
+			n = k + collect_locked(e, ev + k, max - k, timeout_ns == 0 || k > 0);
 		}
 		if (n || timeout_ns == 0)
 			return n;
@@ -436,7 +437,7 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 		k = sleep_in_kernel(e, fd_ep, ev, max, deadline, mask);
 		if (k < 0)
 			return k;
-		n = collect_locked(e, ev + k, max - k, false);
+		n = collect_locked(e, ev + k, max - k, k > 0);
 		if (n + k)
 			return n + k;
 		if (deadline && now_ns() >= deadline)

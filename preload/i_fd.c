@@ -59,7 +59,9 @@ static int duplicated(int r, int fd)
 {
 	int e = errno;
 	struct sock *s = fd_sock(fd);
-	if (r >= 0 && r != fd && wrap_own_process()) {
+	if (r >= 0 && s && !wrap_own_process())
+		move_pin(s, WHY_EXEC); /* a child of vfork prepares what another program will hold */
+	else if (r >= 0 && r != fd) {
 		if (s) {
 			sock_dup(s, r);
 			settle(s, r);

@@ -23,7 +23,7 @@ static void pin_if_inherited(struct sock *s, void *arg)
 	(void)arg;
 	if ((sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)) == (FAM_PIN_RX | FAM_PIN_TX) || !(sock_flags(s) & FAM_CONNECTED))
 		return;
-	for (int fd = 3; fd < (int)fdtab_len && fd < 65536; fd++) {
+	for (int fd = 0; fd < (int)fdtab_len && fd < 65536; fd++) {
 		if (fd_sock(fd) != s)
 			continue;
 		int fl = real.fcntl(fd, F_GETFD, 0);
@@ -44,12 +44,40 @@ static void before_exec(void)
 	errno = e;
 }
 
+/* Closed by the exec, all its descriptors: this process does not hold it any more. `by`: -1, or +1 when the exec failed. */
+static void hold_if_closed(struct sock *s, void *by)
+{
+	bool all = true;
+	uint32_t left = load_relaxed(&s->open);
+	for (int fd = 0; left && fd < (int)fdtab_len && all; fd++) {
+		if (fd_sock(fd) != s)
+			continue;
+		left--;
+		all = real.fcntl(fd, F_GETFD, 0) == FD_CLOEXEC;
+	}
+	if (all)
+		add_acqrel(&s->f->holders, (uint32_t)(intptr_t)by);
+}
+
 /* In a child of vfork the tables are the parent's: the sockets go down all the same, since the new program will hold them. */
 static void before_own_exec(void)
 {
 	before_exec();
-	if (wrap_own_process())
-		startup_end(); /* a listener that is inherited is unknown to the new program until it accepts there, and publishes it anew */
+	if (!wrap_own_process())
+		return;
+	startup_end(
+		true); /* a listener that is inherited is unknown to the new program until it accepts there, and publishes it anew */
+	if (fdtab_len)
+		sock_each(hold_if_closed, (void *)(intptr_t)-1);
+}
+
+static int exec_failed(int r)
+{
+	int e = errno;
+	if (fdtab_len && wrap_own_process())
+		sock_each(hold_if_closed, (void *)(intptr_t)1);
+	errno = e;
+	return r;
 }
 
 EXPORT pid_t fork(void)
@@ -66,37 +94,37 @@ EXPORT pid_t fork(void)
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
 	before_own_exec();
-	return real.execve(path, argv, envp);
+	return exec_failed(real.execve(path, argv, envp));
 }
 
 EXPORT int execv(const char *path, char *const argv[])
 {
 	before_own_exec();
-	return real.execv(path, argv);
+	return exec_failed(real.execv(path, argv));
 }
 
 EXPORT int execvp(const char *path, char *const argv[])
 {
 	before_own_exec();
-	return real.execvp(path, argv);
+	return exec_failed(real.execvp(path, argv));
 }
 
 EXPORT int execvpe(const char *path, char *const argv[], char *const envp[])
 {
 	before_own_exec();
-	return real.execvpe(path, argv, envp);
+	return exec_failed(real.execvpe(path, argv, envp));
 }
 
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
 	before_own_exec();
-	return real.fexecve(fd, argv, envp);
+	return exec_failed(real.fexecve(fd, argv, envp));
 }
 
 EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	before_own_exec();
-	return real.execveat(dir, path, argv, envp, flags);
+	return exec_failed(real.execveat(dir, path, argv, envp, flags));
 }
 
 /* The execl family: the arguments become an array, on the stack since a child of vfork may call it. */
@@ -142,6 +170,14 @@ EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_act
 	return real.posix_spawnp(pid, path, fa, at, argv, envp);
 }
 
+EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int fd, int to)
+{
+	struct sock *s = fd_sock(fd);
+	if (s && sock_flags(s) & FAM_CONNECTED)
+		move_pin(s, WHY_EXEC);
+	return real.posix_spawn_file_actions_adddup2(fa, fd, to);
+}
+
 EXPORT int system(const char *cmd)
 {
 	if (cmd)
@@ -157,7 +193,7 @@ EXPORT FILE *popen(const char *cmd, const char *mode)
 
 EXPORT void _exit(int status)
 {
-	startup_end();
+	startup_end(false);
 	real._exit(status);
 	__builtin_unreachable();
 }

@@ -142,8 +142,12 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 {
 	struct sock *s = fd_sock(fd);
 	unsigned i;
-	if (!s || (uintptr_t)msg < 4096)
+	if (!s || (uintptr_t)msg < 4096) {
+		for (i = 0; !s && fdtab_len && (uintptr_t)msg >= 4096 && i < n && i < UIO_MAXIOV; i++)
+			if (msg[i].msg_hdr.msg_controllen)
+				pin_passed(&msg[i].msg_hdr);
 		return real.sendmmsg(fd, msg, n, flags);
+	}
 	if (n > UIO_MAXIOV)
 		n = UIO_MAXIOV;
 	for (i = 0; i < n; i++) {
@@ -198,7 +202,7 @@ static ssize_t copy_file(struct sock *s, int out, int in, off_t *off, size_t len
 static bool is_regular(int fd)
 {
 	struct stat st;
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+	return fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
 }
 
 EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t len)

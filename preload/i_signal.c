@@ -28,7 +28,7 @@ static void tidy_and_die(int sig)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	uint64_t one = UINT64_C(1) << (sig - 1);
-	startup_end();
+	startup_end(false);
 	real.sigaction(sig, &dfl, NULL);
 	sys2(SYS_kill, sys0(SYS_getpid), sig);
 	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &one, 0, 8);

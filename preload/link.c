@@ -73,9 +73,10 @@ static void publish_link(struct sock *s, struct assoc *a, uint32_t idx)
 
 void link_consent(struct sock *s)
 {
-	if (sock_flags(s) & FAM_PIN_RX || load_acquire(&s->f->rx_inkernel))
-		return;
-	store_release(&s->chan.my->consent, 1);
+	int how = token_take(s->arena, &s->f->rx_token);
+	if (load_acquire(&s->linked) && !(sock_flags(s) & FAM_PIN_RX) && !load_acquire(&s->f->rx_inkernel))
+		store_release(&s->chan.my->consent, 1);
+	token_drop(&s->f->rx_token, how);
 }
 
 static bool offer(struct sock *s, struct assoc *a)
@@ -192,6 +193,11 @@ static bool try_locked(struct sock *s)
 	if (sock_names(s) < 0)
 		return false;
 	sock_inode(s);
+	svc_start();
+	if (svc_ring_fd() < 0) { /* without descriptors of our own we could neither ring nor hear of the end */
+		set_why(s, WHY_FDS);
+		return false;
+	}
 	/* One process of the family makes the link; the others resolve it. */
 	if (!cas_acqrel(&s->f->link, 0u, 1u))
 		return false;
@@ -209,7 +215,8 @@ bool link_try(struct sock *s, size_t bytes)
 		return false;
 	if ((sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)) == (FAM_PIN_RX | FAM_PIN_TX))
 		return false;
-	if (++s->n_ops <= WORTH_OPS + (s->server != NULL) && bytes < WORTH_BYTES) /* the server's last call finds the end of file */
+	if (++s->n_ops <= WORTH_OPS + (s->server != NULL) &&
+		bytes < WORTH_BYTES) /* the server's last call finds the end of file */
 		return false;
 	if (s->server && load_relaxed(&s->server->ept.area->offer_seq) == s->seen_offer)
 		return false; /* the usual answer, in one load */

@@ -72,6 +72,10 @@ bool move_up(struct sock *s)
 		return false;
 	if (!(load_relaxed(&c->peer->flags) & SM_END_LINKED) || load_acquire(&f->tx_inkernel))
 		return false;
+	/* All that was ever in the ring has been read (the receiver has followed), or the peer writes nonsense. */
+	if (load_acquire(&c->peer->rx_head) != load_relaxed(&f->tx_tail))
+		return false;
+	f->tx_head = load_relaxed(&f->tx_tail);
 	int64_t kpos = kernel_written(s);
 	if (kpos < 0)
 		return false;
@@ -105,7 +109,7 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 {
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
-	for (;;) {
+	for (int turn = 0; turn < 3; turn++) { /* an honest sender is at most two switches ahead */
 		uint32_t mine = load_relaxed(&f->rx_epoch), its = load_acquire(&c->peer->tx_epoch);
 		uint32_t ahead = its - mine;
 		if (ahead > 2 || (ahead == 2 && (mine & 1)))
@@ -119,7 +123,7 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 				return IN_KERNEL;
 			if (f->rx_kepoch != mine + 1) {
 				int64_t read = move_kernel_read(s->fd);
-				int64_t left = (int64_t)load_relaxed(&c->peer->up_kpos) - read;
+				int64_t left = (int64_t)(load_relaxed(&c->peer->up_kpos) - (uint64_t)read);
 				if (read < 0)
 					return IN_KERNEL;
 				f->rx_kleft = left > 0 ? (uint64_t)left : 0;
@@ -137,4 +141,5 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 		store_relaxed(&f->rx_epoch, mine + 1);
 		store_release(&c->my->rx_epoch, mine + 1); /* pairs with move_up's acquire: what was read is read */
 	}
+	return IN_NONSENSE;
 }

@@ -32,6 +32,8 @@
 #define KERNEL_FLAGS                                                                                                           \
 	(MSG_OOB | MSG_ERRQUEUE) /* the kernel answers these; all other flags mean nothing to a stream, or are served */
 
+#define MAX_IDLE 1000 /* turns of one call without progress, before the peer is taken for hostile */
+
 /* One call's progress. */
 struct take {
 	const struct iovec *iov;
@@ -53,8 +55,13 @@ static size_t iov_len(const struct iovec *iov, int n)
 static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags)
 {
 	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
+	int e = errno;
 	ssize_t r = real.recvmsg(fd, &m, flags);
-	return r < 0 ? -errno : r;
+	if (r < 0) {
+		r = -errno;
+		errno = e;
+	}
+	return r;
 }
 
 /* The kernel's octets into [done, done + max) of the call's buffers, without waiting. */
@@ -135,14 +142,13 @@ static long after_kernel(struct sock *s, struct take *t, long r)
 static long read_kernel_safely(struct sock *s, struct take *t)
 {
 	struct chan *c = &s->chan;
-	uint32_t before = load_relaxed(&c->my->consent);
 	store_relaxed(&c->my->consent, 0);
 	fence_storeload(); /* faces move_up: epoch, fence, consent */
 	long r = -EAGAIN;
 	bool same = load_acquire(&c->peer->tx_epoch) == load_relaxed(&s->f->rx_epoch);
 	if (same)
 		r = kernel_part(t, SIZE_MAX);
-	if (before)
+	if (!(sock_flags(s) & FAM_PIN_RX) && !load_acquire(&s->f->rx_inkernel))
 		store_release(&c->my->consent, 1);
 	return same ? after_kernel(s, t, r) : 1;
 }
@@ -159,11 +165,16 @@ static long ring_empty(struct sock *s, struct take *t)
 		return 1; /* it wrote, or went down, before it ended */
 	char octet;
 	struct iovec one = {&octet, 1};
+	store_relaxed(&s->look, 0);
+	fence_storeload(); /* what the service thread sees from here on, it says again */
 	long r = kernel_recv(t->fd, &one, 1, MSG_PEEK | MSG_DONTWAIT);
 	if (r > 0) /* octets that no epoch has announced: they can only be a switch that has just happened */
 		return load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) ? 1 : -ECONNRESET;
-	if (r == -EAGAIN)
-		store_relaxed(&s->look, 0);
+	if (r != -EAGAIN)
+		store_relaxed(&s->look, 1);
+	if (r == 0 && (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
+			      load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch)))
+		return 1; /* last words, written since we looked */
 	if (r == 0 && t->len == t->done)
 		return 0;
 	return after_kernel(s, t, r);
@@ -260,6 +271,9 @@ static long take_some(struct sock *s, struct take *t)
 static bool any_news(struct sock *s)
 {
 	struct chan *c = &s->chan;
+	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
+	if (!(epoch & 1) && s->f->rx_kepoch == epoch + 1) /* the kernel owes octets: only it can bring news */
+		return load_relaxed(&s->look) || !load_relaxed(&s->linked);
 	return load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
 	       load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_relaxed(&s->look) ||
 	       !load_relaxed(&s->linked);
@@ -374,7 +388,8 @@ static long recv_linked(struct sock *s, struct take *t)
 	size_t target = target_of(s, t);
 	bool wait = !(t->flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK);
 	int64_t deadline = -1;
-	for (;;) {
+	size_t had = 0;
+	for (uint32_t idle = 0;;) {
 		uint64_t tail;
 		if (__builtin_expect(stays_in_kernel(s) && !t->done, 0))
 			return kernel_recv(t->fd, t->iov, t->niov, t->flags);
@@ -386,12 +401,17 @@ static long recv_linked(struct sock *s, struct take *t)
 				break;
 			if (t->done >= target && (t->flags & MSG_PEEK || !switch_ahead(s)))
 				break;
+			/* Reasons to look again that lead to nothing: an honest peer's are a few. */
+			idle = t->done == had ? idle + 1 : 0;
+			had = t->done;
+			if (idle > MAX_IDLE)
+				return nonsense(s);
 			if (!(t->flags & MSG_PEEK) || !t->done)
 				continue;
 			r = -EAGAIN; /* a look that has not seen enough: the same octets again, when there are more */
 		}
-		if (r == -EBADF && !t->done)
-			return kernel_recv(t->fd, t->iov, t->niov, t->flags);
+		if (r == -EBADF && !t->done) /* closed by another thread: not what has the number now */
+			return fd_sock(t->fd) == s ? kernel_recv(t->fd, t->iov, t->niov, t->flags) : -EBADF;
 		if (r != -EAGAIN || t->ended || t->done >= target || !wait) {
 			if (!t->done && r < 0 && !wait)
 				svc_watch(s);
@@ -426,8 +446,7 @@ static long recv_unlinked(struct sock *s, struct take *t)
 	rx_kernel_enter(s);
 	if (load_acquire(&s->f->link) == 2) {
 		rx_kernel_leave(s);
-		if (link_ready(s))
-			return recv_linked(s, t);
+		return link_ready(s) ? recv_linked(s, t) : kernel_recv(t->fd, t->iov, t->niov, t->flags);
 	}
 	long r = kernel_recv(t->fd, t->iov, t->niov, t->flags);
 	rx_kernel_leave(s);

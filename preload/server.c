@@ -57,6 +57,8 @@ struct server *server_publish(int fd)
 		v = &servers[n_servers++];
 	int r = v && fdtab_init() ? key_of(&key, fd) : -12;
 	if (r == 0) {
+		if (v->ept.area)
+			sys1(SYS_shmdt, v->ept.area);
 		memset((void *)v, 0, sizeof(*v));
 		r = ept_publish(&v->ept, &key, (uint32_t)sys0(SYS_geteuid));
 	}
@@ -72,49 +74,49 @@ struct server *server_publish(int fd)
 	return v;
 }
 
-static void unmap_if_unused(struct server *v, struct sm_area *area)
+/*
+ * Off the map: names and descriptors. The area stays mapped until the entry is used again: accepted connections, in any thread, look at it as long as they
+ * live. The last process that listens removes the names, whoever published them (a daemon's parent is gone by then).
+ */
+static void retract(struct server *v, bool last)
 {
-	v->ept.area = area;
-	if (v->refs || v->users)
-		return;
-	store_release(&v->live, 0);
-	if (area)
-		sys1(SYS_shmdt, area);
-	v->ept.area = NULL;
-}
-
-/* Names and descriptors now, the area with the last accepted connection. */
-static void retract(struct server *v)
-{
-	struct sm_area *area = v->ept.area;
+	struct ept e = v->ept;
+	e.area = NULL; /* not to be unmapped */
 	v->retract_ns = 0;
-	v->ept.area = NULL; /* not to be unmapped yet */
-	if (v->ept.owner_pid == (uint32_t)sys0(SYS_getpid))
-		ept_retract(&v->ept);
-	else
-		ept_drop(&v->ept);
-	unmap_if_unused(v, area);
+	v->watched = false;
+	v->ept.lock_fd = v->ept.bell_fd = v->ept.semid = -1;
+	if (last) {
+		e.owner_pid = (uint32_t)sys0(SYS_getpid);
+		ept_retract(&e);
+	} else {
+		ept_drop(&e);
+		ept_gc((uint32_t)sys0(SYS_geteuid)); /* other holders that have been killed do not count: the lock tells */
+	}
+	if (!v->users)
+		store_release(&v->live, 0);
 }
 
 /*
  * The listener goes. Servers that accept one connection and close the listener at once are common: if a client has shown interest, its rendezvous is waited for,
  * and the service thread takes the endpoint off the map a little later.
  */
-void server_release(struct server *v)
+void server_release(struct server *v, bool last)
 {
 	if (--v->refs)
 		return;
+	/* A master that closes its listener ends the service, whoever still holds it; its workers may have no right to remove the names. */
+	v->last = last || v->ept.owner_pid == (uint32_t)sys0(SYS_getpid);
 	if (v->watched && v->users)
 		v->retract_ns = now_ns() + LINGER_NS;
 	else
-		retract(v);
+		retract(v, v->last);
 }
 
 void server_retract_late(int64_t now)
 {
 	for (uint32_t i = 0; i < n_servers; i++)
 		if (servers[i].retract_ns && (now >= servers[i].retract_ns || !servers[i].users))
-			retract(&servers[i]);
+			retract(&servers[i], servers[i].last);
 }
 
 bool server_retracts(void)
@@ -132,11 +134,12 @@ void server_use(struct server *v)
 
 void server_unuse(struct server *v)
 {
-	v->users--;
-	if (!v->refs && !v->retract_ns)
-		unmap_if_unused(v, v->ept.area);
-	else if (!v->refs && !v->users)
-		retract(v);
+	if (--v->users || v->refs)
+		return;
+	if (v->retract_ns)
+		retract(v, v->last);
+	else
+		store_release(&v->live, 0);
 }
 
 static int known(int shmid, void *arg)
@@ -177,16 +180,18 @@ void server_serve_all(void)
 	}
 }
 
-/* Only what this process published; a child that goes on listening finds it gone, and its connections stay in the kernel. */
+static void end_listener(struct sock *s, void *arg)
+{
+	(void)arg;
+	if (s->server && sock_flags(s) & FAM_LISTEN && s->server->ept.lock_fd >= 0)
+		retract(s->server, load_acquire(&s->f->holders) == 1);
+}
+
+/* At exit, names that others still listen under stay: a daemon's parent leaves so. */
 void server_end_all(void)
 {
-	for (uint32_t i = 0; i < n_servers; i++) {
-		struct server *v = &servers[i];
-		if (load_acquire(&v->live) && (v->refs || v->retract_ns) && v->ept.owner_pid == (uint32_t)sys0(SYS_getpid)) {
-			struct sm_area *area = v->ept.area;
-			v->ept.area = NULL; /* other threads may still look at it */
-			ept_retract(&v->ept);
-			v->ept.area = area;
-		}
-	}
+	for (uint32_t i = 0; i < n_servers; i++)
+		if (servers[i].retract_ns)
+			retract(&servers[i], servers[i].last);
+	sock_each(end_listener, NULL);
 }

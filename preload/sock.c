@@ -13,6 +13,7 @@
 #include "epset.h"
 #include "link.h"
 #include "stats.h"
+#include "svc.h"
 #include "sys.h"
 
 #define SLAB_LEN (256 * 1024)
@@ -77,7 +78,11 @@ struct sock *sock_new(int fd, uint32_t fam_flags)
 	struct arena *a;
 	struct fam_sock *f = fdtab_init() && (unsigned)fd < fdtab_len ? fam_alloc(&a) : NULL;
 	if (f && (s = get_free())) {
-		or_acqrel(&f->flags, fam_flags);
+		or_acqrel(&f->flags, fam_flags | (fd <= 2 ? FAM_PIN_RX | FAM_PIN_TX : 0)); /* stdio's numbers */
+		if (fd <= 2) {
+			store_relaxed(&f->tx_why, WHY_STDIO);
+			store_relaxed(&f->rx_why, WHY_STDIO);
+		}
 		sock_fill(s, f, a, fd);
 		fdtab_set(fd, (uintptr_t)s);
 	} else if (f) {
@@ -112,14 +117,18 @@ void sock_forget(struct sock *s, int fd)
 	if (s && fd_sock(fd) == s) {
 		fdtab_set(fd, 0);
 		if (sub_acqrel(&s->open, 1u) != 1) {
-			if (s->fd == fd)
+			if (s->fd == fd) { /* what is registered under the old number has to go while that is open */
+				svc_unwatch(s);
 				other_fd(s, fd);
+				if (load_acquire(&s->linked))
+					svc_watch(s);
+			}
 		} else {
 			epset_forget_sock(s);
 			stats_sock(s);
 			link_end(s);
 			if (s->server && sock_flags(s) & FAM_LISTEN)
-				server_release(s->server);
+				server_release(s->server, load_acquire(&s->f->holders) == 1);
 			else if (s->server)
 				server_unuse(s->server);
 			fam_release(s->f);

@@ -119,6 +119,7 @@ static inline void sock_note(struct sock *s)
 /* connect() on a socket that has had a connection: no channel, no history. */
 void sock_reset(struct sock *s);
 void sock_fork_prepare(void);
+/* There was no child after all; or this process ends: one holder less of each. */
 void sock_fork_failed(void);
 void sock_fork_child(void);
 /* Calls fn for each sock of this process. */

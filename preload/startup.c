@@ -33,6 +33,7 @@ static struct guard fork_guard;
 static void fork_prepare(void)
 {
 	guard_enter(&fork_guard);
+	epset_fork_prepare();
 	sock_fork_prepare();
 }
 
@@ -82,7 +83,7 @@ __attribute__((constructor(101))) static void startup(void)
 	waitset_init();
 }
 
-void startup_end(void)
+void startup_end(bool exec)
 {
 	struct guard g;
 	if ((uint32_t)sys0(SYS_getpid) != startup_pid)
@@ -91,10 +92,12 @@ void startup_end(void)
 	rdv_abort();
 	guard_enter(&g);
 	server_end_all();
+	if (!exec)
+		sock_fork_failed(); /* one holder less of each */
 	guard_leave(&g);
 }
 
 __attribute__((destructor)) static void at_exit(void)
 {
-	startup_end();
+	startup_end(false);
 }

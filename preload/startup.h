@@ -3,6 +3,7 @@
 #ifndef SHUNT_STARTUP_H
 #define SHUNT_STARTUP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The process that the tables describe. */
@@ -10,6 +11,6 @@ extern uint32_t startup_pid;
 /* There is something to leave behind: a default-action signal shall not end the process without startup_end(). */
 void signal_guard(void);
 /* The process is about to end, or to become another program: counters, and the names that we own. */
-void startup_end(void);
+void startup_end(bool exec);
 
 #endif

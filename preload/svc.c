@@ -50,8 +50,8 @@ static void on_sock(struct sock *s, uint32_t events)
 		return;
 	end_kernel_says(s, events);
 	/* Registered again before the futex moves: a sleeper that asks for input after having read the futex is not overwritten unnoticed. */
-	if (!(events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)))
-		watch_raw(EPOLL_CTL_MOD, s->fd, EPOLLRDHUP | EPOLLONESHOT, (uintptr_t)s);
+	if (!(events & (EPOLLHUP | EPOLLERR)))
+		watch_raw(EPOLL_CTL_MOD, s->fd, (events & EPOLLRDHUP ? 0 : EPOLLRDHUP) | EPOLLONESHOT, (uintptr_t)s);
 	struct sm_end *my = s->chan.my;
 	add_acqrel(&my->futex, 1u);
 	notify_futex(my);
@@ -89,7 +89,10 @@ static void on_bell(void)
 {
 	struct guard g;
 	bell_drain(svc.bell_fd);
-	endpoint_serve_wants(); /* takes the lock as it needs it: it waits for servers */
+	for (uint32_t i = 0; server_at(i); i++)
+		if (server_at(i)->watched)
+			bell_drain(server_at(i)->ept.bell_fd); /* a full queue would ring no more */
+	endpoint_serve_wants();				       /* takes the lock as it needs it: it waits for servers */
 	guard_enter(&g);
 	server_serve_all();
 	guard_leave(&g);

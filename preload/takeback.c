@@ -77,8 +77,11 @@ int move_withdraw(struct sock *s, enum why why)
 	}
 	token_drop(&s->f->rx_token, how);
 	store_relaxed(&s->f->rx_why, why);
-	if (r < 0)
-		log_line("fd %d: unread octets could not be taken back: error %d", s->fd, -r);
+	if (r < 0) { /* rather no connection than one with octets missing or in another order */
+		log_line("fd %d: unread octets could not be taken back (error %d): the connection ends here", s->fd, -r);
+		or_acqrel(&s->f->flags, FAM_BROKEN);
+		sys2(SYS_shutdown, s->fd, SHUT_RDWR);
+	}
 	return r;
 }
 
@@ -142,8 +145,10 @@ void move_give_back(struct sock *s)
 	int how = token_take(s->arena, &f->tx_token);
 	uint32_t want = load_acquire(&c->peer->want_back);
 	uint64_t head = load_acquire(&c->peer->rx_head), tail = load_relaxed(&f->tx_tail);
-	if (load_acquire(&s->linked) && want != load_relaxed(&c->my->did_back) && tail - head <= SM_RING_LEN &&
-		f->tx_epoch & 1 && send_from_ring(s, head, tail)) {
+	bool asked = load_acquire(&s->linked) && want != load_relaxed(&c->my->did_back) && tail - head <= SM_RING_LEN;
+	if (asked && f->tx_epoch & 1) {
+		if (!send_from_ring(s, head, tail)) /* half of it may be on its way: there is no going on */
+			sys2(SYS_shutdown, s->fd, SHUT_RDWR);
 		store_relaxed(&f->tx_tail, head);
 		f->tx_head = head;
 		f->tx_rewind = head;

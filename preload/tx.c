@@ -59,8 +59,13 @@ static long kernel_send(int fd, const struct iovec *iov, int niov, size_t skip, 
 		m.msg_iov = rest;
 		m.msg_iovlen = (size_t)iov_rest(rest, iov, niov, skip);
 	}
+	int e = errno;
 	ssize_t r = real.sendmsg(fd, &m, flags);
-	return r < 0 ? -errno : r;
+	if (r < 0) {
+		r = -errno;
+		errno = e;
+	}
+	return r;
 }
 
 /* tx token held by `how`. Drops it; counts itself as inside the kernel, so that nobody goes up meanwhile. */
@@ -242,7 +247,11 @@ static long send_linked(struct sock *s, int fd, const struct iovec *iov, int nio
 			continue;
 		}
 		int64_t n = ring_send(s, iov, done, len - done);
-		if (n == PUT_FULL && not_blocking(s, flags) && !spin_for_room(s)) {
+		if (n == PUT_FULL && not_blocking(s, flags)) {
+			if (spin_for_room(s)) {
+				token_drop(&f->tx_token, how);
+				continue;
+			}
 			f->tx_full = 1;
 			move_down(s, WHY_FULL);
 			token_drop(&f->tx_token, how);

@@ -20,7 +20,7 @@
 #include "svc.h"
 #include "sys.h"
 
-#define N_SLOT 16 /* associations in which one thread keeps its bell; beyond, it takes and gives back a slot per call */
+#define N_SLOT 64 /* associations in which one thread keeps its bell; beyond, it sleeps in naps of a millisecond */
 #define ON_STACK 64
 #define KERNEL_NS 10000 /* a listener is not kept waiting for longer by busy rings; all else is asked for every time */
 
@@ -86,11 +86,8 @@ static int bell_slot(struct assoc *a)
 	for (uint32_t i = 0; i < bell.n_slot; i++)
 		if (!load_acquire(&bell.slots[i].a->live) || bell.slots[i].a->seg.nonce != bell.slots[i].nonce)
 			n = i;
-	if (n == N_SLOT) { /* the oldest gives way */
-		n = 0;
-		seg_bell_free(&bell.slots[0].a->seg, bell.slots[0].a->side, bell.slots[0].idx);
-	}
-	if (bell.fd && (r = seg_bell_alloc(&a->seg, a->side, bell.name)) >= 0) {
+	/* A full table: none gives way, since this very call may have armed it. The caller naps then. */
+	if (n < N_SLOT && bell.fd && (r = seg_bell_alloc(&a->seg, a->side, bell.name)) >= 0) {
 		bell.slots[n].a = a;
 		bell.slots[n].nonce = a->seg.nonce;
 		bell.slots[n].idx = (uint32_t)r;
@@ -244,7 +241,7 @@ static void withdraw(const struct pollfd *p, nfds_t n, const bool *entered)
 			rx_kernel_leave(s);
 	}
 	for (uint32_t i = 0; i < bell.n_slot; i++)
-		if (load_acquire(&bell.slots[i].a->live))
+		if (load_acquire(&bell.slots[i].a->live) && bell.slots[i].a->seg.nonce == bell.slots[i].nonce)
 			store_relaxed(&seg_bell(&bell.slots[i].a->seg, bell.slots[i].a->side, bell.slots[i].idx)->sleeping, 0);
 	if (bell.fd)
 		bell_drain(bell.fd);
@@ -279,8 +276,9 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 		rest = &ts;
 	}
 	stats_sleep();
-	int r = real.ppoll(k, n + 1, rest, mask);
+	int saved = errno, r = real.ppoll(k, n + 1, rest, mask);
 	int e = r < 0 ? -errno : 0;
+	errno = saved;
 	withdraw(p, n, entered);
 	if (e && !ready)
 		return e;
