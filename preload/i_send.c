@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* i_send.c - the names that send. */
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -220,13 +221,41 @@ EXPORT ssize_t sendfile64(int out, int in, off_t *off, size_t len)
 	return sendfile(out, in, off, len);
 }
 
-/* splice moves kernel pages: such a socket stays in the kernel in that direction. */
+/*
+ * From a linked socket into a pipe, by copying: one page at most, which a pipe that is writable takes without blocking. (Into a socket, splice moves kernel pages:
+ * that direction stays in the kernel.)
+ */
+static ssize_t splice_from(struct sock *s, int in, int out, size_t len, unsigned flags)
+{
+	char page[4096];
+	struct pollfd p = {.fd = out, .events = POLLOUT};
+	struct iovec iov = {page, len < sizeof(page) ? len : sizeof(page)};
+	bool now = flags & SPLICE_F_NONBLOCK || real.fcntl(out, F_GETFL, 0) & O_NONBLOCK;
+	int n = real.poll(&p, 1, now ? 0 : -1);
+	if (n < 0)
+		return -1;
+	if (!n)
+		return wrap_result(-EAGAIN);
+	if (p.revents &
+		POLLERR) { /* nobody reads: the write below says so, and raises SIGPIPE; nothing has been taken from the socket */
+		return real.write(out, "", 1);
+	}
+	long r = rx_recv(s, in, &iov, 1, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0);
+	return r <= 0 ? wrap_result(r) : real.write(out, page, (size_t)r);
+}
+
+static bool is_pipe(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 EXPORT ssize_t splice(int in, loff_t *inoff, int out, loff_t *outoff, size_t len, unsigned flags)
 {
 	struct sock *from = fd_sock(in), *to = fd_sock(out);
-	if (from && sock_flags(from) & FAM_CONNECTED && !(sock_flags(from) & FAM_PIN_RX))
-		move_withdraw(from, WHY_SPLICE);
 	if (to && sock_flags(to) & FAM_CONNECTED && !(sock_flags(to) & FAM_PIN_TX))
 		move_pin_tx(to, WHY_SPLICE);
+	if (from && sock_flags(from) & FAM_CONNECTED && link_ready(from) && len && !inoff && !outoff && is_pipe(out))
+		return splice_from(from, in, out, len, flags);
 	return real.splice(in, inoff, out, outoff, len, flags);
 }
