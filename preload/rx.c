@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <linux/sockios.h>
 #include <sys/socket.h>
@@ -335,7 +336,12 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 		rel = INT64_MAX /
 		      2; /* a wait with a time-out is never restarted: a call that has octets in hand returns them */
 	stats_sleep();
-	int r = futex_wait(&c->my->futex, val, rel);
+	int type, r;
+	/* A blocking recv is a cancellation point; nothing is held here. */
+	pthread_testcancel();
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+	r = futex_wait(&c->my->futex, val, rel);
+	pthread_setcanceltype(type, NULL);
 	return r == -ETIMEDOUT ? -EAGAIN : r == -EINTR ? -EINTR : 0;
 }
 

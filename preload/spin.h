@@ -3,7 +3,7 @@
  * spin.h - looking a little longer before sleeping, when that can pay.
  *
  * Waking an idle CPU costs tens of microseconds; a peer that is awake on another CPU answers in one. So a wait spins if the peer last ran on another CPU than
- * ours and recent waits of this kind ended while spinning; never longer than SPIN_NS; and not at all for the next 2^misses waits after misses in a row.
+ * ours and recent waits of this kind ended while spinning; never longer than SPIN_NS; and not at all for the next 2^misses - 2 waits after misses in a row.
  * A gap in the clock while spinning means that somebody else wanted this CPU: stop at once.
  */
 #ifndef SHUNT_SPIN_H
