@@ -47,6 +47,7 @@ static void before_exec(void)
 /* Closed by the exec, all its descriptors: this process does not hold it any more. `by`: -1, or +1 when the exec failed. */
 static void hold_if_closed(struct sock *s, void *by)
 {
+	struct fam_sock *f = s->f;
 	bool all = true;
 	uint32_t left = load_relaxed(&s->open);
 	for (int fd = 0; left && fd < (int)fdtab_len && all; fd++) {
@@ -56,7 +57,7 @@ static void hold_if_closed(struct sock *s, void *by)
 		all = real.fcntl(fd, F_GETFD, 0) == FD_CLOEXEC;
 	}
 	if (all)
-		add_acqrel(&s->f->holders, (uint32_t)(intptr_t)by);
+		add_acqrel(&f->holders, (uint32_t)(intptr_t)by);
 }
 
 /* In a child of vfork the tables are the parent's: the sockets go down all the same, since the new program will hold them. */
