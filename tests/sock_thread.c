@@ -2,6 +2,7 @@
 /* sock_thread.c - threads: many on one socket, one reading while one writes, many connections, epoll changed under a sleeper. */
 #include "oracle.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -338,6 +339,46 @@ static void shutdown_client(void)
 	TRY(close(fd));
 }
 
+/* ---- a blocked read is a cancellation point; and a call that succeeds leaves errno alone ---- */
+
+static void *reader_to_cancel(void *arg)
+{
+	char c;
+
+	(void)arg;
+	if (read(shared_fd, &c, 1) < 0)
+		say("FALSE: a read that was to be cancelled failed");
+	return NULL;
+}
+
+static void cancelled_server(void)
+{
+	int fd = serve_warm();
+	void *result;
+
+	shared_fd = fd;
+	pthread_t t = start(reader_to_cancel, NULL);
+	MUST(pthread_cancel(t) ? -1 : 0);
+	MUST(pthread_join(t, &result) ? -1 : 0);
+	HOLDS(result == PTHREAD_CANCELED);
+	tell("go");
+	errno = 77;
+	get(fd, 100, 1, 0);
+	put(fd, 100, 2, 0);
+	HOLDS(errno == 77);
+	TRY(close(fd));
+}
+
+static void cancelled_client(void)
+{
+	int fd = connect_warm();
+
+	await("go");
+	put(fd, 100, 1, 0);
+	get(fd, 100, 2, 0);
+	TRY(close(fd));
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"64_on_one_socket", many_server, many_client, 0, NULL},
 	{"reader_and_writer", duplex_part, duplex_part, 0, NULL},
@@ -346,5 +387,6 @@ const struct oracle_case oracle_cases[] = {
 	{"set_changed", set_server, sender_client, 0, NULL},
 	{"workers_of_a_set", workers_server, workers_client, 0, NULL},
 	{"shutdown_under_reader", shutdown_server, shutdown_client, 0, NULL},
+	{"cancelled", cancelled_server, cancelled_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
