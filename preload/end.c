@@ -39,7 +39,7 @@ void end_kernel_says(struct sock *s, uint32_t events)
 	if (load_relaxed(&s->f->tx_tail) == load_acquire(&s->chan.peer->rx_head) || is_closed(s->fd))
 		return;
 	/* From here on the kernel socket is as dead as a reset one: it hangs up, and sends fail. */
-	if (!(or_acqrel(&s->f->flags, FAM_RESET) & FAM_RESET))
+	if (!(or_acqrel(&s->f->flags, FAM_RESET) & FAM_RESET) && fd_sock(s->fd) == s)
 		sys2(SYS_shutdown, s->fd, SHUT_RDWR);
 }
 

@@ -19,6 +19,7 @@
 
 #include "assoc.h"
 #include "epset.h"
+#include "link.h"
 #include "log.h"
 #include "real.h"
 #include "stats.h"
@@ -29,6 +30,7 @@
 
 uint32_t startup_pid;
 static struct guard fork_guard;
+static bool ended; /* startup_end() has let go of the sockets; under g_lock */
 
 static void fork_prepare(void)
 {
@@ -45,6 +47,7 @@ static void fork_parent(void)
 /* Each module forgets what is the parent's alone. fam before sock: tokens carry the process's number. */
 static void fork_child(void)
 {
+	ended = false;
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	fam_fork_child();
 	assoc_fork_child();
@@ -83,6 +86,13 @@ __attribute__((constructor(101))) static void startup(void)
 	waitset_init();
 }
 
+/* As close() would: the kernel closes the socket in a moment, and knows nothing of the channel. */
+static void end_sock(struct sock *s, void *arg)
+{
+	(void)arg;
+	link_end(s);
+}
+
 void startup_end(bool exec)
 {
 	struct guard g;
@@ -92,8 +102,11 @@ void startup_end(bool exec)
 	rdv_abort();
 	guard_enter(&g);
 	server_end_all();
-	if (!exec)
+	if (!exec && !ended) {
+		ended = true;
+		sock_each(end_sock, NULL);
 		sock_fork_failed(); /* one holder less of each */
+	}
 	guard_leave(&g);
 }
 
