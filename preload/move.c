@@ -3,6 +3,7 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <linux/sockios.h>
@@ -25,11 +26,20 @@ static int tcp_info(int fd, struct tcp_info *ti)
 	return (int)sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, ti, &len);
 }
 
-/* The kernel's TCP states that have FIN among the octets received. */
-static bool fin_received(uint8_t state)
+/* The kernel's states of a TCP socket (the header that names them clashes with the one that has its tcp_info). */
+enum { KTCP_TIME_WAIT = 6, KTCP_CLOSE = 7, KTCP_CLOSE_WAIT = 8, KTCP_LAST_ACK = 9, KTCP_CLOSING = 11 };
+
+/*
+ * Is the peer's FIN among the octets received? In CLOSE it is, if both sides have ended in order (the kernel keeps TIME_WAIT elsewhere); after a reset, which
+ * shows as an error, it is not.
+ */
+static bool fin_received(int fd, uint8_t state)
 {
-	return state == 8 /* CLOSE_WAIT */ || state == 9 /* LAST_ACK */ || state == 11 /* CLOSING */ ||
-	       state == 6 /* TIME_WAIT */;
+	struct pollfd p = {.fd = fd};
+	struct timespec zero = {0, 0};
+	if (state == KTCP_CLOSE)
+		return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) < 0 || !(p.revents & POLLERR);
+	return state == KTCP_CLOSE_WAIT || state == KTCP_LAST_ACK || state == KTCP_CLOSING || state == KTCP_TIME_WAIT;
 }
 
 /*
@@ -58,7 +68,7 @@ int64_t move_kernel_read(int fd)
 		if (tcp_info(fd, &a) < 0 || sys3(SYS_ioctl, fd, SIOCINQ, &in) < 0 || tcp_info(fd, &b) < 0)
 			return -1;
 	} while (a.tcpi_bytes_received != b.tcpi_bytes_received || a.tcpi_state != b.tcpi_state);
-	return (int64_t)a.tcpi_bytes_received - in - (fin_received(a.tcpi_state) ? 1 : 0);
+	return (int64_t)a.tcpi_bytes_received - in - (fin_received(fd, a.tcpi_state) ? 1 : 0);
 }
 
 bool move_up(struct sock *s)
