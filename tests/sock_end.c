@@ -381,6 +381,38 @@ static void own_pipe_server(void)
 
 static const int zero = 0, one = 1, two = 2, some = 40, many = 5000;
 
+/* ---- both sides are behind when both have ended: every octet still comes, in order ---- */
+
+static void behind_to_the_end(int fd, unsigned out, unsigned in)
+{
+	uint64_t sent = 0, got = 0;
+
+	for (int i = 0; i < 600; i++) {
+		put(fd, 1000, out, sent);
+		sent += 1000;
+		if (i % 3) {
+			get(fd, 500, in, got);
+			got += 500;
+		}
+	}
+	TRY(shutdown(fd, SHUT_WR));
+	tell("ended");
+	await("ended");
+	get(fd, (size_t)(sent - got), in, got);
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+}
+
+static void behind_server(void)
+{
+	behind_to_the_end(serve_one(), 2, 1);
+}
+
+static void behind_client(void)
+{
+	behind_to_the_end(connect_one(), 1, 2);
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"halves", halves_server, halves_client, 0, NULL},
 	{"shut_rd", shut_rd_server, shut_rd_client, 0, NULL},
@@ -398,5 +430,6 @@ const struct oracle_case oracle_cases[] = {
 	{"sigpipe", sigpipe_server, closing_client, 0, NULL},
 	{"sigpipe_kills", pipe_kills_server, closing_client, CASE_KILLED, NULL},
 	{"sigpipe_own", own_pipe_server, closing_client, 0, NULL},
+	{"behind", behind_server, behind_client, CASE_NOWARM, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
