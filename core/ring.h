@@ -14,6 +14,14 @@
 
 #include "ncadg_sm_abi.h"
 
+static inline size_t iov_len(const struct iovec *iov, int n)
+{
+	size_t len = 0;
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	return len;
+}
+
 static inline void ring_put(uint8_t *ring, uint64_t at, const void *src, size_t len)
 {
 	size_t off = at & SM_RING_MASK, first = SM_RING_LEN - off;

@@ -20,7 +20,7 @@
 #include "diag.h"
 
 #define FAM_MAGIC UINT64_C(0x6d61665f746e6873)
-#define FAM_VERSION 1u
+#define FAM_VERSION 2u
 #define FAM_N_SOCK 65536u
 #define FAM_MEMFD_NAME "shunt-fam"
 
@@ -46,9 +46,7 @@ struct fam_sock {
 	uint64_t tx_shift;
 	uint32_t tx_epoch;	      /* odd: through the ring */
 	_Atomic uint32_t tx_inkernel; /* calls inside a kernel send: position unknown, no going up */
-	_Atomic uint32_t tx_waiters;
-	uint32_t tx_full;   /* went down because the ring was full, and the reader has not caught up */
-	uint64_t tx_rewind; /* position at which to look again whether the ring may start over */
+	uint64_t tx_rewind;	      /* position at which to look again whether the ring may start over */
 
 	/* rx: guarded by rx_token */
 	_Alignas(64) _Atomic uint64_t rx_token;
@@ -56,10 +54,9 @@ struct fam_sock {
 	uint64_t rx_tail; /* last checked value of the peer's tx_tail (or down_rpos) */
 	_Atomic uint32_t rx_epoch;
 	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
-	_Atomic uint32_t rx_waiters;
-	_Atomic uint32_t lowat; /* SO_RCVLOWAT; 0 counts as 1 */
-	uint32_t rx_kepoch;	/* the up (value of tx_epoch) for which rx_kleft was worked out */
-	uint64_t rx_kleft;	/* octets to read from the kernel before the ring's first */
+	_Atomic uint32_t lowat;	      /* SO_RCVLOWAT; 0 counts as 1 */
+	uint32_t rx_kepoch;	      /* the up (value of tx_epoch) for which rx_kleft was worked out */
+	uint64_t rx_kleft;	      /* octets to read from the kernel before the ring's first */
 
 	/* life */
 	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */

@@ -97,7 +97,6 @@ bool move_up(struct sock *s)
 		store_release(&c->my->tx_epoch, ++f->tx_epoch);
 		return false;
 	}
-	f->tx_full = 0;
 	store_relaxed(&f->tx_why, WHY_UP);
 	add_relaxed(&f->ups, 1u);
 	stats_up();

@@ -45,14 +45,6 @@ struct take {
 	bool ended;  /* end of file, or an error after some octets: do not wait for more */
 };
 
-static size_t iov_len(const struct iovec *iov, int n)
-{
-	size_t len = 0;
-	for (int i = 0; i < n; i++)
-		len += iov[i].iov_len;
-	return len;
-}
-
 static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags)
 {
 	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
@@ -345,13 +337,6 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 	return r == -ETIMEDOUT ? -EAGAIN : r == -EINTR ? -EINTR : 0;
 }
 
-static void publish_cpu(struct chan *c)
-{
-	uint32_t cpu = (uint32_t)spin_cpu() + 1;
-	if (__builtin_expect(load_relaxed(&c->my->cpu) != cpu, 0))
-		store_relaxed(&c->my->cpu, cpu);
-}
-
 /* How much a call waits for: all with MSG_WAITALL, else SO_RCVLOWAT, at least one octet. */
 static size_t target_of(const struct sock *s, const struct take *t)
 {
@@ -423,7 +408,7 @@ static long recv_linked(struct sock *s, struct take *t)
 				svc_watch(s);
 			return t->done ? (long)t->done : r;
 		}
-		publish_cpu(&s->chan);
+		sock_publish_cpu(&s->chan);
 		if (!(t->flags & MSG_PEEK && t->done) && spin_for_news(s))
 			continue;
 		r = sleep_for_news(s, &deadline, tail, t->done && !(t->flags & MSG_PEEK));

@@ -150,7 +150,7 @@ void sock_reset(struct sock *s)
 	store_relaxed(&f->rx_head, 0);
 	store_relaxed(&f->rx_epoch, 0);
 	f->tx_head = f->tx_shift = f->tx_rewind = f->rx_tail = f->rx_kleft = 0;
-	f->tx_epoch = f->rx_kepoch = f->tx_full = 0;
+	f->tx_epoch = f->rx_kepoch = 0;
 	f->own.family = f->peer.family = 0;
 	s->endpoint = NULL;
 	s->n_ops = 0;

@@ -139,6 +139,14 @@ static inline void sock_count(_Atomic uint64_t *fam_bytes, struct count *c, uint
 	store_relaxed(&fam_bytes[1], load_relaxed(&fam_bytes[1]) + 1);
 }
 
+/* Tell the peer on which CPU we run: whether spinning for us can pay. A store only when it has changed. */
+static inline void sock_publish_cpu(struct chan *c)
+{
+	uint32_t cpu = (uint32_t)spin_cpu() + 1;
+	if (__builtin_expect(load_relaxed(&c->my->cpu) != cpu, 0))
+		store_relaxed(&c->my->cpu, cpu);
+}
+
 /* ---- payload; -errno. iov is the caller's and not changed. */
 struct iovec;
 long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags);

@@ -27,14 +27,6 @@
 /* Flags that shared memory cannot imitate: the direction goes down and stays there. All others mean nothing to a stream, or are served. */
 #define KERNEL_FLAGS (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)
 
-static size_t iov_len(const struct iovec *iov, int n)
-{
-	size_t len = 0;
-	for (int i = 0; i < n; i++)
-		len += iov[i].iov_len;
-	return len;
-}
-
 /* The rest of an iovec array behind `skip` octets: copied into `out` (room for n). Number of entries. */
 static int iov_rest(struct iovec *out, const struct iovec *iov, int n, size_t skip)
 {
@@ -194,13 +186,6 @@ static void unsend(struct sock *s)
 	token_drop(&f->tx_token, how);
 }
 
-static void publish_cpu(struct chan *c)
-{
-	uint32_t cpu = (uint32_t)spin_cpu() + 1;
-	if (__builtin_expect(load_relaxed(&c->my->cpu) != cpu, 0))
-		store_relaxed(&c->my->cpu, cpu);
-}
-
 static long broken(struct sock *s)
 {
 	or_acqrel(&s->f->flags, FAM_BROKEN);
@@ -213,7 +198,7 @@ static void after_send(struct sock *s, int how)
 {
 	struct chan *c = &s->chan;
 	fence_after_drop(how);
-	publish_cpu(c);
+	sock_publish_cpu(c);
 	if (__builtin_expect(load_relaxed(&c->peer->armed) != 0, 0))
 		notify_slow(c);
 	if (__builtin_expect(load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF), 0))
@@ -252,7 +237,6 @@ static long send_linked(struct sock *s, int fd, const struct iovec *iov, int nio
 				token_drop(&f->tx_token, how);
 				continue;
 			}
-			f->tx_full = 1;
 			move_down(s, WHY_FULL);
 			token_drop(&f->tx_token, how);
 			notify_peer(&s->chan);
