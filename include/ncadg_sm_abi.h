@@ -7,7 +7,7 @@
  *
  *   segment                                                     end (one side of one channel, three cache lines)
  *   +--------------------+ 0                                    +---------------------------------------------+
- *   | sm_hdr             | identity, allocation bitmaps         | data  tx_tail  rx_head  tx_shift            | 0
+ *   | sm_hdr             | identity, allocation bitmaps         | data  tx_tail  tx_shift  rx_head            | 0
  *   +--------------------+ SM_BELLS_OFF                         +---------------------------------------------+
  *   | sm_bell[2][60]     | who sleeps, and what became ready    | ctl   armed  futex  flags  consent ...      | 64
  *   +--------------------+ SM_CHANS_OFF                         +---------------------------------------------+
@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #define SM_MAGIC UINT64_C(0x6d735f676461636e) /* "ncadg_sm", little endian */
-#define SM_VERSION 1u
+#define SM_VERSION 2u
 
 #define SM_N_CHAN 256u	       /* channels in a segment */
 #define SM_RING_LEN (1u << 18) /* bytes in a ring; a power of two */
@@ -46,6 +46,8 @@
 #define SM_END_CLOSED 0x04u /* the last descriptor is closed: nobody will read here again */
 #define SM_END_DEAF 0x10u   /* both directions are shut down here: what is sent has to be answered by the kernel */
 #define SM_END_PINNED 0x08u /* this end's sending direction stays in the kernel for good */
+#define SM_END_NO_BARRIER                                                                                                      \
+	0x20u /* sleepers of this side cannot fence for the peer's senders (membarrier): these fence themselves */
 
 struct sm_end {
 	/* data: written per call by the owning side, read by the peer */
@@ -53,8 +55,7 @@ struct sm_end {
 		tx_tail;	  /* bytes written to this end's ring, ever (release; pairs with the peer's acquire) */
 	_Atomic uint64_t rx_head; /* bytes read from the peer's ring, ever (release: the space may be written again) */
 	_Atomic uint64_t
-		tx_shift;	  /* ring offset of position p is (p + tx_shift) & MASK; changes only while the ring is empty */
-	_Atomic uint32_t tx_want; /* 1: the writer waits for space (a hint: its wait is bounded) */
+		tx_shift; /* ring offset of position p is (p + tx_shift) & MASK; changes only while the ring is empty */
 
 	/* ctl: written when somebody sleeps, wakes, or changes state; read by the peer on every send */
 	_Alignas(64) _Atomic uint64_t armed; /* SM_ARM_* and bell bits; set by the owner, exchanged for 0 by whoever rings */
@@ -62,6 +63,8 @@ struct sm_end {
 	_Atomic uint32_t flags;		     /* SM_END_* */
 	_Atomic uint32_t consent;	     /* 1: every reader of this end looks at the ring; the peer may go up */
 	_Atomic uint32_t cpu;		     /* where the owner last ran (a hint for the peer's spinning) */
+	_Atomic uint32_t tx_want;	     /* 1: the writer waits for space (a hint: its wait is bounded) */
+	_Atomic uint32_t lazy;		     /* 1: senders of this end do not fence before they look at the peer's `armed` */
 	_Atomic uint32_t svc_bell;	     /* bell of the process that serves requests about this end, + 1; 0: none */
 	_Atomic uint32_t want_back;	     /* take-back requests made by this end's reader, ever */
 	_Atomic uint32_t did_back;	     /* take-back requests of the peer that this end has answered, ever */

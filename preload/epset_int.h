@@ -86,6 +86,7 @@ void epset_detach(struct member *m);
 /* Bring S up to date with what the program has asked for since. */
 void epset_sync(struct member *m);
 int epset_collect(struct epset *e, struct epoll_event *ev, int max);
+/* Announce the member to its writer, and look once more. true: it has something to report already. */
 bool epset_arm(struct epset *e, struct member *m);
 
 #endif

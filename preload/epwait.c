@@ -156,20 +156,29 @@ int epset_collect(struct epset *e, struct epoll_event *ev, int max)
 	return n;
 }
 
-/* Announce the member to its writer. true: it has something to report already. */
+/* Announce the member to its writer; a fence and another look must follow. */
+static void announce(struct epset *e, const struct member *m)
+{
+	struct slot *sl = wants_ring(m) ? epset_slot(e, m->s->chan.assoc) : NULL;
+	if (sl)
+		or_acqrel(&m->s->chan.my->armed, UINT64_C(1) << sl->idx);
+}
+
+static bool has_news(const struct member *m)
+{
+	uint64_t tail;
+	return m->kev || ring_output(m) || (wants_ring(m) && ring_input(m, &tail));
+}
+
 bool epset_arm(struct epset *e, struct member *m)
 {
-	uint64_t tail = 0;
 	if (ring_output(m))
 		return true;
 	if (!wants_ring(m))
 		return false;
-	struct slot *sl = epset_slot(e, m->s->chan.assoc);
-	if (!sl)
-		return false;
-	or_acqrel(&m->s->chan.my->armed, UINT64_C(1) << sl->idx);
-	fence_storeload(); /* faces the sender: publish, fence, armed */
-	return ring_input(m, &tail);
+	announce(e, m);
+	fence_for_sender(&m->s->chan); /* faces the sender: publish, fence, armed */
+	return has_news(m);
 }
 
 /* Events of S into the members; they are reported by the next collect. Under the lock. */
@@ -202,13 +211,19 @@ static void set_sleeping(struct epset *e, uint32_t v)
  */
 static bool make_cold(struct epset *e)
 {
-	bool ready = false;
+	bool ready = false, lazy = false;
 	set_sleeping(e, 1);
 	for (uint32_t i = 0; i < e->n_hot; i++) {
 		epset_sync(e->hot[i]);
-		ready |= epset_arm(e, e->hot[i]) || e->hot[i]->kev;
+		announce(e, e->hot[i]);
 	}
-	fence_storeload(); /* faces notify_bell: any, fence, sleeping */
+	fence_storeload(); /* faces the senders: publish, fence, armed; and notify_bell: any, fence, sleeping */
+	for (uint32_t i = 0; i < e->n_hot && !lazy; i++)
+		lazy = wants_ring(e->hot[i]) && load_acquire(&e->hot[i]->s->chan.peer->lazy);
+	if (lazy)
+		barrier_everywhere(); /* one for all (notify.h) */
+	for (uint32_t i = 0; i < e->n_hot; i++)
+		ready |= has_news(e->hot[i]);
 	for (uint32_t i = 0; i < e->n_slot; i++)
 		ready |= slot_lives(&e->slots[i]) && load_acquire(&e->slots[i].bell->any);
 	if (ready)
@@ -308,10 +323,9 @@ static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool
 /* Under the lock: would a collect report something? */
 static bool any_ready(struct epset *e)
 {
-	uint64_t tail;
 	bool ready = false;
 	for (uint32_t i = 0; i < e->n_hot && !ready; i++)
-		ready = e->hot[i]->kev || ring_output(e->hot[i]) || (wants_ring(e->hot[i]) && ring_input(e->hot[i], &tail));
+		ready = has_news(e->hot[i]);
 	for (uint32_t i = 0; i < e->n_slot && !ready; i++)
 		ready = slot_lives(&e->slots[i]) && load_relaxed(&e->slots[i].bell->any);
 	return ready;

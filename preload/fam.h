@@ -20,7 +20,7 @@
 #include "diag.h"
 
 #define FAM_MAGIC UINT64_C(0x6d61665f746e6873)
-#define FAM_VERSION 2u
+#define FAM_VERSION 3u
 #define FAM_N_SOCK 65536u
 #define FAM_MEMFD_NAME "shunt-fam"
 
@@ -38,20 +38,31 @@
 #define FAM_PIN_RX 0x0400u  /* never consent */
 #define FAM_PIN_TX 0x0800u  /* never go up */
 
+/* token.h */
+struct token {
+	_Atomic uint64_t word; /* 0: free; else (process number in this arena) << 32 | TOKEN_* | tid */
+	_Atomic uint32_t busy; /* biased: its owner is inside */
+	uint32_t run;	       /* who took it last, and how often in a row; guarded by the token */
+};
+
 struct fam_sock {
 	/* tx: guarded by tx_token */
-	_Alignas(64) _Atomic uint64_t tx_token; /* 0: free; else (process number in this arena) << 32 | tid */
-	_Atomic uint64_t tx_tail;		/* the truth of which sm_end.tx_tail is the published copy */
-	uint64_t tx_head;			/* last checked value of the peer's rx_head */
-	uint64_t tx_shift;
+	_Alignas(64) struct token tx_token;
+	_Atomic uint64_t tx_tail;     /* the truth of which sm_end.tx_tail is the published copy */
+	uint64_t tx_head;	      /* last checked value of the peer's rx_head */
+	uint64_t tx_limit;	      /* up to here the fast path may write without looking at anything (tx.c) */
+	uint64_t tx_rewind;	      /* position at which to look again whether the ring may start over */
+	uint32_t tx_shift;	      /* as sm_end.tx_shift, masked */
 	uint32_t tx_epoch;	      /* odd: through the ring */
 	_Atomic uint32_t tx_inkernel; /* calls inside a kernel send: position unknown, no going up */
-	uint64_t tx_rewind;	      /* position at which to look again whether the ring may start over */
+	uint16_t tx_quiet;	      /* sends in a row that found nobody asleep */
+	uint16_t tx_step;	      /* tries in a row that could not start over */
 
 	/* rx: guarded by rx_token */
-	_Alignas(64) _Atomic uint64_t rx_token;
+	_Alignas(64) struct token rx_token;
 	_Atomic uint64_t rx_head;
-	uint64_t rx_tail; /* last checked value of the peer's tx_tail (or down_rpos) */
+	uint64_t rx_tail;  /* last checked value of the peer's tx_tail (or down_rpos) */
+	uint32_t rx_shift; /* offset of position p is (p + rx_shift) & MASK, up to rx_tail */
 	_Atomic uint32_t rx_epoch;
 	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
 	_Atomic uint32_t lowat;	      /* SO_RCVLOWAT; 0 counts as 1 */
@@ -69,11 +80,8 @@ struct fam_sock {
 	uint64_t cookie;
 	uint32_t inode; /* 0: not asked yet */
 
-	/* stats: written under the token of the direction; read by anybody */
-	_Alignas(64) _Atomic uint64_t tx_shm_bytes;
-	_Atomic uint64_t tx_shm_msgs, tx_kernel_bytes, tx_kernel_msgs;
-	_Alignas(64) _Atomic uint64_t rx_shm_bytes;
-	_Atomic uint64_t rx_shm_msgs, rx_kernel_bytes, rx_kernel_msgs;
+	/* for people: read by anybody. (What went through rings is tx_tail and rx_head.) */
+	_Atomic uint64_t tx_kernel_bytes, rx_kernel_bytes;
 	_Atomic uint32_t ups, downs;
 
 	_Alignas(64) struct diag_addr own, peer;

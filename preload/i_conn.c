@@ -147,14 +147,14 @@ static void before_shutdown(struct sock *s, int how)
 		or_acqrel(&s->chan.my->flags, SM_END_DEAF);
 	if (how != SHUT_WR && how != SHUT_RDWR)
 		return;
-	int tok = token_take(s->arena, &s->f->tx_token);
+	int tok = token_take(s, &s->f->tx_token);
 	or_acqrel(&s->f->flags, FAM_WR_SHUT);
 	if (linked) {
 		if (s->f->tx_epoch & 1)
 			move_down(s, WHY_CLOSED);
 		or_acqrel(&s->chan.my->flags, SM_END_FIN);
 	}
-	token_drop(&s->f->tx_token, tok);
+	token_drop(s, &s->f->tx_token, tok);
 }
 
 EXPORT int shutdown(int fd, int how)

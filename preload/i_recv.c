@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "assoc.h"
+#include "fast.h"
 #include "wrap.h"
 
 static bool served(const struct sock *s)
@@ -15,6 +16,9 @@ static bool served(const struct sock *s)
 
 static ssize_t recv_buf(struct sock *s, int fd, void *buf, size_t len, int flags)
 {
+	long r = flags & ~MSG_DONTWAIT || (uintptr_t)buf < 4096 ? FAST_NO : fast_recv(s, fd, buf, len);
+	if (__builtin_expect(r != FAST_NO, 1))
+		return r;
 	struct iovec iov = {buf, len > SSIZE_MAX ? SSIZE_MAX : len};
 	return wrap_result(rx_recv(s, fd, &iov, 1, flags));
 }

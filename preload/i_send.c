@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "assoc.h"
+#include "fast.h"
 #include "link.h"
 #include "move.h"
 #include "wrap.h"
@@ -23,6 +24,9 @@ static bool bad_buf(const void *p, size_t len)
 
 static ssize_t send_buf(struct sock *s, int fd, const void *buf, size_t len, int flags)
 {
+	long r = flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL) ? FAST_NO : fast_send(s, fd, buf, len);
+	if (__builtin_expect(r != FAST_NO, 1))
+		return r;
 	struct iovec iov = {(void *)(uintptr_t)buf, len > SSIZE_MAX ? SSIZE_MAX : len};
 	return wrap_result(tx_send(s, fd, &iov, 1, flags));
 }

@@ -61,7 +61,7 @@ static void publish_link(struct sock *s, struct assoc *a, uint32_t idx)
 	f->link_chan = idx;
 	f->link_side = (uint32_t)a->side;
 	attach(s, a, idx);
-	or_acqrel(&s->chan.my->flags, SM_END_LINKED);
+	or_acqrel(&s->chan.my->flags, SM_END_LINKED | (barrier_ok ? 0 : SM_END_NO_BARRIER));
 	store_release(&f->link, 2);
 	fence_storeload(); /* against rx_inkernel: a thread that enters a kernel wait now sees the link (rx.c) */
 	epset_linked(s);
@@ -73,10 +73,10 @@ static void publish_link(struct sock *s, struct assoc *a, uint32_t idx)
 
 void link_consent(struct sock *s)
 {
-	int how = token_take(s->arena, &s->f->rx_token);
+	int how = token_take(s, &s->f->rx_token);
 	if (load_acquire(&s->linked) && !(sock_flags(s) & FAM_PIN_RX) && !load_acquire(&s->f->rx_inkernel))
 		store_release(&s->chan.my->consent, 1);
-	token_drop(&s->f->rx_token, how);
+	token_drop(s, &s->f->rx_token, how);
 }
 
 static bool offer(struct sock *s, struct assoc *a)
@@ -253,7 +253,7 @@ static void end_marks(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	or_acqrel(&c->my->flags, SM_END_FIN | SM_END_CLOSED);
-	fence_storeload();
+	fence_for_sender(c);
 	if (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head)) {
 		struct linger lg = {.l_onoff = 1, .l_linger = 0};
 		sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
@@ -286,10 +286,10 @@ void link_end(struct sock *s)
 	if (last)
 		end_marks(s);
 	/* Nobody is in the middle of a copy when the channel changes hands. */
-	int tx = token_take(s->arena, &s->f->tx_token), rx = token_take(s->arena, &s->f->rx_token);
+	int tx = token_take(s, &s->f->tx_token), rx = token_take(s, &s->f->rx_token);
 	store_release(&s->linked, 0);
-	token_drop(&s->f->rx_token, rx);
-	token_drop(&s->f->tx_token, tx);
+	token_drop(s, &s->f->rx_token, rx);
+	token_drop(s, &s->f->tx_token, tx);
 	svc_unwatch(s);
 	if (load_relaxed(&a->chan_sock[c->idx]) == s)
 		store_release(&a->chan_sock[c->idx], NULL);

@@ -86,6 +86,7 @@ bool move_up(struct sock *s)
 	if (load_acquire(&c->peer->rx_head) != load_relaxed(&f->tx_tail))
 		return false;
 	f->tx_head = load_relaxed(&f->tx_tail);
+	f->tx_limit = 0;
 	int64_t kpos = kernel_written(s);
 	if (kpos < 0)
 		return false;

@@ -5,11 +5,18 @@
  * A sleeper announces itself in its end's `armed` (a locked operation, so a full fence on x86; an explicit one elsewhere), looks again, and only then
  * sleeps. Whoever has changed something that the sleeper may wait for publishes it, fences, and loads `armed`: 0 in the usual case. Otherwise he
  * exchanges it for 0 and rings each bell that was in it. Either he sees the announcement, or the sleeper's second look sees the change.
+ *
+ * A sender that has found nobody asleep LAZY_AFTER times in a row says so in its end's `lazy`, fences once, and from then on leaves its fence to the sleeper: who has announced
+ * himself (and fenced) looks at `lazy`, and if it is set has the sender fenced (barrier.h) before the second look. The sender clears it, under its token, when it
+ * finds somebody asleep: what it published before is visible to whoever sees it cleared.
  */
 #ifndef SHUNT_NOTIFY_H
 #define SHUNT_NOTIFY_H
 
+#include "barrier.h"
 #include "sock.h"
+
+#define LAZY_AFTER 16 /* sends that found nobody asleep: a fence on another processor costs some hundred of ours */
 
 /* After publishing and a store-load fence. Rings the peer's bells, if any is armed. */
 void notify_slow(struct chan *c);
@@ -17,6 +24,13 @@ static inline void notify_armed(struct chan *c)
 {
 	if (__builtin_expect(load_relaxed(&c->peer->armed) != 0, 0))
 		notify_slow(c);
+}
+/* Between announcing oneself (or anything else that this end's sender looks at after it has published) and the second look. */
+static inline void fence_for_sender(const struct chan *c)
+{
+	fence_storeload();
+	if (__builtin_expect(load_acquire(&c->peer->lazy) != 0, 0))
+		barrier_everywhere();
 }
 /* With the fence. */
 void notify_peer(struct chan *c);

@@ -19,11 +19,12 @@ static inline void ready_follow(struct sock *s)
 	uint64_t kleft;
 	if (load_relaxed(&s->chan.peer->tx_epoch) == load_relaxed(&s->f->rx_epoch))
 		return;
-	if (token_try(s->arena, &s->f->rx_token)) {
-		if (load_acquire(&s->linked))
-			move_follow(s, &kleft);
-		token_drop(&s->f->rx_token, TOKEN_HELD);
-	}
+	int how = token_try(s, &s->f->rx_token);
+	if (how == TOKEN_NONE)
+		return;
+	if (load_acquire(&s->linked))
+		move_follow(s, &kleft);
+	token_drop(s, &s->f->rx_token, how);
 }
 
 /* Octets in the ring that the next recv would return first; 0 while the kernel's part comes first. s->linked. *tail: how far the ring has been written. */

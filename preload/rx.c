@@ -18,6 +18,7 @@
 #include "assoc.h"
 #include "bell.h"
 #include "end.h"
+#include "fast.h"
 #include "link.h"
 #include "move.h"
 #include "notify.h"
@@ -94,13 +95,13 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 			return -1;
 		if (tail == head)
 			return 0;
+		f->rx_shift = (uint32_t)load_relaxed(&c->peer->tx_shift) & SM_RING_MASK;
 	}
-	uint64_t shift = load_relaxed(&c->peer->tx_shift);
 	size_t n = tail - head < t->len - t->done ? (size_t)(tail - head) : t->len - t->done;
 	if (__builtin_expect(t->bad, 0))
 		return -EFAULT;
 	if (!(t->flags & MSG_TRUNC))
-		ring_get_iov(c->rx_ring, head + shift, t->iov, t->done, n);
+		ring_get_iov(c->rx_ring, head + f->rx_shift, t->iov, t->done, n);
 	return (int64_t)n;
 }
 
@@ -121,7 +122,7 @@ static long after_kernel(struct sock *s, struct take *t, long r)
 	if (r > 0) {
 		t->done += (size_t)r;
 		if (!(t->flags & MSG_PEEK))
-			sock_count(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
+			sock_count_kernel(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
 		return 1;
 	}
 	if (r == 0)
@@ -229,10 +230,8 @@ static long take_some(struct sock *s, struct take *t)
 		uint64_t head = load_relaxed(&f->rx_head);
 		int64_t n = ring_part(s, t, head);
 		if (__builtin_expect(n > 0 || (n == 0 && f->rx_tail != head), 1)) {
-			if (!cas_own_thread(&f->rx_head, head, head + (uint64_t)n))
+			if (!rx_commit(s, head, (size_t)n))
 				return 1; /* a handler on this thread read these octets: ours are the next */
-			store_release(&c->my->rx_head, load_relaxed(&f->rx_head));
-			sock_count(&f->rx_shm_bytes, &s->rx_shm, (uint64_t)n);
 			t->done += (size_t)n;
 			if (__builtin_expect(load_relaxed(&c->peer->tx_want), 0))
 				notify_peer(c);
@@ -310,7 +309,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 	svc_watch(s);
 	uint32_t val = load_acquire(&c->my->futex), epoch = load_relaxed(&s->f->rx_epoch);
 	or_acqrel(&c->my->armed, SM_ARM_FUTEX);
-	fence_storeload(); /* faces the sender: publish, fence, armed */
+	fence_for_sender(c); /* faces the sender: publish, fence, armed */
 	if (!load_relaxed(&s->linked))
 		return 0;
 	if (epoch & 1) {
@@ -359,12 +358,12 @@ static bool stays_in_kernel(struct sock *s)
 /* One turn under the token: as take_some, or -EBADF when the socket is not what it was. */
 static long turn(struct sock *s, struct take *t, uint64_t *tail)
 {
-	int how = token_take(s->arena, &s->f->rx_token);
+	int how = token_take(s, &s->f->rx_token);
 	long r = -EBADF;
 	if (__builtin_expect(load_acquire(&s->linked) && fd_sock(t->fd) == s, 1))
 		r = t->flags & MSG_PEEK ? peek_some(s, t) : take_some(s, t);
 	*tail = s->f->rx_tail;
-	token_drop(&s->f->rx_token, how);
+	token_drop(s, &s->f->rx_token, how);
 	return r;
 }
 
@@ -442,7 +441,7 @@ static long recv_unlinked(struct sock *s, struct take *t)
 	long r = kernel_recv(t->fd, t->iov, t->niov, t->flags);
 	rx_kernel_leave(s);
 	if (r > 0 && !(t->flags & MSG_PEEK))
-		sock_count(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
+		sock_count_kernel(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
 	return r;
 }
 
@@ -459,7 +458,7 @@ long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flag
 		sock_note(s);
 		long r = kernel_recv(fd, iov, niov, flags);
 		if (r > 0 && !(flags & MSG_PEEK))
-			sock_count(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
+			sock_count_kernel(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
 		return r;
 	}
 	return recv_unlinked(s, &t);

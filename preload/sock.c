@@ -10,11 +10,13 @@
 #include <sys/stat.h>
 
 #include "assoc.h"
+#include "barrier.h"
 #include "epset.h"
 #include "link.h"
 #include "stats.h"
 #include "svc.h"
 #include "sys.h"
+#include "token.h"
 
 #define SLAB_LEN (256 * 1024)
 
@@ -149,8 +151,8 @@ void sock_reset(struct sock *s)
 	store_relaxed(&f->tx_tail, 0);
 	store_relaxed(&f->rx_head, 0);
 	store_relaxed(&f->rx_epoch, 0);
-	f->tx_head = f->tx_shift = f->tx_rewind = f->rx_tail = f->rx_kleft = 0;
-	f->tx_epoch = f->rx_kepoch = 0;
+	f->tx_head = f->tx_limit = f->tx_rewind = f->rx_tail = f->rx_kleft = 0;
+	f->tx_shift = f->tx_epoch = f->rx_shift = f->rx_kepoch = 0;
 	f->own.family = f->peer.family = 0;
 	s->endpoint = NULL;
 	s->n_ops = 0;
@@ -202,14 +204,26 @@ void sock_each(void (*fn)(struct sock *s, void *arg), void *arg)
 
 static void hold(struct sock *s, void *arg)
 {
-	(void)arg;
 	add_acqrel(&s->f->holders, 1u);
+	fence_storeload(); /* faces token_bias: word, fence, holders */
+	*(bool *)arg |= token_unbias_begin(s);
+}
+
+static void unbias(struct sock *s, void *arg)
+{
+	(void)arg;
+	token_unbias_end(s);
 }
 
 /* With g_lock held by the caller: the child's hold exists before the child does. */
 void sock_fork_prepare(void)
 {
-	sock_each(hold, NULL);
+	bool marked = false;
+	sock_each(hold, &marked);
+	if (!marked)
+		return;
+	barrier_everywhere();
+	sock_each(unbias, NULL);
 }
 
 static void unhold(struct sock *s, void *arg)

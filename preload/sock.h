@@ -130,13 +130,12 @@ static inline uint32_t sock_flags(const struct sock *s)
 	return load_relaxed(&s->f->flags);
 }
 
-/* Count one call, for `shunt ps` (family record) and for --stats (this process). */
-static inline void sock_count(_Atomic uint64_t *fam_bytes, struct count *c, uint64_t bytes)
+/* One call that went through the kernel: for `shunt ps` (family record) and for --stats (this process). About: no token guards it. */
+static inline void sock_count_kernel(_Atomic uint64_t *fam_bytes, struct count *c, uint64_t bytes)
 {
 	c->bytes += bytes;
 	c->msgs++;
-	store_relaxed(&fam_bytes[0], load_relaxed(&fam_bytes[0]) + bytes);
-	store_relaxed(&fam_bytes[1], load_relaxed(&fam_bytes[1]) + 1);
+	store_relaxed(fam_bytes, load_relaxed(fam_bytes) + bytes);
 }
 
 /* Tell the peer on which CPU we run: whether spinning for us can pay. A store only when it has changed. */

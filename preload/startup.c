@@ -18,6 +18,7 @@
 #include <sys/auxv.h>
 
 #include "assoc.h"
+#include "barrier.h"
 #include "epset.h"
 #include "link.h"
 #include "log.h"
@@ -49,6 +50,7 @@ static void fork_child(void)
 {
 	ended = false;
 	startup_pid = (uint32_t)sys0(SYS_getpid);
+	barrier_init();
 	fam_fork_child();
 	assoc_fork_child();
 	stats_fork_child();
@@ -80,6 +82,7 @@ __attribute__((constructor(101))) static void startup(void)
 	real_bind();
 	sys_keep_fd = fdtab_hide;
 	sys_drop_fd = fdtab_unhide;
+	barrier_init();
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	read_environment();
 	pthread_atfork(fork_prepare, fork_parent, fork_child);

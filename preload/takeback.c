@@ -65,7 +65,7 @@ int move_withdraw(struct sock *s, enum why why)
 	if (!link_ready(s))
 		return 0;
 	struct chan *c = &s->chan;
-	int how = token_take(s->arena, &s->f->rx_token);
+	int how = token_take(s, &s->f->rx_token);
 	store_release(&c->my->consent, 0);
 	fence_storeload(); /* faces move_up: epoch, fence, consent */
 	if (load_acquire(&s->linked) && !settled(s))
@@ -75,7 +75,7 @@ int move_withdraw(struct sock *s, enum why why)
 		store_relaxed(&s->f->rx_epoch, load_acquire(&c->peer->tx_epoch));
 		store_release(&c->my->rx_epoch, load_relaxed(&s->f->rx_epoch));
 	}
-	token_drop(&s->f->rx_token, how);
+	token_drop(s, &s->f->rx_token, how);
 	store_relaxed(&s->f->rx_why, why);
 	if (r < 0) { /* rather no connection than one with octets missing or in another order */
 		log_line("fd %d: unread octets could not be taken back (error %d): the connection ends here", s->fd, -r);
@@ -89,11 +89,11 @@ void move_pin_tx(struct sock *s, enum why why)
 {
 	or_acqrel(&s->f->flags, FAM_PIN_TX);
 	if (link_ready(s)) {
-		int how = token_take(s->arena, &s->f->tx_token);
+		int how = token_take(s, &s->f->tx_token);
 		if (s->f->tx_epoch & 1)
 			move_down(s, why);
 		or_acqrel(&s->chan.my->flags, SM_END_PINNED);
-		token_drop(&s->f->tx_token, how);
+		token_drop(s, &s->f->tx_token, how);
 		notify_peer(&s->chan);
 	}
 	store_relaxed(&s->f->tx_why, why);
@@ -142,7 +142,7 @@ void move_give_back(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
-	int how = token_take(s->arena, &f->tx_token);
+	int how = token_take(s, &f->tx_token);
 	uint32_t want = load_acquire(&c->peer->want_back);
 	uint64_t head = load_acquire(&c->peer->rx_head), tail = load_relaxed(&f->tx_tail);
 	bool asked = load_acquire(&s->linked) && want != load_relaxed(&c->my->did_back) && tail - head <= SM_RING_LEN;
@@ -156,6 +156,6 @@ void move_give_back(struct sock *s)
 		move_down(s, WHY_PEER);
 		store_release(&c->my->did_back, want);
 	}
-	token_drop(&f->tx_token, how);
+	token_drop(s, &f->tx_token, how);
 	notify_peer(c);
 }

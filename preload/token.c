@@ -2,11 +2,14 @@
 #include "token.h"
 
 #include <errno.h>
+#include <limits.h>
 
+#include "barrier.h"
 #include "bell.h"
 #include "sys.h"
 
 #define SPINS 200 /* a holder that runs is done within a few hundred nanoseconds */
+#define NAP_NS 1000000
 
 __thread uint32_t token_tid __attribute__((tls_model("initial-exec")));
 
@@ -15,19 +18,75 @@ uint32_t token_ask_tid(void)
 	return token_tid = (uint32_t)sys0(SYS_gettid);
 }
 
-/* The futex is the low half of the word: tid and TOKEN_WAIT. */
-static _Atomic uint32_t *low_half(_Atomic uint64_t *t)
+/* The futex is the low half of the word: tid and marks. */
+static _Atomic uint32_t *low_half(struct token *t)
 {
-	_Atomic uint32_t *w = (_Atomic uint32_t *)t;
+	_Atomic uint32_t *w = (_Atomic uint32_t *)&t->word;
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 	w++;
 #endif
 	return w;
 }
 
-void token_wake(_Atomic uint64_t *t)
+void token_wake(struct token *t, int n)
 {
-	futex_wake(low_half(t), 1);
+	futex_wake(low_half(t), n);
+}
+
+/*
+ * Held by `me`: keep it, if no other process holds the socket. A fork that begins now counts its child first, and looks for biases afterwards: either it sees ours, or
+ * we see the child.
+ */
+int token_bias(struct sock *s, struct token *t, uint64_t me)
+{
+	if (!barrier_ok || load_acquire(&s->f->holders) != 1)
+		return TOKEN_HELD;
+	store_relaxed(&t->busy, 1);
+	if (!cas_acqrel(&t->word, me, me | TOKEN_BIAS)) { /* somebody waits */
+		store_relaxed(&t->busy, 0);
+		return TOKEN_HELD;
+	}
+	fence_storeload(); /* faces fork: holders, fence, word */
+	if (load_acquire(&s->f->holders) == 1 || !cas_acqrel(&t->word, me | TOKEN_BIAS, me))
+		return TOKEN_BIASED;
+	store_relaxed(&t->busy, 0);
+	return TOKEN_HELD;
+}
+
+/* The owner of a bias has left and finds marks in the word (s: it held the token; NULL: it only tried to). */
+void token_left(const struct sock *s, struct token *t)
+{
+	store_release(&t->busy, 0);
+	uint64_t w = load_relaxed(&t->word);
+	if (w & TOKEN_REVOKE)
+		token_wake(t, INT_MAX);
+	/* A fork in a handler that had interrupted us made an ordinary token of it (unbias_own). */
+	else if (s && (w & ~TOKEN_WAIT) == token_self(s->arena) && xchg_acqrel(&t->word, UINT64_C(0)) & TOKEN_WAIT)
+		token_wake(t, 1);
+}
+
+/* REVOKE is set, and everybody has been fenced since: wait until the owner is out. It wakes us if it sees the mark, and it does, unless it is out already. */
+static void wait_for_owner(const struct sock *s, struct token *t)
+{
+	for (int i = 0; i < SPINS; i++) {
+		if (!load_acquire(&t->busy))
+			return;
+		cpu_relax();
+	}
+	for (int naps = 0; load_acquire(&t->busy); naps++) {
+		uint64_t w = load_relaxed(&t->word);
+		futex_wait(low_half(t), (uint32_t)w, NAP_NS);
+		if (naps >= TOKEN_DEAD_MS && !fam_proc_alive(s->arena, (uint32_t)(w >> 32)))
+			store_relaxed(&t->busy, 0);
+	}
+}
+
+/* A bias that we have marked becomes `to`: waiters keep their mark. */
+static void end_bias(struct token *t, uint64_t to)
+{
+	uint64_t w = load_relaxed(&t->word);
+	while (!cas_acqrel(&t->word, w, to ? to | (w & TOKEN_WAIT) : 0))
+		w = load_relaxed(&t->word);
 }
 
 /*
@@ -35,29 +94,86 @@ void token_wake(_Atomic uint64_t *t)
  * looks whether the holder is alive; a dead one's token is replaced in one exchange, so that only one of several sleepers inherits it. What the dead
  * holder had not committed was never visible to anybody.
  */
-int token_take_slow(struct arena *a, _Atomic uint64_t *t, uint64_t me)
+int token_take_slow(struct sock *s, struct token *t, uint64_t me)
 {
-	for (int i = 0; i < SPINS; i++) {
-		uint64_t cur = load_relaxed(t);
+	for (int i = 0;; i++) {
+		uint64_t cur = load_relaxed(&t->word);
 		if ((cur & ~TOKEN_WAIT) == me)
 			return TOKEN_NESTED;
-		if (!cur && cas_acquire(t, UINT64_C(0), me))
+		if (cur == (me | TOKEN_BIAS)) { /* a handler has been here since we looked */
+			int how = token_enter(t, me);
+			if (how != TOKEN_NONE)
+				return how;
+			continue;
+		}
+		if ((cur & (TOKEN_BIAS | TOKEN_REVOKE)) == TOKEN_BIAS) {
+			if (!cas_acqrel(&t->word, cur, cur | TOKEN_REVOKE))
+				continue;
+			barrier_everywhere();
+			wait_for_owner(s, t);
+			end_bias(t, me);
+			t->run = 0;
 			return TOKEN_HELD;
-		cpu_relax();
-	}
-	for (;;) {
-		uint64_t cur = load_relaxed(t);
+		}
+		if (i < SPINS) {
+			if (!cur && cas_acquire(&t->word, UINT64_C(0), me))
+				return TOKEN_HELD;
+			cpu_relax();
+			continue;
+		}
 		if (!cur) {
-			if (cas_acquire(t, UINT64_C(0), me | TOKEN_WAIT))
+			if (cas_acquire(&t->word, UINT64_C(0), me | TOKEN_WAIT))
 				return TOKEN_HELD;
 			continue;
 		}
-		if (!(cur & TOKEN_WAIT) && !cas_acquire(t, cur, cur | TOKEN_WAIT))
+		if (!(cur & TOKEN_WAIT) && !cas_acquire(&t->word, cur, cur | TOKEN_WAIT))
 			continue;
 		cur |= TOKEN_WAIT;
 		int r = futex_wait(low_half(t), (uint32_t)cur, TOKEN_DEAD_MS * INT64_C(1000000));
-		if (r == -ETIMEDOUT && load_relaxed(t) == cur && !fam_proc_alive(a, (uint32_t)(cur >> 32)) &&
-			cas_acquire(t, cur, me | TOKEN_WAIT))
+		if (r == -ETIMEDOUT && load_relaxed(&t->word) == cur && !fam_proc_alive(s->arena, (uint32_t)(cur >> 32)) &&
+			cas_acquire(&t->word, cur, me | TOKEN_WAIT))
 			return TOKEN_HELD;
 	}
+}
+
+/* Our own bias needs no barrier. In the middle of a call that a handler has interrupted (and forks): it becomes an ordinary token, which that call drops. */
+static bool unbias_own(struct token *t, uint64_t me)
+{
+	return cas_acqrel(&t->word, me | TOKEN_BIAS, load_relaxed(&t->busy) ? me : 0);
+}
+
+static bool unbias_begin(struct sock *s, struct token *t)
+{
+	uint64_t cur = load_relaxed(&t->word), me = token_self(s->arena);
+	if (!(cur & TOKEN_BIAS) || unbias_own(t, me))
+		return false;
+	if (!(cur & TOKEN_REVOKE))
+		cas_acqrel(&t->word, cur, cur | TOKEN_REVOKE | TOKEN_FORK);
+	return true;
+}
+
+static void unbias_end(struct sock *s, struct token *t)
+{
+	uint64_t w;
+	while ((w = load_acquire(&t->word)) & TOKEN_REVOKE) {
+		if (w & TOKEN_FORK) {
+			wait_for_owner(s, t);
+			end_bias(t, 0);
+			token_wake(t, INT_MAX);
+		} else { /* another thread is taking it, and will drop it as an ordinary one */
+			futex_wait(low_half(t), (uint32_t)w, NAP_NS);
+		}
+	}
+}
+
+bool token_unbias_begin(struct sock *s)
+{
+	bool tx = unbias_begin(s, &s->f->tx_token), rx = unbias_begin(s, &s->f->rx_token);
+	return tx || rx;
+}
+
+void token_unbias_end(struct sock *s)
+{
+	unbias_end(s, &s->f->tx_token);
+	unbias_end(s, &s->f->rx_token);
 }

@@ -2,9 +2,13 @@
 /*
  * token.h - who may send (or receive) on a socket now. Threads, forked processes and a handler that interrupts its own thread take turns.
  *
- * The word is in family memory: 0 free, else (process number) << 32 | WAIT | tid. Taking it is one compare-and-swap (acquire: pairs with the exchange
- * that dropped it, release); dropping is one exchange, which on x86 is also the store-load fence that a sender needs between publishing its tail and
- * looking for sleepers.
+ * The token is in family memory. Its word is 0 when it is free, else (process number) << 32 | marks | tid. Taking it is one compare-and-swap (acquire: pairs with
+ * the exchange that dropped it, release).
+ *
+ * Bias. A thread that has taken it BIAS_AFTER times in a row, in the only process that holds the socket, keeps it: the word stays its own, with the mark BIAS, and taking
+ * and dropping are plain stores to `busy`. Whoever else wants it sets REVOKE in the word and has everybody fenced (barrier.h); then either the owner sees the mark when it
+ * looks at the word after setting `busy`, or the other sees `busy`, and waits for it to end. Only who set the mark changes the word then. fork takes all biases away before
+ * there is a child.
  *
  * A token is never held asleep. A holder that died (kill -9) is found out by its lifeline (fam.h) after TOKEN_DEAD_MS, and replaced.
  * A handler that interrupted the holder on its own thread is let in (TOKEN_NESTED): it completes, and the interrupted call, whose commit is a
@@ -19,10 +23,16 @@
 #include "atomic.h"
 #include "sock.h"
 
-#define TOKEN_WAIT UINT64_C(0x80000000)
+#define TOKEN_WAIT UINT64_C(0x80000000)	  /* somebody sleeps until it is dropped */
+#define TOKEN_BIAS UINT64_C(0x40000000)	  /* the owner keeps it */
+#define TOKEN_REVOKE UINT64_C(0x20000000) /* somebody takes the bias away */
+#define TOKEN_FORK UINT64_C(0x10000000)	  /* with REVOKE: fork does */
+#define TOKEN_TID UINT64_C(0x003fffff)	  /* the kernel's limit of tids is 2^22 */
 #define TOKEN_DEAD_MS 20
+#define BIAS_AFTER 256 /* taking a bias away costs microseconds: not for a socket that threads hand to each other */
 
-enum { TOKEN_HELD = 0, TOKEN_NESTED = 1 };
+/* How it is held. NESTED: by this thread, which a handler has interrupted. */
+enum { TOKEN_NONE = -1, TOKEN_HELD, TOKEN_BIASED, TOKEN_NESTED };
 
 /* The calling thread's id, cached. 0 in a fresh thread: token_self() asks. */
 extern __thread uint32_t token_tid __attribute__((tls_model("initial-exec")));
@@ -41,37 +51,80 @@ static inline uint64_t token_self(const struct arena *a)
 	return a->token_hi | (__builtin_expect(tid != 0, 1) ? tid : token_ask_tid());
 }
 
-int token_take_slow(struct arena *a, _Atomic uint64_t *t, uint64_t me);
-void token_wake(_Atomic uint64_t *t);
+int token_take_slow(struct sock *s, struct token *t, uint64_t me);
+/* The token has been taken BIAS_AFTER times in a row: how it is held now. */
+int token_bias(struct sock *s, struct token *t, uint64_t me);
+void token_left(const struct sock *s, struct token *t);
+void token_wake(struct token *t, int n);
 
-static inline int token_take(struct arena *a, _Atomic uint64_t *t)
+/* As the owner of the bias: TOKEN_BIASED or TOKEN_NESTED; else TOKEN_NONE. */
+static inline int token_enter(struct token *t, uint64_t me)
 {
-	uint64_t me = token_self(a);
-	if (__builtin_expect(cas_acquire(t, UINT64_C(0), me), 1))
+	if (load_relaxed(&t->word) != (me | TOKEN_BIAS))
+		return TOKEN_NONE;
+	if (__builtin_expect(load_relaxed(&t->busy), 0))
+		return TOKEN_NESTED;
+	store_relaxed(&t->busy, 1);
+	atomic_signal_fence(memory_order_seq_cst); /* faces token_revoke: REVOKE, barrier_everywhere, busy */
+	if (__builtin_expect(load_relaxed(&t->word) == (me | TOKEN_BIAS), 1))
+		return TOKEN_BIASED;
+	token_left(NULL, t);
+	return TOKEN_NONE;
+}
+
+static inline int token_took(struct sock *s, struct token *t, uint64_t me)
+{
+	uint32_t tid = (uint32_t)(me & TOKEN_TID), run = t->run;
+	t->run = run = (run & TOKEN_TID) == tid ? run + (1u << 22) : tid;
+	return __builtin_expect(run >> 22 == BIAS_AFTER, 0) ? token_bias(s, t, me) : TOKEN_HELD;
+}
+
+/* s is whose token it is. Waits while another thread has it. */
+static inline int token_take(struct sock *s, struct token *t)
+{
+	uint64_t me = token_self(s->arena);
+	int how = token_enter(t, me);
+	if (how != TOKEN_NONE)
+		return how;
+	if (__builtin_expect(cas_acquire(&t->word, UINT64_C(0), me), 1))
+		return token_took(s, t, me);
+	return token_take_slow(s, t, me);
+}
+
+/* TOKEN_NONE: somebody has it. Does not wait for him. Never nests. */
+static inline int token_try(struct sock *s, struct token *t)
+{
+	uint64_t me = token_self(s->arena);
+	int how = token_enter(t, me);
+	if (how != TOKEN_NONE)
+		return how == TOKEN_NESTED ? TOKEN_NONE : how;
+	if (cas_acquire(&t->word, UINT64_C(0), me))
 		return TOKEN_HELD;
-	return token_take_slow(a, t, me);
+	if (!(load_relaxed(&t->word) & TOKEN_BIAS)) /* a bias is not use: it would keep us out for ever */
+		return TOKEN_NONE;
+	how = token_take_slow(s, t, me);
+	return how == TOKEN_NESTED ? TOKEN_NONE : how;
 }
 
-/* true: taken. Never waits, never nests. */
-static inline bool token_try(struct arena *a, _Atomic uint64_t *t)
+/* `how` is what token_take() returned. From TOKEN_HELD a full fence on x86 (see fence_after_drop). */
+static inline void token_drop(const struct sock *s, struct token *t, int how)
 {
-	return cas_acquire(t, UINT64_C(0), token_self(a));
-}
-
-/* `how` is what token_take() returned. A full fence on x86 (see fence_after_drop). */
-static inline void token_drop(_Atomic uint64_t *t, int how)
-{
-	if (how == TOKEN_NESTED)
-		return;
-	if (__builtin_expect(xchg_acqrel(t, UINT64_C(0)) & TOKEN_WAIT, 0))
-		token_wake(t);
+	if (__builtin_expect(how == TOKEN_BIASED, 1)) {
+		store_release(&t->busy, 0);
+		atomic_signal_fence(memory_order_seq_cst); /* faces token_revoke, as above */
+		if (__builtin_expect((load_relaxed(&t->word) & (TOKEN_BIAS | TOKEN_REVOKE)) != TOKEN_BIAS, 0))
+			token_left(s, t);
+	} else if (how == TOKEN_HELD) {
+		if (__builtin_expect(xchg_acqrel(&t->word, UINT64_C(0)) & TOKEN_WAIT, 0))
+			token_wake(t, 1);
+	}
 }
 
 /* Between publishing under a token that has just been dropped and looking for sleepers. */
 static inline void fence_after_drop(int how)
 {
 #if defined(__x86_64__)
-	if (how == TOKEN_NESTED) /* a nested call dropped nothing: no locked instruction has been executed */
+	if (how != TOKEN_HELD) /* no locked instruction has been executed */
 		fence_storeload();
 	else
 		__asm__ volatile("" ::: "memory");
@@ -80,5 +133,9 @@ static inline void fence_after_drop(int how)
 	fence_storeload();
 #endif
 }
+
+/* fork: the biases of both tokens of s are taken away, in two steps with one barrier_everywhere() for all sockets between. false: there is nothing to end. */
+bool token_unbias_begin(struct sock *s);
+void token_unbias_end(struct sock *s);
 
 #endif

@@ -12,6 +12,7 @@
 #include "assoc.h"
 #include "bell.h"
 #include "end.h"
+#include "fast.h"
 #include "link.h"
 #include "move.h"
 #include "notify.h"
@@ -20,7 +21,9 @@
 #include "stats.h"
 #include "token.h"
 
-#define REWIND_AT 2048	    /* rather start over at the ring's beginning than touch more pages, when it is empty */
+#define REWIND_AT 2048 /* rather start over at the ring's beginning than touch more pages, when it is empty */
+#define REWIND_STEPS                                                                                                           \
+	6 /* a ring that is never empty is asked less and less often: at last every REWIND_AT << REWIND_STEPS octets */
 #define PATIENCE_NS 2000000 /* how long a blocking writer waits for a reader that takes nothing, before it goes down */
 #define SLEEP_NS 500000	    /* one nap while waiting for space: bounded, so that no fence is owed by the reader */
 
@@ -65,10 +68,10 @@ static long send_by_kernel(struct sock *s, int how, int fd, const struct iovec *
 {
 	struct fam_sock *f = s->f;
 	add_acqrel(&f->tx_inkernel, 1u);
-	token_drop(&f->tx_token, how);
+	token_drop(s, &f->tx_token, how);
 	long r = kernel_send(fd, iov, niov, skip, flags);
 	if (r > 0)
-		sock_count(&f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
+		sock_count_kernel(&f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
 	sub_acqrel(&f->tx_inkernel, 1u);
 	return r;
 }
@@ -93,12 +96,24 @@ static int64_t ring_room(struct sock *s, uint64_t tail, size_t want)
 static void maybe_rewind(struct sock *s, uint64_t tail)
 {
 	struct fam_sock *f = s->f;
-	f->tx_rewind = tail + REWIND_AT;
-	if (load_acquire(&s->chan.peer->rx_head) != tail)
-		return;
-	f->tx_head = tail;
-	f->tx_shift = (0 - tail) & SM_RING_MASK;
-	store_relaxed(&s->chan.my->tx_shift, f->tx_shift);
+	if (load_acquire(&s->chan.peer->rx_head) == tail) {
+		f->tx_head = tail;
+		f->tx_shift = (uint32_t)(0 - tail) & SM_RING_MASK;
+		store_relaxed(&s->chan.my->tx_shift, f->tx_shift);
+		f->tx_step = 0;
+	} else if (f->tx_step < REWIND_STEPS) {
+		f->tx_step++;
+	}
+	f->tx_rewind = tail + (REWIND_AT << f->tx_step);
+}
+
+/* From `tail` on, how far the fast path may go: not beyond the ring's end, what the reader has made free, or the next try to start over. */
+static void set_limit(struct fam_sock *f, uint64_t tail)
+{
+	uint64_t limit = tail + SM_RING_LEN - ((tail + f->tx_shift) & SM_RING_MASK);
+	if (limit > f->tx_head + SM_RING_LEN)
+		limit = f->tx_head + SM_RING_LEN;
+	f->tx_limit = limit < f->tx_rewind ? limit : f->tx_rewind;
 }
 
 enum { PUT_BROKEN = -1, PUT_FULL = 0 };
@@ -117,12 +132,9 @@ static int64_t ring_send(struct sock *s, const struct iovec *iov, size_t skip, s
 			return room < 0 ? PUT_BROKEN : PUT_FULL;
 		size_t n = len < (size_t)room ? len : (size_t)room;
 		ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n);
-		if (!cas_own_thread(&f->tx_tail, tail, tail + n))
-			continue; /* a signal handler on this thread sent in the middle of our copy: its octets go first */
-		/* A handler may also come between these two lines; it publishes a later tail, which must not go back. */
-		if (!cas_own_thread(&c->my->tx_tail, tail, tail + n) && load_relaxed(&f->tx_tail) == tail + n)
-			store_release(&c->my->tx_tail, tail + n);
-		sock_count(&f->tx_shm_bytes, &s->tx_shm, n);
+		if (!tx_commit(s, tail, n))
+			continue;
+		set_limit(f, tail + n);
 		return (int64_t)n;
 	}
 }
@@ -174,16 +186,15 @@ static bool wait_for_room(struct sock *s, int64_t *since, uint64_t *seen)
 	return e != -EINTR;
 }
 
-/* The peer has closed its end after we published, or before: nobody will read the ring. What it has not read goes by the kernel, which answers as ever. */
-static void unsend(struct sock *s)
+void tx_unsend(struct sock *s)
 {
 	struct fam_sock *f = s->f;
-	int how = token_take(s->arena, &f->tx_token);
+	int how = token_take(s, &f->tx_token);
 	if (f->tx_epoch & 1) {
 		move_down(s, WHY_CLOSED);
 		move_unread_to_kernel(s);
 	}
-	token_drop(&f->tx_token, how);
+	token_drop(s, &f->tx_token, how);
 }
 
 static long broken(struct sock *s)
@@ -193,16 +204,33 @@ static long broken(struct sock *s)
 	return -ECONNRESET;
 }
 
-/* After an upgraded send: wake the reader, notice its end or its wish to leave. */
+void tx_grow_lazy(struct sock *s)
+{
+	struct chan *c = &s->chan;
+	s->f->tx_quiet = 0;
+	if (!barrier_ok || load_relaxed(&c->peer->flags) & SM_END_NO_BARRIER)
+		return;
+	store_relaxed(&c->my->lazy, 1);
+	fence_storeload(); /* faces fence_for_sender: armed, fence, lazy */
+}
+
+/* After something was put into the ring: drop the token, wake the reader, notice its end or its wish to leave. */
 static void after_send(struct sock *s, int how)
 {
 	struct chan *c = &s->chan;
-	fence_after_drop(how);
+	bool asleep = how == TOKEN_BIASED && tx_look_for_sleeper(s);
+	if (how == TOKEN_HELD && load_relaxed(&c->my->lazy))
+		store_release(&c->my->lazy, 0); /* our fence is in the drop: sleepers need not pay for it */
+	token_drop(s, &s->f->tx_token, how);
+	if (how != TOKEN_BIASED) {
+		fence_after_drop(how);
+		asleep = load_relaxed(&c->peer->armed) != 0;
+	}
 	sock_publish_cpu(c);
-	if (__builtin_expect(load_relaxed(&c->peer->armed) != 0, 0))
+	if (__builtin_expect(asleep, 0))
 		notify_slow(c);
-	if (__builtin_expect(load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF), 0))
-		unsend(s);
+	if (__builtin_expect(tx_peer_left(s), 0))
+		tx_unsend(s);
 }
 
 static long send_linked(struct sock *s, int fd, const struct iovec *iov, int niov, size_t len, int flags)
@@ -212,13 +240,13 @@ static long send_linked(struct sock *s, int fd, const struct iovec *iov, int nio
 	int64_t since = 0;
 	uint64_t seen = 0;
 	for (;;) {
-		int how = token_take(s->arena, &f->tx_token);
+		int how = token_take(s, &f->tx_token);
 		if (__builtin_expect(!load_acquire(&s->linked) || fd_sock(fd) != s, 0)) {
-			token_drop(&f->tx_token, how);
+			token_drop(s, &f->tx_token, how);
 			return done ? (long)done : kernel_send(fd, iov, niov, 0, flags);
 		}
 		if (__builtin_expect(load_relaxed(&s->hup), 0) && end_take_reset(s)) {
-			token_drop(&f->tx_token, how);
+			token_drop(s, &f->tx_token, how);
 			return done ? (long)done : -ECONNRESET;
 		}
 		if (!(f->tx_epoch & 1) && (how == TOKEN_NESTED || !move_up(s))) {
@@ -227,34 +255,35 @@ static long send_linked(struct sock *s, int fd, const struct iovec *iov, int nio
 		}
 		if (__builtin_expect(load_relaxed(&s->hup) || sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX), 0)) {
 			move_down(s, WHY_CLOSED);
-			token_drop(&f->tx_token, how);
+			token_drop(s, &f->tx_token, how);
 			notify_peer(&s->chan); /* it may sleep on the ring alone */
 			continue;
 		}
 		int64_t n = ring_send(s, iov, done, len - done);
 		if (n == PUT_FULL && not_blocking(s, flags)) {
 			if (spin_for_room(s)) {
-				token_drop(&f->tx_token, how);
+				token_drop(s, &f->tx_token, how);
 				continue;
 			}
 			move_down(s, WHY_FULL);
-			token_drop(&f->tx_token, how);
+			token_drop(s, &f->tx_token, how);
 			notify_peer(&s->chan);
 			continue;
 		}
-		token_drop(&f->tx_token, how);
-		if (n == PUT_BROKEN)
+		if (n == PUT_BROKEN) {
+			token_drop(s, &f->tx_token, how);
 			return broken(s);
+		}
 		done += (size_t)n;
 		after_send(s, how);
 		if (__builtin_expect(done == len, 1))
 			return (long)done;
 		if (n != PUT_FULL || wait_for_room(s, &since, &seen))
 			continue;
-		how = token_take(s->arena, &f->tx_token);
+		how = token_take(s, &f->tx_token);
 		if (f->tx_epoch & 1)
 			move_down(s, WHY_FULL);
-		token_drop(&f->tx_token, how);
+		token_drop(s, &f->tx_token, how);
 		notify_peer(&s->chan);
 	}
 }
@@ -265,12 +294,12 @@ static long send_unlinked(struct sock *s, int fd, const struct iovec *iov, int n
 		sock_note(s);
 		long r = kernel_send(fd, iov, niov, 0, flags);
 		if (r > 0)
-			sock_count(&s->f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
+			sock_count_kernel(&s->f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
 		return r;
 	}
 	if (link_try(s, len))
 		return send_linked(s, fd, iov, niov, len, flags);
-	return send_by_kernel(s, token_take(s->arena, &s->f->tx_token), fd, iov, niov, 0, flags);
+	return send_by_kernel(s, token_take(s, &s->f->tx_token), fd, iov, niov, 0, flags);
 }
 
 long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags)
@@ -280,7 +309,7 @@ long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flag
 		return kernel_send(fd, iov, niov, 0, flags);
 	if (__builtin_expect(flags & KERNEL_FLAGS, 0)) {
 		move_pin_tx(s, flags & MSG_OOB ? WHY_OOB : WHY_OPTION);
-		return send_by_kernel(s, token_take(s->arena, &s->f->tx_token), fd, iov, niov, 0, flags);
+		return send_by_kernel(s, token_take(s, &s->f->tx_token), fd, iov, niov, 0, flags);
 	}
 	if (!link_ready(s))
 		return send_unlinked(s, fd, iov, niov, len, flags);

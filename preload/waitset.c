@@ -230,6 +230,13 @@ static void announce(const struct pollfd *p, nfds_t n, bool *entered, struct sle
 		st->bells = true;
 	}
 	fence_storeload(); /* faces the writers: publish, fence, armed; and the linker: link, fence, rx_inkernel */
+	for (nfds_t i = 0; st->bells && i < n; i++) {
+		struct sock *s = linked_sock(p[i].fd);
+		if (s && load_acquire(&s->chan.peer->lazy)) {
+			barrier_everywhere(); /* one for all (notify.h) */
+			break;
+		}
+	}
 }
 
 /* `entered[i]` tells what announce() entered; a socket may have been linked since. */

@@ -95,9 +95,8 @@ static void print_table(const struct scan *all)
 #ifdef HAVE_JANSSON
 static json_t *json_dir(const struct scan_dir *d)
 {
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "path", d->on_shm ? "shm" : "kernel", "why", why_word(d->why),
-		"shm_bytes", (json_int_t)d->shm_bytes, "shm_msgs", (json_int_t)d->shm_msgs, "kernel_bytes",
-		(json_int_t)d->kernel_bytes, "kernel_msgs", (json_int_t)d->kernel_msgs);
+	return json_pack("{s:s, s:s, s:I, s:I}", "path", d->on_shm ? "shm" : "kernel", "why", why_word(d->why), "shm_bytes",
+		(json_int_t)d->shm_bytes, "kernel_bytes", (json_int_t)d->kernel_bytes);
 }
 
 static json_t *json_sock(const struct scan_sock *s)

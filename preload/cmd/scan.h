@@ -16,7 +16,7 @@
 struct scan_dir {
 	int on_shm;
 	unsigned why; /* enum why; any value: why_word() knows what to do */
-	uint64_t shm_bytes, shm_msgs, kernel_bytes, kernel_msgs;
+	uint64_t shm_bytes, kernel_bytes;
 };
 
 struct scan_sock {
