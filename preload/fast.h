@@ -12,6 +12,12 @@
 #include "token.h"
 
 #define FAST_NO (-4096L)
+/*
+ * A write of up to WHOLE_MAX becomes readable at once; a longer one in parts, so that the reader copies one out while the next is copied in. The kernel pushes
+ * a long write in parts too, when half of the largest window waits: 32 KiB on the loopback interface.
+ */
+#define WHOLE_MAX 32768u
+#define PART_LEN 16384u
 
 /* Octets [tail, tail + n) have been copied: make them ours and the reader's. false: a handler on this thread sent in the middle of our copy; its octets go first. */
 static inline bool tx_commit(struct sock *s, uint64_t tail, size_t n)
@@ -86,7 +92,7 @@ static inline long fast_send(struct sock *s, int fd, const void *buf, size_t len
 		return FAST_NO;
 	uint64_t tail = load_relaxed(&f->tx_tail);
 	bool done = false, asleep = false;
-	if (__builtin_expect(tx_as_usual(s, fd) && len - 1 < SM_RING_LEN && tail + len <= f->tx_limit, 1)) {
+	if (__builtin_expect(tx_as_usual(s, fd) && len - 1 < WHOLE_MAX && tail + len <= f->tx_limit, 1)) {
 		memcpy(s->chan.tx_ring + ((tail + f->tx_shift) & SM_RING_MASK), buf, len);
 		done = tx_commit(s, tail, len);
 		asleep = done && tx_look_for_sleeper(s);

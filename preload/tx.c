@@ -118,7 +118,7 @@ static void set_limit(struct fam_sock *f, uint64_t tail)
 
 enum { PUT_BROKEN = -1, PUT_FULL = 0 };
 
-/* Copy what fits, commit, publish. tx token held, epoch odd. Octets, PUT_FULL or PUT_BROKEN. */
+/* Copy what fits (of a long write: a part), commit, publish. tx token held, epoch odd. Octets, PUT_FULL or PUT_BROKEN. */
 static int64_t ring_send(struct sock *s, const struct iovec *iov, size_t skip, size_t len)
 {
 	struct fam_sock *f = s->f;
@@ -130,7 +130,9 @@ static int64_t ring_send(struct sock *s, const struct iovec *iov, size_t skip, s
 		int64_t room = ring_room(s, tail, len);
 		if (room <= 0)
 			return room < 0 ? PUT_BROKEN : PUT_FULL;
-		size_t n = len < (size_t)room ? len : (size_t)room;
+		size_t n = !skip && len <= WHOLE_MAX ? len : len < PART_LEN ? len : PART_LEN;
+		if (n > (size_t)room)
+			n = (size_t)room;
 		ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n);
 		if (!tx_commit(s, tail, n))
 			continue;
