@@ -97,6 +97,26 @@ echo_pair() {
 	jq -es --argjson pid "$pid" 'any(.[]; .pid == $pid)' "$D/echod.stats"
 }
 
+@test "--spin and --spin-budget: what they allow, and what they refuse" {
+	local how
+	[ "$("$SHUNT" run --spin 30 --spin-budget 40 -- sh -c 'echo $SHUNT_SPIN $SHUNT_SPIN_BUDGET')" = "30 40" ]
+	for how in SHUNT_SPIN=off SHUNT_SPIN=0 SHUNT_SPIN_BUDGET=0; do
+		PORT=$(free_port)
+		server echod env "$how" "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
+		up echod ready
+		[ "$(client echo env "$how" "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
+		stop echod INT
+		jq -es 'all(.[]; .spins == 0) and any(.[]; .rx.shm_bytes > 0 and .sleeps > 0)' "$D/echo.stats" "$D/echod.stats"
+		rm -f "$D"/echo*.stats
+	done
+	for how in "--spin fast" "--spin -1" "--spin 1000001" "--spin 1.5" "--spin-budget all" "--spin-budget 50%"; do
+		run "$SHUNT" run "${how% *}" "${how#* }" -- true
+		[ "$status" -eq 125 ]
+		[ "${#lines[@]}" -eq 1 ]
+		[[ $output == "shunt run: $how: give "* ]]
+	done
+}
+
 @test "--stats: a program that a signal ends has a line too" {
 	PORT=$(free_port)
 	server echod "$PYTHON" -c '

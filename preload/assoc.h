@@ -93,6 +93,5 @@ struct assoc *assoc_find(int shmid, uint64_t nonce);
 void assoc_gc(int64_t now_ns);
 void assoc_fork_child(void);
 
-int64_t now_ns(void);
 
 #endif

@@ -335,20 +335,18 @@ static bool any_ready(struct epset *e)
 static bool spin_for_hot(struct epset *e)
 {
 	struct spin_run r;
-	int cpu = spin_cpu() + 1;
-	bool elsewhere = false, hit = false;
-	for (uint32_t i = 0; i < e->n_hot && !elsewhere; i++) {
-		struct sock *s = e->hot[i]->s;
-		elsewhere = wants_ring(e->hot[i]) && (int)load_relaxed(&s->chan.peer->cpu) != cpu;
-	}
-	if (!spin_begin(&e->spin, &r, elsewhere))
+	int cpu = spin_cpu();
+	bool pays = false, hit = false;
+	for (uint32_t i = 0; i < e->n_hot && !pays; i++)
+		pays = wants_ring(e->hot[i]) && sock_spin_pays(e->hot[i]->s, cpu);
+	if (!spin_begin(&e->spin, &r, pays))
 		return false;
 	do {
 		epset_lock(e);
 		hit = any_ready(e);
 		epset_unlock(e);
 	} while (!hit && spin_again(&r));
-	spin_end(&e->spin, hit);
+	spin_end(&e->spin, &r, hit);
 	return hit;
 }
 

@@ -75,6 +75,8 @@ static inline bool tx_peer_left(const struct sock *s)
 	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF);
 }
 
+/* Wake who sleeps. */
+void tx_wake(struct sock *s);
 /* No token held. What the peer has not read goes by the kernel, which answers as ever. */
 void tx_unsend(struct sock *s);
 
@@ -102,7 +104,7 @@ static inline long fast_send(struct sock *s, int fd, const void *buf, size_t len
 		return FAST_NO;
 	sock_publish_cpu(&s->chan);
 	if (__builtin_expect(asleep, 0))
-		notify_slow(&s->chan);
+		tx_wake(s);
 	if (__builtin_expect(tx_peer_left(s), 0))
 		tx_unsend(s);
 	return (long)len;

@@ -273,14 +273,13 @@ static bool any_news(struct sock *s)
 
 static bool spin_for_news(struct sock *s)
 {
-	struct chan *c = &s->chan;
 	struct spin_run r;
-	if (!spin_begin(&s->spin, &r, (int)load_relaxed(&c->peer->cpu) != spin_cpu() + 1))
+	if (!spin_begin(&s->spin, &r, sock_spin_pays(s, spin_cpu())))
 		return false;
 	bool hit = any_news(s);
 	while (!hit && spin_again(&r))
 		hit = any_news(s);
-	spin_end(&s->spin, hit);
+	spin_end(&s->spin, &r, hit);
 	return hit;
 }
 

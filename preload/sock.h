@@ -53,10 +53,13 @@ struct sock {
 	struct chan chan;
 	int fd; /* one of its descriptors; for questions to the kernel */
 	struct count tx_shm, tx_kernel, rx_shm,
-		rx_kernel;	   /* what this process did; under the direction's token (kernel: about) */
-	uint32_t n_ops;		   /* calls that went through the kernel before the link: is the connection worth a channel? */
-	uint32_t seen_offer;	   /* server: area->offer_seq when we last looked for an offer */
-	struct spin spin;	   /* of blocking reads */
+		rx_kernel;   /* what this process did; under the direction's token (kernel: about) */
+	uint32_t n_ops;	     /* calls that went through the kernel before the link: is the connection worth a channel? */
+	uint32_t seen_offer; /* server: area->offer_seq when we last looked for an offer */
+	struct spin spin;    /* of blocking reads */
+	bool rare;	     /* the last send that woke the peer came after a pause */
+	uint64_t rang_msgs;  /* messages sent until then */
+	int64_t rang_ns;
 	bool watched;		   /* the service thread's epoll has the kernel socket */
 	struct endpoint *endpoint; /* client: where it connects to (shunt is there), or NULL */
 	struct server *server;	   /* listener or accepted: the published endpoint, or NULL */
@@ -144,6 +147,18 @@ static inline void sock_publish_cpu(struct chan *c)
 	uint32_t cpu = (uint32_t)spin_cpu() + 1;
 	if (__builtin_expect(load_relaxed(&c->my->cpu) != cpu, 0))
 		store_relaxed(&c->my->cpu, cpu);
+}
+
+/* The peer was asleep when we sent last, as it was the time before, a while ago: no answer is to be expected before it has been woken. */
+static inline bool sock_is_rare(const struct sock *s)
+{
+	return s->rare && s->tx_shm.msgs == s->rang_msgs;
+}
+
+/* Can spinning until this connection's peer does something pay? `cpu` is ours (spin_cpu()). */
+static inline bool sock_spin_pays(const struct sock *s, int cpu)
+{
+	return (int)load_relaxed(&s->chan.peer->cpu) != cpu + 1 && !sock_is_rare(s);
 }
 
 /* ---- payload; -errno. iov is the caller's and not changed. */

@@ -1,14 +1,36 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "spin.h"
 
+#include <sys/resource.h>
 #include <sys/rseq.h>
 #include <time.h>
 
 #include "atomic.h"
-#include "assoc.h"
+#include "spin_opt.h"
 #include "stats.h"
+#include "sys.h"
 
-int64_t spin_limit_ns = SPIN_NS;
+#define CLOCK_EVERY 16	 /* looks; reading the clock costs more than looking */
+#define CHARGE_EVERY 256 /* looks; what a spin cost is charged to the budget so often */
+
+static int64_t spin_limit_ns = SPIN_NS;
+
+/*
+ * The budget, in ns of one CPU. It fills as time goes by, up to what CREDIT_NS of time bring; spins of all threads are charged. When it is empty, nobody spins
+ * until it would be filled again.
+ */
+#define CREDIT_NS 100000000
+static struct {
+	int64_t percent;
+	_Atomic int64_t credit, filled, empty_until;
+	_Atomic uint32_t look_ns; /* what a look costs, as measured last */
+} budget = {.percent = SPIN_BUDGET, .credit = CREDIT_NS, .look_ns = 20};
+
+static __thread struct {
+	int64_t banned_until; /* 0: not */
+	long n_switched;      /* involuntary switches at the last gap */
+	uint32_t looks;	      /* not charged yet */
+} self __attribute__((tls_model("initial-exec")));
 
 int64_t now_ns(void)
 {
@@ -25,37 +47,76 @@ int spin_cpu(void)
 	return (int)*(const volatile uint32_t *)&r->cpu_id;
 }
 
-bool spin_begin(struct spin *s, struct spin_run *r, bool peer_elsewhere)
+bool spin_begin(struct spin *s, struct spin_run *r, bool can_pay)
 {
-	if (!peer_elsewhere || !spin_limit_ns)
+	if (!can_pay || !spin_limit_ns)
 		return false;
 	if (s->skip) {
 		s->skip--;
 		return false;
 	}
+	if (__builtin_expect(self.banned_until || load_relaxed(&budget.empty_until), 0)) {
+		int64_t now = now_ns();
+		if (now < self.banned_until || now < load_relaxed(&budget.empty_until))
+			return false;
+		self.banned_until = 0;
+		store_relaxed(&budget.empty_until, 0);
+	}
 	r->n = 0;
-	r->end = 0;
+	r->start = 0;
+	return true;
+}
+
+/* We have lost `gap` ns. To another thread? (An interrupt, or the machine's own host, would take it from a sleeper too.) */
+static bool was_switched(int64_t now, int64_t gap)
+{
+	struct rusage ru;
+	if (sys2(SYS_getrusage, RUSAGE_THREAD, &ru) < 0 || ru.ru_nivcsw == self.n_switched)
+		return false;
+	self.n_switched = ru.ru_nivcsw;
+	int64_t ban = gap * SPIN_BAN;
+	self.banned_until = now + (ban < SPIN_BAN_MAX_NS ? ban : SPIN_BAN_MAX_NS);
 	return true;
 }
 
 bool spin_again(struct spin_run *r)
 {
 	cpu_relax();
-	if (++r->n & 15)
+	if (++r->n % CLOCK_EVERY)
 		return true;
 	int64_t now = now_ns();
-	if (!r->end) {
-		r->end = now + spin_limit_ns;
-		r->last = now;
+	if (!r->start) {
+		r->start = r->last = now;
+		return true;
 	}
-	bool ok = now < r->end && now - r->last < SPIN_GAP_NS;
+	int64_t gap = now - r->last;
 	r->last = now;
-	return ok;
+	return now - r->start < spin_limit_ns && !(gap > SPIN_GAP_NS && was_switched(now, gap));
 }
 
-void spin_end(struct spin *s, bool hit)
+static void charge(uint32_t looks)
+{
+	int64_t now = now_ns(), full = CREDIT_NS / 100 * budget.percent;
+	int64_t since = now - atomic_exchange_explicit(&budget.filled, now, memory_order_relaxed);
+	int64_t more = since > CREDIT_NS ? full : since * budget.percent / 100;
+	int64_t credit = load_relaxed(&budget.credit) + more - (int64_t)looks * load_relaxed(&budget.look_ns);
+	if (credit > full)
+		credit = full;
+	store_relaxed(&budget.credit, credit); /* two threads at once: a charge may be lost */
+	if (credit < 0)
+		store_relaxed(&budget.empty_until, now - credit * 100 / budget.percent);
+}
+
+void spin_end(struct spin *s, const struct spin_run *r, bool hit)
 {
 	stats_spin();
+	if (r->start && r->n >= 4 * CLOCK_EVERY)
+		store_relaxed(&budget.look_ns, (uint32_t)((r->last - r->start) / (r->n - CLOCK_EVERY)) + 1);
+	self.looks += r->n + 1;
+	if (self.looks >= CHARGE_EVERY) {
+		charge(self.looks);
+		self.looks = 0;
+	}
 	if (hit) {
 		s->miss = 0;
 		return;
@@ -63,4 +124,15 @@ void spin_end(struct spin *s, bool hit)
 	if (s->miss < SPIN_MISS_MAX)
 		s->miss++;
 	s->skip = (uint8_t)((1u << s->miss) - 2); /* one miss is an accident */
+}
+
+void spin_configure(const char *limit, const char *percent)
+{
+	int64_t us = limit ? spin_parse_limit(limit) : SPIN_AUTO, pc = percent ? spin_parse_budget(percent) : -1;
+	if (us >= 0)
+		spin_limit_ns = us * 1000;
+	if (pc >= 0)
+		budget.percent = pc;
+	if (pc == 0)
+		spin_limit_ns = 0;
 }

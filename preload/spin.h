@@ -2,9 +2,15 @@
 /*
  * spin.h - looking a little longer before sleeping, when that can pay.
  *
- * Waking an idle CPU costs tens of microseconds; a peer that is awake on another CPU answers in one. So a wait spins if the peer last ran on another CPU than
- * ours and recent waits of this kind ended while spinning; never longer than SPIN_NS; and not at all for the next 2^misses - 2 waits after misses in a row.
- * A gap in the clock while spinning means that somebody else wanted this CPU: stop at once.
+ * Waking an idle CPU costs tens of microseconds; a peer that is awake on another CPU answers in one. A wait spins, for spin_limit_ns at most, if
+ *   - the peer last ran on another CPU than ours (who asks: sm_end.cpu);
+ *   - it does not have to be woken first, after a long pause (who asks: sock_is_rare());
+ *   - recent waits of this kind ended while spinning: after n misses in a row the next 2^n - 2 waits do not spin (one miss is an accident), one hit forgives all;
+ *   - nobody else wanted our CPU lately: a spin that was put off it (the clock jumps, and the kernel counts an involuntary switch) costs SPIN_BAN times
+ *     what it lost, in which this thread does not spin. So whoever shares the CPU loses at most 1/SPIN_BAN of it to spinning;
+ *   - the process has not used up its budget: spin_budget percent of one CPU, for all its threads together.
+ *
+ * The state is a thread's own (but the budget): any thread, async-signal-safe; counts may then be off by one wait.
  */
 #ifndef SHUNT_SPIN_H
 #define SHUNT_SPIN_H
@@ -12,9 +18,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SPIN_NS 50000	  /* about the price of waking an idle CPU; see docs/PERFORMANCE.md */
-#define SPIN_GAP_NS 20000 /* longer between two looks at the clock: we were off the CPU */
+#define SPIN_NS 100000	  /* twice the price of waking an idle CPU; see docs/PERFORMANCE.md */
+#define SPIN_GAP_NS 20000 /* longer between two looks at the clock: we were perhaps off the CPU */
+#define SPIN_BAN 50
+#define SPIN_BAN_MAX_NS 1000000000
 #define SPIN_MISS_MAX 6
+#define SPIN_BUDGET 100
+#define SPIN_RARE_NS 500000 /* messages further apart, each of which has to wake the peer, are rare */
 
 struct spin {
 	uint8_t miss; /* waits in a row that spinning did not end */
@@ -22,19 +32,20 @@ struct spin {
 };
 
 struct spin_run {
-	int64_t end, last;
+	int64_t start, last;
 	uint32_t n;
 };
 
+int64_t now_ns(void);
 /* The CPU that this thread runs on (rseq; a load), or -1. */
 int spin_cpu(void);
-/* Shall this wait spin? */
-bool spin_begin(struct spin *s, struct spin_run *r, bool peer_elsewhere);
+/* Shall this wait spin? `can_pay`: the first two conditions. */
+bool spin_begin(struct spin *s, struct spin_run *r, bool can_pay);
 /* Once per look. false: enough. */
 bool spin_again(struct spin_run *r);
 /* How it went. */
-void spin_end(struct spin *s, bool hit);
-/* From SHUNT_SPIN: 0 switches spinning off. */
-extern int64_t spin_limit_ns;
+void spin_end(struct spin *s, const struct spin_run *r, bool hit);
+/* As spin_opt.h has them; NULL or nonsense: as built. Before the first wait. */
+void spin_configure(const char *limit, const char *budget);
 
 #endif

@@ -73,8 +73,7 @@ static void read_environment(void)
 		stats_init(v);
 		signal_guard();
 	}
-	if ((v = getenv("SHUNT_SPIN")) && strcmp(v, "off") == 0)
-		spin_limit_ns = 0;
+	spin_configure(getenv("SHUNT_SPIN"), getenv("SHUNT_SPIN_BUDGET"));
 }
 
 __attribute__((constructor(101))) static void startup(void)

@@ -153,12 +153,13 @@ static bool spin_for_room(struct sock *s)
 	uint64_t head = load_relaxed(&c->peer->rx_head);
 	struct spin_run r = {0};
 	struct spin once = {0};
-	if (!spin_begin(&once, &r, (int)load_relaxed(&c->peer->cpu) != spin_cpu() + 1))
+	if (!spin_begin(&once, &r, (int)load_relaxed(&s->chan.peer->cpu) != spin_cpu() + 1))
 		return false;
-	while (spin_again(&r))
-		if (load_relaxed(&c->peer->rx_head) != head)
-			return true;
-	return false;
+	bool hit = false;
+	while (!hit && spin_again(&r))
+		hit = load_relaxed(&c->peer->rx_head) != head;
+	spin_end(&once, &r, hit);
+	return hit;
 }
 
 /* true: there may be space now. false: patience is over, or a signal wants to be handled by the kernel's send. */
@@ -216,6 +217,16 @@ void tx_grow_lazy(struct sock *s)
 	fence_storeload(); /* faces fence_for_sender: armed, fence, lazy */
 }
 
+/* Two wake-ups with hardly a message between them, and time: this is not a peer that has fallen asleep by accident. */
+void tx_wake(struct sock *s)
+{
+	int64_t now = now_ns();
+	notify_slow(&s->chan);
+	s->rare = s->tx_shm.msgs - s->rang_msgs <= 2 && now - s->rang_ns > SPIN_RARE_NS;
+	s->rang_msgs = s->tx_shm.msgs;
+	s->rang_ns = now;
+}
+
 /* After something was put into the ring: drop the token, wake the reader, notice its end or its wish to leave. */
 static void after_send(struct sock *s, int how)
 {
@@ -230,7 +241,7 @@ static void after_send(struct sock *s, int how)
 	}
 	sock_publish_cpu(c);
 	if (__builtin_expect(asleep, 0))
-		notify_slow(c);
+		tx_wake(s);
 	if (__builtin_expect(tx_peer_left(s), 0))
 		tx_unsend(s);
 }

@@ -298,22 +298,21 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 static bool spin_once(struct pollfd *p, nfds_t n)
 {
 	struct spin_run r;
-	bool elsewhere = false;
-	int cpu = spin_cpu() + 1;
+	bool pays = false;
+	int cpu = spin_cpu();
 	for (nfds_t i = 0; i < n && i < 16; i++) {
 		struct sock *s = linked_sock(p[i].fd);
 		if (!s)
 			continue;
-		if (load_relaxed(&s->chan.my->cpu) != (uint32_t)cpu)
-			store_relaxed(&s->chan.my->cpu, (uint32_t)cpu);
-		elsewhere |= (int)load_relaxed(&s->chan.peer->cpu) != cpu;
+		sock_publish_cpu(&s->chan);
+		pays |= sock_spin_pays(s, cpu);
 	}
-	if (n > 16 || !spin_begin(&bell.spin, &r, elsewhere))
+	if (n > 16 || !spin_begin(&bell.spin, &r, pays))
 		return false;
 	bool hit = look_at_rings(p, n) > 0;
 	while (!hit && spin_again(&r))
 		hit = look_at_rings(p, n) > 0;
-	spin_end(&bell.spin, hit);
+	spin_end(&bell.spin, &r, hit);
 	return hit;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * run.c - shunt run: sets LD_PRELOAD, SHUNT_STATS and SHUNT_LOG, and becomes CMD. Nothing of shunt stays in between, so the exit
+ * run.c - shunt run: sets LD_PRELOAD, SHUNT_STATS, SHUNT_LOG, SHUNT_SPIN and SHUNT_SPIN_BUDGET, and becomes CMD. Nothing of shunt stays in between, so the exit
  * status, signals and job control are CMD's own.
  */
 #include <errno.h>
@@ -15,10 +15,11 @@
 
 #include "cmd.h"
 #include "log.h"
+#include "spin_opt.h"
 
 static int usage(void)
 {
-	puts("usage: shunt run [--stats FILE] [--log FILE] [--] CMD [ARGUMENT...]\n"
+	puts("usage: shunt run [--stats FILE] [--log FILE] [--spin HOW] [--spin-budget PERCENT] [--] CMD [ARGUMENT...]\n"
 	     "\n"
 	     "Runs CMD with its local TCP connections in shared memory, where the other side runs under shunt too. All else is "
 	     "as without\n"
@@ -28,6 +29,9 @@ static int usage(void)
 	     "  --stats FILE  append one line of JSON to FILE when each process ends: bytes and messages by shared memory and "
 	     "by kernel\n"
 	     "  --log FILE    append to FILE, for each local connection, which path it took and why\n"
+	     "  --spin HOW    how long a wait looks at the memory before it sleeps: auto (the default), off, or a number of "
+	     "microseconds\n"
+	     "  --spin-budget PERCENT  of one CPU that a process may spend so, all its threads together (100)\n"
 	     "  --help        this text\n"
 	     "\n"
 	     "A program that cannot be interposed (static, setuid, another C library) runs as it is, and the log says so.\n"
@@ -158,10 +162,13 @@ int cmd_run(int argc, char **argv)
 	static const struct option opts[] = {
 		{"stats", required_argument, NULL, 's'},
 		{"log", required_argument, NULL, 'l'},
+		{"spin", required_argument, NULL, 'p'},
+		{"spin-budget", required_argument, NULL, 'b'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	char stats[PATH_MAX] = "", log[PATH_MAX] = "";
+	const char *spin = NULL, *budget = NULL;
 	int o, err = 0;
 
 	opterr = 0;
@@ -173,10 +180,22 @@ int cmd_run(int argc, char **argv)
 		case 'l':
 			err = output_file("--log", optarg, log);
 			break;
+		case 'p':
+			spin = optarg;
+			if (spin_parse_limit(spin) == -1)
+				err = complain(EXIT_SHUNT, "--spin %s: give auto, off, or microseconds (up to %d)", spin,
+					SPIN_LIMIT_MAX_US);
+			break;
+		case 'b':
+			budget = optarg;
+			if (spin_parse_budget(budget) < 0)
+				err = complain(EXIT_SHUNT, "--spin-budget %s: give percent of one CPU, from 0 to %d", budget,
+					SPIN_BUDGET_MAX);
+			break;
 		case 'h':
 			return usage();
 		case ':':
-			return complain(EXIT_SHUNT, "%s: a file is missing; see `shunt run --help`", argv[optind - 1]);
+			return complain(EXIT_SHUNT, "%s: its value is missing; see `shunt run --help`", argv[optind - 1]);
 		default:
 			return complain(EXIT_SHUNT, "%s: no such option; see `shunt run --help`", argv[optind - 1]);
 		}
@@ -184,7 +203,8 @@ int cmd_run(int argc, char **argv)
 		return err;
 	if (optind == argc)
 		return complain(EXIT_SHUNT, "no program given; see `shunt run --help`");
-	if ((stats[0] && setenv("SHUNT_STATS", stats, 1)) || (log[0] && setenv("SHUNT_LOG", log, 1)))
+	if ((stats[0] && setenv("SHUNT_STATS", stats, 1)) || (log[0] && setenv("SHUNT_LOG", log, 1)) ||
+		(spin && setenv("SHUNT_SPIN", spin, 1)) || (budget && setenv("SHUNT_SPIN_BUDGET", budget, 1)))
 		return complain(EXIT_SHUNT, "environment: %s", strerror(errno));
 	return become(argv + optind, log[0] ? log : getenv("SHUNT_LOG"));
 }
