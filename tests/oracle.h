@@ -12,6 +12,7 @@
 #define ORACLE_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -91,7 +92,21 @@ int wait_until(int (*is_true)(void *), void *arg);    /* 1, or 0 after the limit
 int64_t now_ms(void);
 void set_nonblock(int fd, int on); /* fcntl */
 
-/* ---- processes ---- */
+/* ---- epoll sets; a member is known by its tag ---- */
+#define SOON 3000 /* ms that an event which must come may take */
+int new_set(void);
+void set_add(int ep, int fd, unsigned events, uint64_t tag);
+void set_mod(int ep, int fd, unsigned events, uint64_t tag);
+void set_del(int ep, int fd);
+void set_says(int ep, int timeout); /* one epoll_wait(); writes its events, by tag */
+
+/* ---- a client that does as it is told ---- */
+void sender_client(void); /* a part: on a warm connection n bytes of stream 1 for each number; closes at 0 */
+void send_me(long n);	  /* its counterpart: the bytes have arrived when it returns */
+void close_yours(void);
+
+/* ---- processes and threads ---- */
+pthread_t start_thread(void *(*run)(void *), void *arg);
 pid_t fork_part(void);	    /* fork(); the child has its own time limit */
 void join_child(pid_t pid); /* waits, writes its exit status or signal */
 

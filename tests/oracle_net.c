@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -283,4 +284,84 @@ void set_nonblock(int fd, int on)
 	int fl = (int)MUST(fcntl(fd, F_GETFL));
 
 	MUST(fcntl(fd, F_SETFL, on ? fl | O_NONBLOCK : fl & ~O_NONBLOCK));
+}
+
+/* ---- epoll sets ---- */
+
+int new_set(void)
+{
+	return (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+}
+
+void set_add(int ep, int fd, unsigned events, uint64_t tag)
+{
+	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = events, .data.u64 = tag}));
+}
+
+void set_mod(int ep, int fd, unsigned events, uint64_t tag)
+{
+	MUST(epoll_ctl(ep, EPOLL_CTL_MOD, fd, &(struct epoll_event){.events = events, .data.u64 = tag}));
+}
+
+void set_del(int ep, int fd)
+{
+	MUST(epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL));
+}
+
+static int by_tag(const void *a, const void *b)
+{
+	uint64_t x = ((const struct epoll_event *)a)->data.u64, y = ((const struct epoll_event *)b)->data.u64;
+
+	return x < y ? -1 : x > y;
+}
+
+void set_says(int ep, int timeout)
+{
+	struct epoll_event ev[16];
+	int n = epoll_wait(ep, ev, 16, timeout);
+	char line[512];
+	int at = sprintf(line, "%d:", n);
+
+	qsort(ev, n > 0 ? (size_t)n : 0, sizeof *ev, by_tag);
+	for (int i = 0; i < n; i++)
+		at += sprintf(line + at, " [%llu] %s", (unsigned long long)ev[i].data.u64, event_names(ev[i].events));
+	say("%s", line);
+}
+
+/* ---- a client that does as it is told ---- */
+
+void sender_client(void)
+{
+	int fd = connect_warm();
+	uint64_t pos = 0;
+
+	no_delay(fd);
+	for (long n; (n = await_number()) > 0; pos += (uint64_t)n) {
+		put(fd, (size_t)n, 1, pos);
+		tell("sent");
+	}
+	TRY(close(fd));
+	tell("closed");
+}
+
+void send_me(long n)
+{
+	tell_number(n);
+	await("sent");
+}
+
+void close_yours(void)
+{
+	tell_number(0);
+	await("closed");
+}
+
+/* ---- threads ---- */
+
+pthread_t start_thread(void *(*run)(void *), void *arg)
+{
+	pthread_t t;
+
+	MUST(pthread_create(&t, NULL, run, arg) ? -1 : 0);
+	return t;
 }

@@ -100,7 +100,7 @@ static void poll_client(void)
 static void epoll_server(void)
 {
 	unsigned flags = *(const unsigned *)the_case->arg;
-	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+	int fd = serve_warm(), ep = new_set();
 	struct epoll_event ev = {.events = EPOLLIN | flags, .data.fd = fd};
 	unsigned char buf[256];
 	uint64_t total = 0, sum = 0;

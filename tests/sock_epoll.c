@@ -10,29 +10,7 @@
 #include <unistd.h>
 
 #define ALL (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI)
-#define SOON 3000 /* ms that an event which must come may take */
-
-static int new_set(void)
-{
-	return (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-}
-
-static void control(int ep, int op, int fd, unsigned events)
-{
-	struct epoll_event ev = {.events = events, .data.u64 = UINT64_C(0x123456789abcdef0)};
-
-	MUST(epoll_ctl(ep, op, fd, &ev));
-}
-
-/* One wait; what it reports of the one member. */
-static void wait_says(int ep, int timeout)
-{
-	struct epoll_event ev[4] = {{0}};
-	int n = epoll_wait(ep, ev, 4, timeout);
-
-	say("%d %s%s", n, event_names(ev[0].events),
-		n == 1 && ev[0].data.u64 != UINT64_C(0x123456789abcdef0) ? " FALSE data" : "");
-}
+#define TAG UINT64_C(0x123456789abcdef0)
 
 /* ---- level: masks at each stage ---- */
 
@@ -41,9 +19,9 @@ static void stages_server(void)
 	char buf[8];
 	int fd = serve_warm(), ep = new_set(), none = new_set(), hup = new_set();
 
-	control(ep, EPOLL_CTL_ADD, fd, ALL | EPOLLRDNORM | EPOLLWRNORM);
-	control(none, EPOLL_CTL_ADD, fd, 0);
-	control(hup, EPOLL_CTL_ADD, fd, EPOLLRDHUP);
+	set_add(ep, fd, ALL | EPOLLRDNORM | EPOLLWRNORM, TAG);
+	set_add(none, fd, 0, TAG);
+	set_add(hup, fd, EPOLLRDHUP, TAG);
 	epoll_is(ep, EPOLLOUT | EPOLLWRNORM);
 	epoll_is(none, 0);
 	tell("idle");
@@ -91,16 +69,16 @@ static void reset_server(void)
 {
 	int fd = serve_warm(), ep = new_set(), none = new_set();
 
-	control(ep, EPOLL_CTL_ADD, fd, ALL | EPOLLET);
-	control(none, EPOLL_CTL_ADD, fd, 0);
-	wait_says(ep, SOON);
+	set_add(ep, fd, ALL | EPOLLET, TAG);
+	set_add(none, fd, 0, TAG);
+	set_says(ep, SOON);
 	meet("before");
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	await("reset");
 	epoll_is(none, EPOLLERR | EPOLLHUP);
 	TRY(read(fd, (char[1]){0}, 1));
 	epoll_is(none, EPOLLHUP);
-	wait_says(ep, 0);
+	set_says(ep, 0);
 	TRY(close(fd));
 	close(ep);
 	close(none);
@@ -117,65 +95,37 @@ static void reset_client(void)
 	tell("reset");
 }
 
-/* ---- a driver: the client sends n bytes each time it is told a number, and ends at 0 ---- */
-
-static void sender_client(void)
-{
-	int fd = connect_warm();
-	uint64_t pos = 0;
-
-	no_delay(fd);
-	for (long n; (n = await_number()) > 0; pos += (uint64_t)n) {
-		put(fd, (size_t)n, 1, pos);
-		tell("sent");
-	}
-	TRY(close(fd));
-	tell("closed");
-}
-
-static void send_me(long n)
-{
-	tell_number(n);
-	await("sent");
-}
-
-static void close_yours(void)
-{
-	tell_number(0);
-	await("closed");
-}
-
 /* ---- edge: a fresh edge for every write, none without ---- */
 
 static void edge_server(void)
 {
 	int fd = serve_warm(), ep = new_set();
 
-	control(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
-	wait_says(ep, 0);
+	set_add(ep, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, TAG);
+	set_says(ep, 0);
 	send_me(5);
-	wait_says(ep, SOON);
-	wait_says(ep, 0);
+	set_says(ep, SOON);
+	set_says(ep, 0);
 	send_me(5); /* nothing was read: an edge all the same */
-	wait_says(ep, SOON);
-	wait_says(ep, 50);
+	set_says(ep, SOON);
+	set_says(ep, 50);
 	send_me(5);
 	send_me(5); /* two writes before the wait are one event */
-	wait_says(ep, SOON);
-	wait_says(ep, 0);
+	set_says(ep, SOON);
+	set_says(ep, 0);
 	get(fd, 3, 1, 0); /* reading a part makes no edge */
-	wait_says(ep, 0);
+	set_says(ep, 0);
 	get(fd, 17, 1, 3);
-	wait_says(ep, 0);
+	set_says(ep, 0);
 	send_me(5);
 	get(fd, 5, 1, 20); /* read before the wait: the edge finds nothing left */
-	wait_says(ep, 50);
+	set_says(ep, 50);
 	close_yours();
-	wait_says(ep, SOON);
-	wait_says(ep, 0);
+	set_says(ep, SOON);
+	set_says(ep, 0);
 	TRY(shutdown(fd, SHUT_WR));
-	wait_says(ep, SOON);
-	wait_says(ep, 0);
+	set_says(ep, SOON);
+	set_says(ep, 0);
 	TRY(close(fd));
 	close(ep);
 }
@@ -185,18 +135,18 @@ static void edge_out_server(void)
 {
 	int fd = serve_warm(), ep = new_set();
 
-	control(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLOUT | EPOLLET);
-	wait_says(ep, SOON);
-	wait_says(ep, 50);
+	set_add(ep, fd, EPOLLIN | EPOLLOUT | EPOLLET, TAG);
+	set_says(ep, SOON);
+	set_says(ep, 50);
 	send_me(5);
-	wait_says(ep, SOON);
-	wait_says(ep, 50);
+	set_says(ep, SOON);
+	set_says(ep, 50);
 	TRY(write(fd, "x", 1)); /* our own write is none */
-	wait_says(ep, 50);
+	set_says(ep, 50);
 	get(fd, 5, 1, 0);
-	wait_says(ep, 50);
+	set_says(ep, 50);
 	close_yours();
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	TRY(close(fd));
 	close(ep);
 }
@@ -227,14 +177,14 @@ static void edge_room_server(void)
 	ssize_t n;
 
 	set_nonblock(fd, 1);
-	control(ep, EPOLL_CTL_ADD, fd, EPOLLOUT | EPOLLET);
+	set_add(ep, fd, EPOLLOUT | EPOLLET, TAG);
 	/* The kernel moves bytes over while we write: full is when no edge follows EAGAIN. */
 	while (epoll_wait(ep, &ev, 1, 100) == 1)
 		while ((n = write(fd, buf, 65536)) > 0)
 			total += n;
 	HOLDS(total >= 1000000);
 	tell_number(total);
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	await("drained");
 	TRY(write(fd, "x", 1));
 	TRY(close(fd));
@@ -261,29 +211,29 @@ static void oneshot_server(void)
 {
 	int fd = serve_warm(), ep = new_set();
 
-	control(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT);
-	wait_says(ep, 0);
+	set_add(ep, fd, EPOLLIN | EPOLLONESHOT, TAG);
+	set_says(ep, 0);
 	send_me(5);
-	wait_says(ep, SOON);
-	wait_says(ep, 0);
+	set_says(ep, SOON);
+	set_says(ep, 0);
 	send_me(5);
-	wait_says(ep, 50); /* disarmed */
-	control(ep, EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLONESHOT);
-	wait_says(ep, SOON); /* armed, and there is something unread */
-	wait_says(ep, 0);
+	set_says(ep, 50); /* disarmed */
+	set_mod(ep, fd, EPOLLIN | EPOLLONESHOT, TAG);
+	set_says(ep, SOON); /* armed, and there is something unread */
+	set_says(ep, 0);
 	get(fd, 10, 1, 0);
-	control(ep, EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLONESHOT | EPOLLET);
-	wait_says(ep, 0);
+	set_mod(ep, fd, EPOLLIN | EPOLLONESHOT | EPOLLET, TAG);
+	set_says(ep, 0);
 	send_me(5);
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	send_me(5);
-	wait_says(ep, 50);
+	set_says(ep, 50);
 	close_yours();
-	wait_says(ep, 50); /* not even the hang-up */
+	set_says(ep, 50); /* not even the hang-up */
 	TRY(shutdown(fd, SHUT_WR));
-	wait_says(ep, 50);
-	control(ep, EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLRDHUP);
-	wait_says(ep, SOON);
+	set_says(ep, 50);
+	set_mod(ep, fd, EPOLLIN | EPOLLRDHUP, TAG);
+	set_says(ep, SOON);
 	TRY(close(fd));
 	close(ep);
 }
@@ -292,31 +242,31 @@ static void mod_server(void)
 {
 	int fd = serve_warm(), ep = new_set();
 
-	control(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET);
+	set_add(ep, fd, EPOLLIN | EPOLLET, TAG);
 	send_me(5);
-	wait_says(ep, SOON);
-	wait_says(ep, 0);
-	control(ep, EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLET); /* a fresh edge, since there is something */
-	wait_says(ep, SOON);
-	wait_says(ep, 0);
-	control(ep, EPOLL_CTL_MOD, fd, EPOLLIN); /* level from here on */
-	wait_says(ep, SOON);
-	wait_says(ep, SOON);
-	control(ep, EPOLL_CTL_MOD, fd, EPOLLOUT);
-	wait_says(ep, SOON);
-	control(ep, EPOLL_CTL_MOD, fd, 0);
-	wait_says(ep, 0);
+	set_says(ep, SOON);
+	set_says(ep, 0);
+	set_mod(ep, fd, EPOLLIN | EPOLLET, TAG); /* a fresh edge, since there is something */
+	set_says(ep, SOON);
+	set_says(ep, 0);
+	set_mod(ep, fd, EPOLLIN, TAG); /* level from here on */
+	set_says(ep, SOON);
+	set_says(ep, SOON);
+	set_mod(ep, fd, EPOLLOUT, TAG);
+	set_says(ep, SOON);
+	set_mod(ep, fd, 0, TAG);
+	set_says(ep, 0);
 	send_me(5);
-	wait_says(ep, 50);
-	control(ep, EPOLL_CTL_MOD, fd, EPOLLIN);
-	wait_says(ep, SOON);
-	MUST(epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL));
-	wait_says(ep, 0);
-	control(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET);
-	wait_says(ep, SOON);
+	set_says(ep, 50);
+	set_mod(ep, fd, EPOLLIN, TAG);
+	set_says(ep, SOON);
+	set_del(ep, fd);
+	set_says(ep, 0);
+	set_add(ep, fd, EPOLLIN | EPOLLET, TAG);
+	set_says(ep, SOON);
 	get(fd, 10, 1, 0);
 	close_yours();
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	TRY(close(fd));
 	close(ep);
 }

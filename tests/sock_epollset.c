@@ -16,91 +16,29 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SOON 3000
-
-static int new_set(void)
-{
-	return (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-}
-
-static void add(int ep, int fd, unsigned events, uint64_t tag)
-{
-	struct epoll_event ev = {.events = events, .data.u64 = tag};
-
-	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
-}
-
-static int by_tag(const void *a, const void *b)
-{
-	uint64_t x = ((const struct epoll_event *)a)->data.u64, y = ((const struct epoll_event *)b)->data.u64;
-
-	return x < y ? -1 : x > y;
-}
-
-/* One wait, its events by tag. */
-static void wait_says(int ep, int timeout)
-{
-	struct epoll_event ev[16];
-	int n = epoll_wait(ep, ev, 16, timeout);
-	char line[256];
-	int at = sprintf(line, "%d:", n);
-
-	qsort(ev, n > 0 ? (size_t)n : 0, sizeof *ev, by_tag);
-	for (int i = 0; i < n; i++)
-		at += sprintf(line + at, " [%llu] %s", (unsigned long long)ev[i].data.u64, event_names(ev[i].events));
-	say("%s", line);
-}
-
-/* The client sends n bytes each time it is told a number, and ends at 0. */
-static void sender_client(void)
-{
-	int fd = connect_warm();
-	uint64_t pos = 0;
-
-	no_delay(fd);
-	for (long n; (n = await_number()) > 0; pos += (uint64_t)n) {
-		put(fd, (size_t)n, 1, pos);
-		tell("sent");
-	}
-	TRY(close(fd));
-	tell("closed");
-}
-
-static void send_me(long n)
-{
-	tell_number(n);
-	await("sent");
-}
-
-static void close_yours(void)
-{
-	tell_number(0);
-	await("closed");
-}
-
 /* ---- one socket in two sets ---- */
 
 static void two_sets_server(void)
 {
 	int fd = serve_warm(), a = new_set(), b = new_set();
 
-	add(a, fd, EPOLLIN, 1);
-	add(b, fd, EPOLLIN | EPOLLET, 2);
+	set_add(a, fd, EPOLLIN, 1);
+	set_add(b, fd, EPOLLIN | EPOLLET, 2);
 	send_me(5);
-	wait_says(a, SOON);
-	wait_says(b, SOON);
-	wait_says(a, 0);
-	wait_says(b, 0);
+	set_says(a, SOON);
+	set_says(b, SOON);
+	set_says(a, 0);
+	set_says(b, 0);
 	send_me(5);
-	wait_says(b, SOON);
-	MUST(epoll_ctl(a, EPOLL_CTL_DEL, fd, NULL));
-	wait_says(a, 0);
+	set_says(b, SOON);
+	set_del(a, fd);
+	set_says(a, 0);
 	send_me(5);
-	wait_says(b, SOON);
+	set_says(b, SOON);
 	get(fd, 15, 1, 0);
-	wait_says(b, 0);
+	set_says(b, 0);
 	close_yours();
-	wait_says(b, SOON);
+	set_says(b, SOON);
 	TRY(close(fd));
 	close(a);
 	close(b);
@@ -113,25 +51,25 @@ static void nested_server(void)
 	int fd = serve_warm(), inner = new_set(), outer = new_set();
 	fd_set r;
 
-	add(inner, fd, EPOLLIN, 1);
-	add(outer, inner, EPOLLIN, 2);
-	wait_says(outer, 0);
+	set_add(inner, fd, EPOLLIN, 1);
+	set_add(outer, inner, EPOLLIN, 2);
+	set_says(outer, 0);
 	poll_is(inner, POLLIN | POLLOUT, 0);
 	poll_is(outer, POLLIN, 0);
 	send_me(5);
-	wait_says(outer, SOON);
+	set_says(outer, SOON);
 	poll_is(inner, POLLIN | POLLOUT, POLLIN);
 	poll_is(outer, POLLIN, POLLIN);
 	FD_ZERO(&r);
 	FD_SET(inner, &r);
 	TRY(select(inner + 1, &r, NULL, NULL, &(struct timeval){.tv_sec = 3}));
-	wait_says(inner, SOON);
+	set_says(inner, SOON);
 	get(fd, 5, 1, 0);
-	wait_says(inner, 0);
-	wait_says(outer, 0);
+	set_says(inner, 0);
+	set_says(outer, 0);
 	poll_is(inner, POLLIN, 0);
 	tell_number(5); /* and now asleep, most likely, when it comes */
-	wait_says(outer, SOON);
+	set_says(outer, SOON);
 	await("sent");
 	get(fd, 5, 1, 5);
 	struct pollfd p = {.fd = inner, .events = POLLIN};
@@ -141,9 +79,9 @@ static void nested_server(void)
 	get(fd, 5, 1, 10);
 	TRY(epoll_ctl(inner, EPOLL_CTL_ADD, outer, &(struct epoll_event){.events = EPOLLIN}));
 	close_yours();
-	wait_says(outer, SOON);
+	set_says(outer, SOON);
 	TRY(close(fd));
-	wait_says(outer, 0);
+	set_says(outer, 0);
 	close(inner);
 	close(outer);
 }
@@ -153,18 +91,18 @@ static void nested_edge_server(void)
 {
 	int fd = serve_warm(), inner = new_set(), outer = new_set();
 
-	add(inner, fd, EPOLLIN | EPOLLET, 1);
-	add(outer, inner, EPOLLIN | EPOLLET, 2);
+	set_add(inner, fd, EPOLLIN | EPOLLET, 1);
+	set_add(outer, inner, EPOLLIN | EPOLLET, 2);
 	for (int i = 0; i < 3; i++) {
 		send_me(5);
-		wait_says(outer, SOON);
-		wait_says(outer, 0);
-		wait_says(inner, SOON);
-		wait_says(inner, 0);
+		set_says(outer, SOON);
+		set_says(outer, 0);
+		set_says(inner, SOON);
+		set_says(inner, 0);
 	}
 	close_yours();
-	wait_says(outer, SOON);
-	wait_says(inner, 0);
+	set_says(outer, SOON);
+	set_says(inner, 0);
 	TRY(close(fd));
 	close(inner);
 	close(outer);
@@ -209,10 +147,10 @@ static void errors_server(void)
 	TRY(epoll_wait(-1, &ev, 1, 0));
 	TRY(epoll_create(0));
 	TRY(epoll_create1(0x7777));
-	add(ep, fd, EPOLLIN, 1);
+	set_add(ep, fd, EPOLLIN, 1);
 	send_me(5);
 	TRY(epoll_wait(ep, nowhere, 1, SOON));
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	TRY(read(ep, &ev, sizeof ev));
 	TRY(write(ep, &ev, sizeof ev));
 	close_yours();
@@ -228,30 +166,30 @@ static void members_server(void)
 {
 	int fd = serve_warm(), ep = new_set();
 
-	add(ep, fd, EPOLLIN, 1);
+	set_add(ep, fd, EPOLLIN, 1);
 	send_me(5);
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	int other = (int)MUST(dup(fd));
-	add(ep, other, EPOLLIN | EPOLLOUT, 2); /* another number, another member */
-	wait_says(ep, SOON);
+	set_add(ep, other, EPOLLIN | EPOLLOUT, 2); /* another number, another member */
+	set_says(ep, SOON);
 	TRY(close(fd));
-	wait_says(ep, SOON); /* the description lives: the closed number is still reported */
+	set_says(ep, SOON); /* the description lives: the closed number is still reported */
 	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL));
 	int again = (int)MUST(dup(other));
 	HOLDS(again == fd);
 	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, again,
 		&(struct epoll_event){.events = EPOLLIN, .data.u64 = 3})); /* the old one is in the way */
 	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, again, &(struct epoll_event){.events = EPOLLIN, .data.u64 = 4}));
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	get(again, 5, 1, 0);
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	TRY(close(again));
 	TRY(close(other));
-	wait_says(ep, 0); /* now it is gone */
+	set_says(ep, 0); /* now it is gone */
 	int file = (int)MUST(eventfd(1, EFD_CLOEXEC));
 	HOLDS(file == fd || file == other);
-	add(ep, file, EPOLLIN, 5);
-	wait_says(ep, SOON);
+	set_add(ep, file, EPOLLIN, 5);
+	set_says(ep, SOON);
 	close_yours();
 	close(file);
 	close(ep);
@@ -262,19 +200,19 @@ static void set_ends_server(void)
 {
 	int fd = serve_warm(), ep = new_set(), copy = (int)MUST(dup(ep));
 
-	add(ep, fd, EPOLLIN, 1);
+	set_add(ep, fd, EPOLLIN, 1);
 	send_me(5);
-	wait_says(copy, SOON);
+	set_says(copy, SOON);
 	TRY(close(ep));
-	wait_says(copy, SOON);
+	set_says(copy, SOON);
 	TRY(epoll_ctl(copy, EPOLL_CTL_MOD, fd, &(struct epoll_event){.events = EPOLLIN | EPOLLOUT, .data.u64 = 2}));
-	wait_says(copy, SOON);
+	set_says(copy, SOON);
 	TRY(close(copy));
 	get(fd, 5, 1, 0);
 	send_me(5);
 	ep = new_set();
-	add(ep, fd, EPOLLIN, 3);
-	wait_says(ep, SOON);
+	set_add(ep, fd, EPOLLIN, 3);
+	set_says(ep, SOON);
 	close_yours();
 	TRY(close(ep));
 	TRY(close(fd));
@@ -290,34 +228,34 @@ static void mixed_server(void)
 
 	MUST(pipe2(p, O_CLOEXEC));
 	int event = (int)MUST(eventfd(0, EFD_CLOEXEC)), timer = (int)MUST(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
-	add(ep, p[0], EPOLLIN, 1);
-	add(ep, fd, EPOLLIN, 2);
-	add(ep, event, EPOLLIN | EPOLLET, 3);
-	add(ep, timer, EPOLLIN, 4);
-	add(ep, lfd, EPOLLIN, 5);
-	wait_says(ep, 0);
+	set_add(ep, p[0], EPOLLIN, 1);
+	set_add(ep, fd, EPOLLIN, 2);
+	set_add(ep, event, EPOLLIN | EPOLLET, 3);
+	set_add(ep, timer, EPOLLIN, 4);
+	set_add(ep, lfd, EPOLLIN, 5);
+	set_says(ep, 0);
 	send_me(5);
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	MUST(write(event, &n, 8));
-	wait_says(ep, SOON);
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
+	set_says(ep, SOON);
 	MUST(write(p[1], "x", 1));
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	get(fd, 5, 1, 0);
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	MUST(read(p[0], (char[1]){0}, 1));
 	MUST(timerfd_settime(timer, 0, &once, NULL));
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	MUST(read(timer, &n, 8));
 	int self = (int)MUST(connect_to("127.0.0.1", port));
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	send_me(5);
 	unread_is(fd, 5);
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	close_yours();
 	close(p[1]);
 	get(fd, 5, 1, 5);
-	wait_says(ep, SOON);
+	set_says(ep, SOON);
 	int fds[] = {fd, ep, p[0], event, timer, lfd, self};
 	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
 		MUST(close(fds[i]));
@@ -331,7 +269,7 @@ static void timeouts_server(void)
 	struct epoll_event ev;
 	int fd = serve_warm(), ep = new_set();
 
-	add(ep, fd, EPOLLIN, 1);
+	set_add(ep, fd, EPOLLIN, 1);
 	int64_t start = now_ms();
 	TRY(epoll_wait(ep, &ev, 1, 0));
 	HOLDS(now_ms() - start < 100);
@@ -367,7 +305,7 @@ static void many_server(void)
 	tell_number(port);
 	for (int i = 0; i < MANY; i++) {
 		fds[i] = (int)MUST(accept4(lfd, NULL, NULL, SOCK_CLOEXEC));
-		add(ep, fds[i], EPOLLIN, (uint64_t)i);
+		set_add(ep, fds[i], EPOLLIN, (uint64_t)i);
 	}
 	for (int turn = 0; turn < 60; turn++)
 		for (int left = MANY; left > 0; left--) {
@@ -391,7 +329,7 @@ static void many_server(void)
 			say("FALSE: member %d was reported %d times", i, seen[i]);
 	for (int i = 0; i < MANY; i++)
 		MUST(close(fds[i]));
-	wait_says(ep, 0);
+	set_says(ep, 0);
 	close(ep);
 	close(lfd);
 }

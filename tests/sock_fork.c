@@ -331,7 +331,7 @@ static void spawn_server(void)
 /* A set made before fork, used after it by the child. */
 static void epoll_server(void)
 {
-	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+	int fd = serve_warm(), ep = new_set();
 	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = 7};
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));

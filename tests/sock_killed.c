@@ -185,7 +185,7 @@ static void in_poll(int fd)
 static void in_epoll(int fd)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
-	int ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+	int ep = new_set();
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 	await("ready");

@@ -123,7 +123,7 @@ static void epollpri_server(void)
 {
 	struct epoll_event ev = {.events = EPOLLPRI | EPOLLIN};
 	char buf[8];
-	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+	int fd = serve_warm(), ep = new_set();
 
 	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 	epoll_is(ep, 0);

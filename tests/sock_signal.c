@@ -59,7 +59,7 @@ static void eintr_server(void)
 	struct timeval second = {.tv_sec = 5};
 	char buf[8];
 	fd_set r;
-	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+	int fd = serve_warm(), ep = new_set();
 	struct epoll_event ev = {.events = EPOLLIN};
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
@@ -101,7 +101,7 @@ static void restart_server(void)
 	struct timeval tv = {.tv_sec = 5};
 	char buf[8];
 	fd_set r;
-	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+	int fd = serve_warm(), ep = new_set();
 	struct epoll_event ev = {.events = EPOLLIN};
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
@@ -208,7 +208,7 @@ static void mask_server(void)
 	sigset_t block, open, now;
 	struct timespec second = {.tv_sec = 5};
 	fd_set r;
-	int fd = serve_warm(), ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+	int fd = serve_warm(), ep = new_set();
 	struct epoll_event ev = {.events = EPOLLIN};
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
@@ -350,7 +350,7 @@ static void handler_client(void)
 
 static void storm(int fd)
 {
-	int ep = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+	int ep = new_set();
 	struct epoll_event ev = {.events = EPOLLIN};
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 

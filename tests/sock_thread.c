@@ -11,14 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static pthread_t start(void *(*run)(void *), void *arg)
-{
-	pthread_t t;
-
-	MUST(pthread_create(&t, NULL, run, arg) ? -1 : 0);
-	return t;
-}
-
 /* ---- 64 threads write whole records to one socket, 64 threads read whole records ---- */
 
 #define THREADS 64
@@ -65,7 +57,7 @@ static void many_part(int writes)
 	int fd = shared_fd = is_server ? serve_warm() : connect_warm();
 
 	for (uintptr_t i = 0; i < THREADS; i++)
-		t[i] = start(writes ? record_writer : record_reader, (void *)i);
+		t[i] = start_thread(writes ? record_writer : record_reader, (void *)i);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	if (!writes)
@@ -95,7 +87,7 @@ static void duplex_part(void)
 {
 	unsigned mine = is_server ? 2 : 1;
 	int fd = shared_fd = is_server ? serve_warm() : connect_warm();
-	pthread_t t = start(writer, &mine);
+	pthread_t t = start_thread(writer, &mine);
 
 	get(fd, 16 << 20, 3 - mine, 0);
 	pthread_join(t, NULL);
@@ -142,7 +134,7 @@ static void each_server(void)
 
 	tell_number(port);
 	for (int i = 0; i < CONNECTIONS; i++)
-		t[i] = start(serve_thread, (void *)(intptr_t)MUST(accept(lfd, NULL, NULL)));
+		t[i] = start_thread(serve_thread, (void *)(intptr_t)MUST(accept(lfd, NULL, NULL)));
 	for (int i = 0; i < CONNECTIONS; i++)
 		pthread_join(t[i], NULL);
 	close(lfd);
@@ -155,7 +147,7 @@ static void each_client(void)
 	long port = await_number();
 
 	for (int i = 0; i < CONNECTIONS; i++)
-		t[i] = start(ask_thread, (void *)port);
+		t[i] = start_thread(ask_thread, (void *)port);
 	for (int i = 0; i < CONNECTIONS; i++)
 		pthread_join(t[i], NULL);
 	say("asked");
@@ -179,7 +171,7 @@ static void accept_server(void)
 
 	tell_number(port);
 	for (int i = 0; i < 4; i++)
-		t[i] = start(accept_thread, &lfd);
+		t[i] = start_thread(accept_thread, &lfd);
 	for (int i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
 	close(lfd);
@@ -210,44 +202,31 @@ static void set_server(void)
 	int fd = serve_warm();
 	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = 1};
 
-	set_fd = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-	pthread_t t = start(sleeper, NULL); /* of an empty set */
+	set_fd = new_set();
+	pthread_t t = start_thread(sleeper, NULL); /* of an empty set */
 	tell_number(5);
 	await("sent");
 	usleep(20000);
 	TRY(epoll_ctl(set_fd, EPOLL_CTL_ADD, fd, &ev));
 	join_sleeper(t);
 	get(fd, 5, 1, 0);
-	t = start(sleeper, NULL);
+	t = start_thread(sleeper, NULL);
 	usleep(20000);
 	ev = (struct epoll_event){.events = EPOLLOUT, .data.u64 = 2};
 	TRY(epoll_ctl(set_fd, EPOLL_CTL_MOD, fd, &ev));
 	join_sleeper(t);
 	ev.events = EPOLLIN | EPOLLET;
 	TRY(epoll_ctl(set_fd, EPOLL_CTL_MOD, fd, &ev));
-	t = start(sleeper, NULL);
+	t = start_thread(sleeper, NULL);
 	usleep(20000);
 	tell_number(5);
 	join_sleeper(t);
 	await("sent");
-	tell_number(0);
+	close_yours();
 	get(fd, 5, 1, 5);
 	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 	close(set_fd);
-}
-
-static void sender_client(void)
-{
-	int fd = connect_warm();
-	uint64_t pos = 0;
-
-	no_delay(fd);
-	for (long n; (n = await_number()) > 0; pos += (uint64_t)n) {
-		put(fd, (size_t)n, 1, pos);
-		tell("sent");
-	}
-	TRY(close(fd));
 }
 
 /* Four threads sleep in one set, level: each message is read by one of them. */
@@ -279,11 +258,11 @@ static void workers_server(void)
 	int fd = shared_fd = serve_warm(), stop = (int)MUST(eventfd(0, EFD_CLOEXEC));
 	uint64_t one = 1;
 
-	set_fd = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
+	set_fd = new_set();
 	MUST(epoll_ctl(set_fd, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.u64 = 1}));
 	MUST(epoll_ctl(set_fd, EPOLL_CTL_ADD, stop, &(struct epoll_event){.events = EPOLLIN, .data.u64 = 9}));
 	for (int i = 0; i < 4; i++)
-		t[i] = start(set_worker, NULL);
+		t[i] = start_thread(set_worker, NULL);
 	await("sent");
 	MUST(write(stop, &one, 8));
 	for (int i = 0; i < 4; i++)
@@ -320,7 +299,7 @@ static void shutdown_server(void)
 {
 	int fd = shared_fd = serve_warm();
 	ssize_t n = -2;
-	pthread_t t = start(blocked_reader, &n);
+	pthread_t t = start_thread(blocked_reader, &n);
 
 	usleep(20000);
 	TRY(shutdown(fd, SHUT_RDWR));
@@ -357,7 +336,7 @@ static void cancelled_server(void)
 	void *result;
 
 	shared_fd = fd;
-	pthread_t t = start(reader_to_cancel, NULL);
+	pthread_t t = start_thread(reader_to_cancel, NULL);
 	MUST(pthread_cancel(t) ? -1 : 0);
 	MUST(pthread_join(t, &result) ? -1 : 0);
 	HOLDS(result == PTHREAD_CANCELED);
