@@ -11,6 +11,7 @@
 #include "ready.h"
 #include "real.h"
 #include "stats.h"
+#include "svc.h"
 #include "sys.h"
 
 #define IN_BITS (EPOLLIN | EPOLLRDNORM)
@@ -369,6 +370,7 @@ static int sleep_in_kernel(struct epset *e, int fd_ep, struct epoll_event *ev, i
 	if (cold && deadline)
 		ts = rest_of(deadline);
 	stats_sleep();
+	svc_stir();
 	int n = kernel_look(e, fd_ep, ev, max, cold && !deadline ? NULL : &ts, mask);
 	epset_lock(e);
 	if (sub_acqrel(&e->sleepers, 1u) == 1 && !e->exposed)

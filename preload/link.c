@@ -36,6 +36,7 @@ static void attach(struct sock *s, struct assoc *a, uint32_t idx)
 	c->tx_ring = seg_ring(&a->seg, idx, a->side);
 	c->rx_ring = seg_ring(&a->seg, idx, !a->side);
 	a->n_linked++;
+	s->trimmed = UINT64_MAX; /* the ring may hold pages of the channel's last user */
 	store_release(&a->chan_sock[idx], s);
 	svc_start();
 	svc_watch(s);

@@ -326,6 +326,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 		rel = INT64_MAX /
 		      2; /* a wait with a time-out is never restarted: a call that has octets in hand returns them */
 	stats_sleep();
+	svc_stir();
 	int type, r;
 	/* A blocking recv is a cancellation point; nothing is held here. */
 	pthread_testcancel();

@@ -60,6 +60,8 @@ struct sock {
 	bool rare;	     /* the last send that woke the peer came after a pause */
 	uint64_t rang_msgs;  /* messages sent until then */
 	int64_t rang_ns;
+	uint64_t quiet_tail;	   /* tx_tail when the service thread looked last (trim.h) */
+	uint64_t trimmed;	   /* and when it gave the ring's pages back */
 	bool watched;		   /* the service thread's epoll has the kernel socket */
 	struct endpoint *endpoint; /* client: where it connects to (shunt is there), or NULL */
 	struct server *server;	   /* listener or accepted: the published endpoint, or NULL */

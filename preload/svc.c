@@ -15,6 +15,7 @@
 #include "move.h"
 #include "notify.h"
 #include "sys.h"
+#include "trim.h"
 
 #define IDLE_MS 5000	       /* an association without channels is let go after this */
 #define STACK_LEN (128 * 1024) /* small: it runs only our own code */
@@ -101,25 +102,65 @@ static void on_bell(void)
 			serve_requests(assoc_tab[i]);
 }
 
+_Atomic uint32_t svc_stirred; /* somebody has slept since a trim found all quiet */
+
+void svc_stir_slow(void)
+{
+	if (load_acquire(&svc.running) && !xchg_acqrel(&svc_stirred, 1u))
+		bell_ring(svc.ring_fd, svc.bell_name);
+}
+
+/* What is due from time to time, and only while there is a reason for it. */
+struct chores {
+	int64_t gc_due, trim_due; /* 0: not */
+};
+
+static int64_t due_in(int64_t due, int64_t now, int ms)
+{
+	return due ? due : now + ms * INT64_C(1000000);
+}
+
+/* Milliseconds until the next chore; -1: none. */
+static int chores_until(struct chores *c)
+{
+	int64_t now = now_ns(), next;
+	bool late = server_retracts();
+	c->gc_due = late || any_idle() ? due_in(c->gc_due, now, late ? LINGER_MS : IDLE_MS) : 0;
+	c->trim_due = load_acquire(&svc_stirred) ? due_in(c->trim_due, now, TRIM_MS) : 0;
+	next = !c->gc_due || (c->trim_due && c->trim_due < c->gc_due) ? c->trim_due : c->gc_due;
+	if (!next)
+		return -1;
+	return next <= now ? 0 : (int)((next - now) / 1000000) + 1;
+}
+
+static void chores_do(struct chores *c)
+{
+	int64_t now = now_ns();
+	if (c->gc_due && now >= c->gc_due) {
+		struct guard g;
+		c->gc_due = 0;
+		guard_enter(&g);
+		assoc_gc(now);
+		server_retract_late(now);
+		guard_leave(&g);
+	}
+	if (c->trim_due && now >= c->trim_due) {
+		c->trim_due = 0;
+		if (!trim_pass())
+			store_release(&svc_stirred, 0);
+	}
+}
+
 static void *svc_main(void *arg)
 {
 	struct epoll_event ev[N_EVENT];
+	struct chores chores = {0};
 	(void)arg;
 	sys4(SYS_prctl, 15 /* PR_SET_NAME */, "shunt", 0, 0);
 	on_bell(); /* whatever came before we looked */
 	for (;;) {
-		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT,
-			server_retracts() ? LINGER_MS
-			: any_idle()	  ? IDLE_MS
-					  : -1,
-			0, 0);
-		if (n == 0) {
-			struct guard g;
-			guard_enter(&g);
-			assoc_gc(now_ns());
-			server_retract_late(now_ns());
-			guard_leave(&g);
-		}
+		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT, chores_until(&chores), 0, 0);
+		chores_do(&chores);
 		bool bell = false;
 		for (long i = 0; i < n; i++) {
 			if (ev[i].data.u64 == DATA_BELL || ev[i].data.u64 == DATA_SERVER)
@@ -250,6 +291,7 @@ void svc_fork_child(void)
 {
 	int ep = svc.ep, bell = svc.bell_fd;
 	store_release(&svc.running, 0);
+	store_release(&svc_stirred, 0);
 	svc.ep = svc.bell_fd = -1;
 	fdtab_close_hidden(ep);
 	fdtab_close_hidden(bell);

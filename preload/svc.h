@@ -27,6 +27,14 @@ void svc_watch(struct sock *s);
 void svc_unwatch(struct sock *s);
 /* Also report input once: bumps the end's futex. For a sleeper in kernel mode. */
 void svc_want_input(struct sock *s);
+/* A thread goes to sleep in a linked socket: what has been quiet for a while then gets trimmed. One load, but for the first time in a while. */
+void svc_stir_slow(void);
+extern _Atomic uint32_t svc_stirred;
+static inline void svc_stir(void)
+{
+	if (__builtin_expect(!load_relaxed(&svc_stirred), 0))
+		svc_stir_slow();
+}
 /* A bell slot of the service thread in an association's segment. Under g_lock. */
 void svc_add_assoc(struct assoc *a);
 /* The datagram socket that bells are rung from. */

@@ -283,6 +283,7 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 		rest = &ts;
 	}
 	stats_sleep();
+	svc_stir();
 	int saved = errno, r = real.ppoll(k, n + 1, rest, mask);
 	int e = r < 0 ? -errno : 0;
 	errno = saved;
