@@ -350,9 +350,10 @@ static bool stays_in_kernel(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
-	if (epoch & 1 || load_acquire(&c->peer->tx_epoch) != epoch)
+	/* Pinned first, the epoch afterwards: the peer may have been in the ring once more before it was pinned. */
+	if (epoch & 1 || !(load_acquire(&c->peer->flags) & SM_END_PINNED || sock_flags(s) & FAM_PIN_RX))
 		return false;
-	return sock_flags(s) & FAM_PIN_RX || load_relaxed(&c->peer->flags) & SM_END_PINNED;
+	return load_acquire(&c->peer->tx_epoch) == epoch;
 }
 
 /* One turn under the token: as take_some, or -EBADF when the socket is not what it was. */
