@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "log.h"
+#include "notify.h"
 #include "ring.h"
 #include "stats.h"
 #include "sys.h"
@@ -96,6 +97,7 @@ bool move_up(struct sock *s)
 	if (!load_relaxed(&c->peer->consent)) {
 		store_relaxed(&c->my->down_rpos, load_relaxed(&f->tx_tail));
 		store_release(&c->my->tx_epoch, ++f->tx_epoch);
+		notify_peer(c); /* who has followed us up meanwhile sleeps on the ring alone */
 		return false;
 	}
 	store_relaxed(&f->tx_why, WHY_UP);
