@@ -21,19 +21,27 @@ static bool is_closed(int fd)
 	return sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, state, &len) < 0 || state[0] == TCP_CLOSE;
 }
 
+static bool hangs_up(const struct sock *s, uint32_t events)
+{
+	if (events & (POLLHUP | POLLERR) || !(events & POLLRDHUP))
+		return events & (POLLHUP | POLLERR);
+	/* Half closed, and meant so: the other direction goes on through memory. */
+	if (load_acquire(&s->chan.peer->flags) & SM_END_FIN &&
+		!(load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF)))
+		return false;
+	return !(sock_flags(s) & FAM_RD_SHUT); /* our own doing */
+}
+
 void end_kernel_says(struct sock *s, uint32_t events)
 {
+	bool end = hangs_up(s, events);
+	if (end)
+		store_release(&s->hup, 1);
+	/* Behind hup: move_follow clears this, fences, and has the reader look at that. */
 	if (events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR))
-		store_relaxed(&s->look, 1);
-	if (!(events & (POLLRDHUP | POLLHUP | POLLERR)))
+		store_release(&s->look, 1);
+	if (!end)
 		return;
-	/* Half closed, and meant so: the other direction goes on through memory. */
-	if (!(events & (POLLHUP | POLLERR)) && load_acquire(&s->chan.peer->flags) & SM_END_FIN &&
-		!(load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF)))
-		return;
-	if (!(events & (POLLHUP | POLLERR)) && sock_flags(s) & FAM_RD_SHUT)
-		return; /* our own doing */
-	store_release(&s->hup, 1);
 	if (events & POLLERR || meant(s) || sock_flags(s) & (FAM_RESET | FAM_RD_SHUT | FAM_WR_SHUT))
 		return;
 	if (load_relaxed(&s->f->tx_tail) == load_acquire(&s->chan.peer->rx_head) || is_closed(s->fd))

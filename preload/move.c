@@ -146,8 +146,9 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 				return IN_KERNEL_UPTO;
 			}
 			store_relaxed(&f->rx_why, WHY_UP);
-			if (!load_relaxed(
-				    &s->hup)) /* its input has been read; an end would have been marked, or seen by the service thread */
+			if (!load_relaxed(&s->hup)) { /* its input has been read */
+				fence_storeload(); /* faces end_kernel_says: hup, look. Who looks for an end from here on sees it, or `look` again */
+			}
 				store_relaxed(&s->look, 0);
 		}
 		store_relaxed(&f->rx_epoch, mine + 1);
