@@ -23,13 +23,13 @@
 #define WAIT_NS INT64_C(1000000000) /* for the peer's service thread */
 #define ROOM_MS 200		    /* for space in the kernel's socket, while giving back */
 
-/* Everything that was sent is in the kernel, or has been read. rx token held. */
-static bool settled(struct sock *s)
+/* Everything that was sent is in the kernel, or has been read: as of this epoch. rx token held. */
+static bool settled(struct sock *s, uint32_t *epoch)
 {
 	uint64_t kleft;
 	move_follow(s, &kleft);
-	uint32_t epoch = load_acquire(&s->chan.peer->tx_epoch);
-	if (epoch & 1)
+	*epoch = load_acquire(&s->chan.peer->tx_epoch);
+	if (*epoch & 1)
 		return false;
 	/* An up and a down with nothing between them may be pending still: both lie behind the kernel's octets, and change nothing. */
 	return load_relaxed(&s->f->rx_head) == load_relaxed(&s->chan.peer->tx_tail);
@@ -66,14 +66,17 @@ int move_withdraw(struct sock *s, enum why why)
 		return 0;
 	struct chan *c = &s->chan;
 	int how = token_take(s, &s->f->rx_token);
+	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
 	store_release(&c->my->consent, 0);
 	fence_storeload(); /* faces move_up: epoch, fence, consent */
-	if (load_acquire(&s->linked) && !settled(s))
+	if (load_acquire(&s->linked) && !settled(s, &epoch)) {
 		r = ask_back(s);
-	if (r == 0) {
+		epoch = load_acquire(&c->peer->tx_epoch);
+	}
+	if (r == 0) { /* settled: not a later epoch; the peer may just be coming up in vain (move_up) */
 		s->f->rx_tail = load_relaxed(&s->f->rx_head);
-		store_relaxed(&s->f->rx_epoch, load_acquire(&c->peer->tx_epoch));
-		store_release(&c->my->rx_epoch, load_relaxed(&s->f->rx_epoch));
+		store_relaxed(&s->f->rx_epoch, epoch);
+		store_release(&c->my->rx_epoch, epoch);
 	}
 	token_drop(s, &s->f->rx_token, how);
 	store_relaxed(&s->f->rx_why, why);
