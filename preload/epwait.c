@@ -171,6 +171,12 @@ static bool has_news(const struct member *m)
 	return m->kev || ring_output(m) || (wants_ring(m) && ring_input(m, &tail));
 }
 
+/* The second look, which must not miss what another thread that reads just now may leave. */
+static bool may_have_news(const struct member *m)
+{
+	return (wants_ring(m) && !ready_follow(m->s)) || has_news(m);
+}
+
 bool epset_arm(struct epset *e, struct member *m)
 {
 	if (ring_output(m))
@@ -179,7 +185,7 @@ bool epset_arm(struct epset *e, struct member *m)
 		return false;
 	announce(e, m);
 	fence_for_sender(&m->s->chan); /* faces the sender: publish, fence, armed */
-	return has_news(m);
+	return may_have_news(m);
 }
 
 /* Events of S into the members; they are reported by the next collect. Under the lock. */
@@ -224,7 +230,7 @@ static bool make_cold(struct epset *e)
 	if (lazy)
 		barrier_everywhere(); /* one for all (notify.h) */
 	for (uint32_t i = 0; i < e->n_hot; i++)
-		ready |= has_news(e->hot[i]);
+		ready |= may_have_news(e->hot[i]);
 	for (uint32_t i = 0; i < e->n_slot; i++)
 		ready |= slot_lives(&e->slots[i]) && load_acquire(&e->slots[i].bell->any);
 	if (ready)

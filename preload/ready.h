@@ -13,18 +13,22 @@
 #include "sock.h"
 #include "token.h"
 
-/* The sender has switched: follow it, so that we know which part is next. Skipped if somebody is reading right now. */
-static inline void ready_follow(struct sock *s)
+/*
+ * The sender has switched: follow it, so that we know which part is next. false: somebody is reading right now, and may or may not have seen the switch; who is about
+ * to sleep asks this before its last look, and in this case looks once more.
+ */
+static inline bool ready_follow(struct sock *s)
 {
 	uint64_t kleft;
 	if (load_relaxed(&s->chan.peer->tx_epoch) == load_relaxed(&s->f->rx_epoch))
-		return;
+		return true;
 	int how = token_try(s, &s->f->rx_token);
 	if (how == TOKEN_NONE)
-		return;
+		return false;
 	if (load_acquire(&s->linked))
 		move_follow(s, &kleft);
 	token_drop(s, &s->f->rx_token, how);
+	return true;
 }
 
 /* Octets in the ring that the next recv would return first; 0 while the kernel's part comes first. s->linked. *tail: how far the ring has been written. */

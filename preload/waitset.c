@@ -191,7 +191,7 @@ static void kernel_copy(struct pollfd *k, const struct pollfd *p, nfds_t n)
 
 struct sleep_state {
 	bool bells;  /* some linked socket is armed with our bell */
-	bool blind;  /* no bell for some association: sleep in short naps */
+	bool blind;  /* no bell for some association, or another thread is reading just now: sleep in short naps */
 	bool relook; /* something is there already */
 };
 
@@ -230,12 +230,16 @@ static void announce(const struct pollfd *p, nfds_t n, bool *entered, struct sle
 		st->bells = true;
 	}
 	fence_storeload(); /* faces the writers: publish, fence, armed; and the linker: link, fence, rx_inkernel */
-	for (nfds_t i = 0; st->bells && i < n; i++) {
+	bool lazy = false;
+	for (nfds_t i = 0; st->bells && !lazy && i < n; i++) {
 		struct sock *s = linked_sock(p[i].fd);
-		if (s && load_acquire(&s->chan.peer->lazy)) {
-			barrier_everywhere(); /* one for all (notify.h) */
-			break;
-		}
+		lazy = s && load_acquire(&s->chan.peer->lazy);
+	}
+	if (lazy)
+		barrier_everywhere(); /* one for all (notify.h) */
+	for (nfds_t i = 0; st->bells && i < n; i++) {
+		struct sock *s = p[i].events & IN_BITS ? linked_sock(p[i].fd) : NULL;
+		st->blind |= s && !ready_follow(s);
 	}
 }
 
