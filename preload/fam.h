@@ -66,8 +66,8 @@ struct fam_sock {
 	_Atomic uint32_t rx_epoch;
 	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
 	_Atomic uint32_t lowat;	      /* SO_RCVLOWAT; 0 counts as 1 */
-	uint32_t rx_kepoch;	      /* the up (value of tx_epoch) for which rx_kleft was worked out */
-	uint64_t rx_kleft;	      /* octets to read from the kernel before the ring's first */
+	_Atomic uint32_t rx_kepoch;   /* the up (value of tx_epoch) for which rx_kleft was worked out */
+	_Atomic uint64_t rx_kleft;    /* octets to read from the kernel before the ring's first */
 
 	/* life */
 	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */

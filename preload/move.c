@@ -133,23 +133,22 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 		} else {
 			if (!ahead)
 				return IN_KERNEL;
-			if (f->rx_kepoch != mine + 1) {
+			if (load_relaxed(&f->rx_kepoch) != mine + 1) {
 				int64_t read = move_kernel_read(s->fd);
 				int64_t left = (int64_t)(load_relaxed(&c->peer->up_kpos) - (uint64_t)read);
 				if (read < 0)
 					return IN_KERNEL;
-				f->rx_kleft = left > 0 ? (uint64_t)left : 0;
-				f->rx_kepoch = mine + 1;
+				store_relaxed(&f->rx_kleft, left > 0 ? (uint64_t)left : 0);
+				store_release(&f->rx_kepoch, mine + 1);
 			}
-			if (f->rx_kleft) {
-				*kleft = f->rx_kleft;
+			*kleft = load_relaxed(&f->rx_kleft);
+			if (*kleft)
 				return IN_KERNEL_UPTO;
-			}
 			store_relaxed(&f->rx_why, WHY_UP);
 			if (!load_relaxed(&s->hup)) { /* its input has been read */
+				store_relaxed(&s->look, 0);
 				fence_storeload(); /* faces end_kernel_says: hup, look. Who looks for an end from here on sees it, or `look` again */
 			}
-				store_relaxed(&s->look, 0);
 		}
 		store_relaxed(&f->rx_epoch, mine + 1);
 		store_release(&c->my->rx_epoch, mine + 1); /* pairs with move_up's acquire: what was read is read */

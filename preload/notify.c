@@ -13,11 +13,9 @@ void notify_futex(struct sm_end *e)
 	futex_wake(&e->futex, INT_MAX);
 }
 
-void notify_bell(struct chan *c, uint32_t slot)
+static void ring_bell(struct chan *c, int side, uint32_t slot)
 {
-	if (slot >= SM_N_BELL)
-		return;
-	struct sm_bell *b = seg_bell(&c->assoc->seg, !c->side, slot);
+	struct sm_bell *b = seg_bell(&c->assoc->seg, side, slot);
 	or_acqrel(&b->ready[c->idx / 64], UINT64_C(1) << (c->idx % 64));
 	store_release(&b->any, 1);
 	fence_storeload(); /* faces the sleeper: it stores `sleeping`, fences, and looks at `any` */
@@ -27,20 +25,39 @@ void notify_bell(struct chan *c, uint32_t slot)
 	}
 }
 
-void notify_slow(struct chan *c)
+void notify_bell(struct chan *c, uint32_t slot)
 {
-	uint64_t m = xchg_acqrel(&c->peer->armed, UINT64_C(0));
+	if (slot < SM_N_BELL)
+		ring_bell(c, !c->side, slot);
+}
+
+/* Whoever sleeps at end e, which is `side`'s. */
+static void ring_all(struct chan *c, struct sm_end *e, int side)
+{
+	uint64_t m = xchg_acqrel(&e->armed, UINT64_C(0));
 	if (m & SM_ARM_FUTEX) {
-		add_acqrel(&c->peer->futex, 1u);
+		add_acqrel(&e->futex, 1u);
 		stats_bells();
-		notify_futex(c->peer);
+		notify_futex(e);
 	}
 	for (m &= (UINT64_C(1) << SM_N_BELL) - 1; m; m &= m - 1)
-		notify_bell(c, (uint32_t)__builtin_ctzll(m));
+		ring_bell(c, side, (uint32_t)__builtin_ctzll(m));
+}
+
+void notify_slow(struct chan *c)
+{
+	ring_all(c, c->peer, !c->side);
 }
 
 void notify_peer(struct chan *c)
 {
 	fence_storeload();
 	notify_armed(c);
+}
+
+void notify_own(struct chan *c)
+{
+	fence_storeload();
+	if (load_relaxed(&c->my->armed))
+		ring_all(c, c->my, c->side);
 }

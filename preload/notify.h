@@ -34,6 +34,8 @@ static inline void fence_for_sender(const struct chan *c)
 }
 /* With the fence. */
 void notify_peer(struct chan *c);
+/* With the fence: rings the bells of our own side's sleepers. One thread has made something ready for the others. */
+void notify_own(struct chan *c);
 /* Wake the futex sleepers of an end of our own side. */
 void notify_futex(struct sm_end *e);
 /* Set the channel's bit in bell `slot` of the peer's side and ring it. */

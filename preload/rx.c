@@ -246,8 +246,9 @@ static long take_some(struct sock *s, struct take *t)
 		return read_kernel_safely(s, t);
 	case IN_KERNEL_UPTO: {
 		long r = kernel_part(t, kleft);
-		if (r > 0)
-			f->rx_kleft -= (uint64_t)r;
+		/* Behind the last one the ring is next, also for threads that sleep until the kernel gives its part. */
+		if (r > 0 && sub_acqrel(&f->rx_kleft, (uint64_t)r) == (uint64_t)r)
+			notify_own(c);
 		return after_kernel(s, t, r);
 	}
 	case IN_RING:
@@ -259,12 +260,18 @@ static long take_some(struct sock *s, struct take *t)
 	}
 }
 
+/* The kernel owes octets of an up that is on record: only it can bring news. */
+static bool kernel_owes(const struct sock *s, uint32_t epoch)
+{
+	return load_acquire(&s->f->rx_kepoch) == epoch + 1 && load_relaxed(&s->f->rx_kleft);
+}
+
 /* Something to look at without a system call: the second look of a sleeper, and the condition of a spin. */
 static bool any_news(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
-	if (!(epoch & 1) && s->f->rx_kepoch == epoch + 1) /* the kernel owes octets: only it can bring news */
+	if (!(epoch & 1) && kernel_owes(s, epoch))
 		return load_relaxed(&s->look) || !load_relaxed(&s->linked);
 	return load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
 	       load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_relaxed(&s->look) ||
@@ -316,7 +323,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 			load_relaxed(&s->look))
 			return 0;
 	} else {
-		if (load_relaxed(&c->peer->tx_epoch) != epoch && s->f->rx_kepoch != epoch + 1)
+		if (load_relaxed(&c->peer->tx_epoch) != epoch && !kernel_owes(s, epoch))
 			return 0;
 		svc_want_input(s);
 	}
