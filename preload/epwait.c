@@ -244,10 +244,12 @@ static bool make_cold(struct epset *e)
 /* The bell is made to say what is now, not what was. */
 void epset_expose(struct epset *e)
 {
-	if (e->side < 0)
-		return;
 	epset_lock(e);
-	e->exposed = true;
+	e->exposed = true; /* also of a set without a side: it may get one while the outer wait lasts */
+	if (e->side < 0) {
+		epset_unlock(e);
+		return;
+	}
 	take_bells(e);
 	bool cold = make_cold(e);
 	if (cold) { /* what rang is over; what rings from now on finds the bell empty, or the members ready once more */
@@ -414,11 +416,19 @@ static bool look_is_due(struct epset *e)
 	return due;
 }
 
-/* No member can be upgraded yet. A first one may come while we sleep: then S is in P, and its event must not reach the program. */
+/*
+ * No member can be upgraded yet. A first one may come while we sleep: then S is in P, and its event must not reach the program. Counted under the lock, so that
+ * whoever makes the side either rings for us, or has made it before: -EAGAIN.
+ */
 static int wait_plain(
 	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
 {
-	add_acqrel(&e->sleepers, 1u);
+	epset_lock(e);
+	bool plain = e->side < 0;
+	add_acqrel(&e->sleepers, plain);
+	epset_unlock(e);
+	if (!plain)
+		return -EAGAIN;
 	int n = kernel_look(e, fd_ep, ev, max, ts, mask);
 	sub_acqrel(&e->sleepers, 1u);
 	return n;
@@ -436,9 +446,11 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 		if (e->side < 0) {
 			struct timespec ts = deadline ? rest_of(deadline) : zero;
 			k = wait_plain(e, fd_ep, ev, max, timeout_ns < 0 ? NULL : &ts, mask);
-			if (k || e->side < 0)
+			if (k == -EAGAIN)
+				continue;
+			if (k < 0 || e->side < 0)
 				return k;
-			n = collect_locked(e, ev, max, true);
+			n = k + collect_locked(e, ev + k, max - k, true);
 		} else {
 			if (timeout_ns == 0 || look_is_due(e))
 				k = kernel_look(e, fd_ep, ev, max, &zero, mask);
@@ -457,10 +469,10 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 		k = sleep_in_kernel(e, fd_ep, ev, max, deadline, mask);
 		if (k < 0)
 			return k;
-		n = collect_locked(e, ev + k, max - k, k > 0);
-		if (n + k)
+		/* The bell may have rung for others too: who leaves, with something or without, leaves them a set that can wake them. */
+		bool over = deadline && now_ns() >= deadline;
+		n = collect_locked(e, ev + k, max - k, k > 0 || over);
+		if (n + k || over)
 			return n + k;
-		if (deadline && now_ns() >= deadline)
-			return 0;
 	}
 }
