@@ -13,6 +13,7 @@
 #include "barrier.h"
 #include "epset.h"
 #include "link.h"
+#include "notify.h"
 #include "stats.h"
 #include "svc.h"
 #include "sys.h"
@@ -122,8 +123,12 @@ void sock_forget(struct sock *s, int fd)
 			if (s->fd == fd) { /* what is registered under the old number has to go while that is open */
 				svc_unwatch(s);
 				other_fd(s, fd);
-				if (load_acquire(&s->linked))
+				if (load_acquire(&s->linked)) {
 					svc_watch(s);
+					add_acqrel(
+						&s->chan.my->futex, 1u); /* who sleeps until there is input asks for it again */
+					notify_futex(s->chan.my);
+				}
 			}
 		} else {
 			epset_forget_sock(s);
@@ -242,7 +247,7 @@ void sock_fork_failed(void)
 static void start_over(struct sock *s, void *arg)
 {
 	(void)arg;
-	s->watched = false;
+	store_relaxed(&s->watched, 0);
 	s->tx_shm = s->tx_kernel = s->rx_shm = s->rx_kernel = (struct count){0, 0}; /* the parent's doing */
 }
 

@@ -62,7 +62,7 @@ struct sock {
 	int64_t rang_ns;
 	uint64_t quiet_tail;	   /* tx_tail when the service thread looked last (trim.h) */
 	uint64_t trimmed;	   /* and when it gave the ring's pages back */
-	bool watched;		   /* the service thread's epoll has the kernel socket */
+	_Atomic uint32_t watched;  /* the service thread's epoll has the kernel socket */
 	struct endpoint *endpoint; /* client: where it connects to (shunt is there), or NULL */
 	struct server *server;	   /* listener or accepted: the published endpoint, or NULL */
 	struct member *members;	   /* epoll registrations; under epset_lock */

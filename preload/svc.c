@@ -255,11 +255,11 @@ void svc_serve(void)
 
 void svc_watch(struct sock *s)
 {
-	if (s->watched)
+	if (load_acquire(&s->watched))
 		return;
 	ensure();
-	s->watched = true;
 	watch_raw(EPOLL_CTL_ADD, s->fd, EPOLLRDHUP | EPOLLONESHOT, (uintptr_t)s);
+	store_release(&s->watched, 1); /* now, not before: a thread that finds it set changes the registration */
 	if (load_acquire(&s->linked))
 		store_relaxed(&s->chan.my->svc_bell, s->chan.assoc->svc_bell);
 }
@@ -271,9 +271,9 @@ void svc_want_input(struct sock *s)
 
 void svc_unwatch(struct sock *s)
 {
-	if (!s->watched)
+	if (!load_relaxed(&s->watched))
 		return;
-	s->watched = false;
+	store_relaxed(&s->watched, 0);
 	watch_raw(EPOLL_CTL_DEL, s->fd, 0, 0);
 }
 
