@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,18 +78,40 @@ UNUSED static void nodelay(int fd)
 		die("TCP_NODELAY");
 }
 
-UNUSED static int connect_to(unsigned long port)
+/* A connection to 127.0.0.1, from the loopback address number `alias` (0: whatever the kernel takes): each has ports of its own. */
+UNUSED static int connect_from(unsigned long alias, unsigned long port)
 {
+	struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)alias)};
 	struct sockaddr_in a = {
 		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
 
 	if (fd < 0)
 		die("socket");
+	if (alias && (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) ||
+			     bind(fd, (struct sockaddr *)&own, sizeof(own))))
+		die("bind");
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)))
 		die("cannot connect to 127.0.0.1:%lu", port);
 	nodelay(fd);
 	return fd;
+}
+
+UNUSED static int connect_to(unsigned long port)
+{
+	return connect_from(0, port);
+}
+
+/* As many descriptors as we may have: the usual soft limit is 1024. */
+UNUSED static void raise_fd_limit(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		die("getrlimit");
+	r.rlim_cur = r.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &r))
+		die("setrlimit");
 }
 
 /* 1: all of it; 0: end of file before the first byte. */

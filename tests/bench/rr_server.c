@@ -11,7 +11,7 @@
 
 #include "net.h"
 
-#define MAX_CONNS 4096
+#define MAX_CONNS 65536
 
 static unsigned long len = 64;
 static unsigned long left; /* connections still to end; counted down from -n */
@@ -191,6 +191,7 @@ int main(int argc, char **argv)
 		fputs("usage: rr_server [-p PORT] [-m serial|thread|poll|epoll] [-s LEN] [-n CONNECTIONS]\n", stderr);
 		return 2;
 	}
+	raise_fd_limit();
 	modes[m].run(listen_on(port));
 	return 0;
 }
