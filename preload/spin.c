@@ -10,7 +10,8 @@
 #include "stats.h"
 #include "sys.h"
 
-#define CLOCK_EVERY 16	 /* looks; reading the clock costs more than looking */
+#define CLOCK_EVERY 16 /* looks; reading the clock costs more than looking */
+#define LOOK_AROUND_NS 1000000
 #define CHARGE_EVERY 256 /* looks; what a spin cost is charged to the budget so often */
 
 static int64_t spin_limit_ns = SPIN_NS;
@@ -28,7 +29,10 @@ static struct {
 
 static __thread struct {
 	int64_t banned_until; /* 0: not */
-	long n_switched;      /* involuntary switches at the last gap */
+	long n_switched;      /* involuntary switches so far, */
+	long n_slept;	      /* and voluntary ones */
+	int64_t seen_ns;      /* when we looked for them last, */
+	int64_t seen_cpu;     /* and what CPU time we had had then */
 	uint32_t looks;	      /* not charged yet */
 } self __attribute__((tls_model("initial-exec")));
 
@@ -67,6 +71,12 @@ bool spin_begin(struct spin *s, struct spin_run *r, bool can_pay)
 	return true;
 }
 
+static void ban(int64_t now, int64_t lost)
+{
+	int64_t ns = lost * SPIN_BAN;
+	self.banned_until = now + (ns < SPIN_BAN_MAX_NS ? ns : SPIN_BAN_MAX_NS);
+}
+
 /* We have lost `gap` ns. To another thread? (An interrupt, or the machine's own host, would take it from a sleeper too.) */
 static bool was_switched(int64_t now, int64_t gap)
 {
@@ -74,9 +84,28 @@ static bool was_switched(int64_t now, int64_t gap)
 	if (sys2(SYS_getrusage, RUSAGE_THREAD, &ru) < 0 || ru.ru_nivcsw == self.n_switched)
 		return false;
 	self.n_switched = ru.ru_nivcsw;
-	int64_t ban = gap * SPIN_BAN;
-	self.banned_until = now + (ban < SPIN_BAN_MAX_NS ? ban : SPIN_BAN_MAX_NS);
+	ban(now, gap);
 	return true;
+}
+
+/*
+ * Where spins are short, one is seldom what a switch interrupts. But if we have not slept since we looked last, the CPU time that we did not have is what others
+ * took.
+ */
+static void look_around(int64_t now)
+{
+	struct rusage ru;
+	if (now - self.seen_ns < LOOK_AROUND_NS || sys2(SYS_getrusage, RUSAGE_THREAD, &ru) < 0)
+		return;
+	int64_t cpu = (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * INT64_C(1000000000) +
+		      (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * INT64_C(1000);
+	int64_t lost = (now - self.seen_ns) - (cpu - self.seen_cpu);
+	if (ru.ru_nvcsw == self.n_slept && ru.ru_nivcsw != self.n_switched && lost > SPIN_GAP_NS)
+		ban(now, lost);
+	self.n_slept = ru.ru_nvcsw;
+	self.n_switched = ru.ru_nivcsw;
+	self.seen_ns = now;
+	self.seen_cpu = cpu;
 }
 
 bool spin_again(struct spin_run *r)
@@ -94,9 +123,9 @@ bool spin_again(struct spin_run *r)
 	return now - r->start < spin_limit_ns && !(gap > SPIN_GAP_NS && was_switched(now, gap));
 }
 
-static void charge(uint32_t looks)
+static void charge(uint32_t looks, int64_t now)
 {
-	int64_t now = now_ns(), full = CREDIT_NS / 100 * budget.percent;
+	int64_t full = CREDIT_NS / 100 * budget.percent;
 	int64_t since = now - atomic_exchange_explicit(&budget.filled, now, memory_order_relaxed);
 	int64_t more = since > CREDIT_NS ? full : since * budget.percent / 100;
 	int64_t credit = load_relaxed(&budget.credit) + more - (int64_t)looks * load_relaxed(&budget.look_ns);
@@ -114,7 +143,9 @@ void spin_end(struct spin *s, const struct spin_run *r, bool hit)
 		store_relaxed(&budget.look_ns, (uint32_t)((r->last - r->start) / (r->n - CLOCK_EVERY)) + 1);
 	self.looks += r->n + 1;
 	if (self.looks >= CHARGE_EVERY) {
-		charge(self.looks);
+		int64_t now = now_ns();
+		charge(self.looks, now);
+		look_around(now);
 		self.looks = 0;
 	}
 	if (hit) {

@@ -18,8 +18,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SPIN_NS 100000	  /* twice the price of waking an idle CPU; see docs/PERFORMANCE.md */
-#define SPIN_GAP_NS 20000 /* longer between two looks at the clock: we were perhaps off the CPU */
+#define SPIN_NS 100000 /* twice the price of waking an idle CPU; see docs/PERFORMANCE.md */
+/* Longer between two looks at the clock: we were perhaps off the CPU, and not for the kernel's own short work. */
+#define SPIN_GAP_NS 200000
 #define SPIN_BAN 50
 #define SPIN_BAN_MAX_NS 1000000000
 #define SPIN_MISS_MAX 6
