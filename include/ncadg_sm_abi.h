@@ -7,7 +7,7 @@
  *
  *   segment                                                     end (one side of one channel, three cache lines)
  *   +--------------------+ 0                                    +---------------------------------------------+
- *   | sm_hdr             | identity, allocation bitmaps         | data  tx_tail  tx_shift  rx_head            | 0
+ *   | sm_hdr             | identity, allocation bitmaps         | data  tx_tail  rx_head  tx_shift            | 0
  *   +--------------------+ SM_BELLS_OFF                         +---------------------------------------------+
  *   | sm_bell[2][60]     | who sleeps, and what became ready    | ctl   armed  futex  flags  consent ...      | 64
  *   +--------------------+ SM_CHANS_OFF                         +---------------------------------------------+

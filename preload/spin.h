@@ -21,7 +21,7 @@
 #define SPIN_NS 100000 /* twice the price of waking an idle CPU; see docs/PERFORMANCE.md */
 /* Longer between two looks at the clock: we were perhaps off the CPU, and not for the kernel's own short work. */
 #define SPIN_GAP_NS 200000
-#define SPIN_BAN 50
+#define SPIN_BAN 20
 #define SPIN_BAN_MAX_NS 1000000000
 #define SPIN_MISS_MAX 6
 #define SPIN_BUDGET 100
