@@ -93,5 +93,4 @@ struct assoc *assoc_find(int shmid, uint64_t nonce);
 void assoc_gc(int64_t now_ns);
 void assoc_fork_child(void);
 
-
 #endif

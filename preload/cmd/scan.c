@@ -134,8 +134,8 @@ static void copy_sock(struct scan_sock *s, const struct fam_sock *f)
 	s->flags = load_relaxed(&f->flags);
 	s->own = f->own;
 	s->peer = f->peer;
-	s->tx = (struct scan_dir){f->tx_epoch & 1, load_relaxed(&f->tx_why), load_relaxed(&f->tx_tail),
-		load_relaxed(&f->tx_kernel_bytes)};
+	s->tx = (struct scan_dir){
+		f->tx_epoch & 1, load_relaxed(&f->tx_why), load_relaxed(&f->tx_tail), load_relaxed(&f->tx_kernel_bytes)};
 	s->rx = (struct scan_dir){load_relaxed(&f->rx_epoch) & 1, load_relaxed(&f->rx_why), load_relaxed(&f->rx_head),
 		load_relaxed(&f->rx_kernel_bytes)};
 	s->ups = load_relaxed(&f->ups);
