@@ -16,6 +16,7 @@
 #define HOLDERS 3
 #define N_MEM 4
 #define N_CPU 2
+#define DEPTH 5
 #include "tso.pml"
 
 #define A 1

@@ -25,7 +25,7 @@
 #define TAIL 0	 /* sm_end.tx_tail */
 #define F_TAIL 1 /* fam_sock.tx_tail */
 #define HEAD 2	 /* sm_end.rx_head, and fam_sock.rx_head */
-#define RX_TAIL 3
+#define RX_TAIL 3 /* fam_sock.rx_tail */
 #define ARMED 4
 #define FUTEX 5
 #define TX_TOKEN 6
@@ -35,7 +35,7 @@
 #define N_MEM (RING + LEN)
 #define N_CPU 4
 #ifndef DEPTH
-#define DEPTH 4
+#define DEPTH 5
 #endif
 #include "tso.pml"
 
@@ -348,7 +348,7 @@ inline consume()
 
 proctype reader(byte me; byte i; byte quota)
 {
-	byte head, tail, val, v, got;
+	byte head, tail, rx_tail, val, v, got;
 	bool lazy;
 	do
 	:: quota == 0 -> break
@@ -357,9 +357,19 @@ proctype reader(byte me; byte i; byte quota)
 		take(RX_TOKEN);
 #endif
 		head = SEE(HEAD);
+#if READERS > 1
 		tail = SEE(RX_TAIL);
+#else
+		tail = rx_tail;
+#endif
 		if
-		:: tail == head -> tail = SEE(TAIL); ST(RX_TAIL, tail)
+		:: tail == head ->
+			tail = SEE(TAIL);
+#if READERS > 1
+			ST(RX_TAIL, tail)
+#else
+			rx_tail = tail
+#endif
 		:: else
 		fi;
 		got = (tail != head);

@@ -6,8 +6,8 @@
  * time (process `drain`). A locked instruction and a fence wait until the own queue is empty. Kernel calls are NOT taken for fences: a model that holds without is the
  * stronger statement.
  *
- * A model defines N_MEM (addresses), N_CPU (processors) and maybe DEPTH (stores that a queue holds: no process here has more between two fences), and each of
- * its processes has a variable or parameter `me`, its processor. Several processes on one processor are interrupt handlers of each other.
+ * A model defines N_MEM (addresses), N_CPU (processors) and maybe DEPTH (stores that a queue holds), and each of its processes has a variable or parameter `me`,
+ * its processor. STRICT: that a queue is never full is checked, too; else a store waits for room. Several processes on one processor are interrupt handlers of each other.
  *
  * WEAK adds what aarch64 allows around a locked operation that is acquire and release only: a later load may be carried out before it. EARLY(a), written
  * before the operation, is that load; whoever looks at `a` with SEE() later sees the early value, unless a fence has come between.
@@ -27,14 +27,17 @@ queue sb[N_CPU];
 
 #define Q(i, a, older) (sb[me].n > (i) && sb[me].at[i] == (a) -> sb[me].v[i] : older)
 #define Q2(a) Q(1, a, Q(0, a, mem[a]))
-#if DEPTH == 2
-#define SB_OR_MEM(a) Q2(a)
-#elif DEPTH == 3
-#define SB_OR_MEM(a) Q(2, a, Q2(a))
+#define Q3(a) Q(2, a, Q2(a))
+#define Q4(a) Q(3, a, Q3(a))
+#define Q5(a) Q(4, a, Q4(a))
+#if DEPTH == 3
+#define SB_OR_MEM(a) Q3(a)
 #elif DEPTH == 4
-#define SB_OR_MEM(a) Q(3, a, Q(2, a, Q2(a)))
+#define SB_OR_MEM(a) Q4(a)
 #elif DEPTH == 5
-#define SB_OR_MEM(a) Q(4, a, Q(3, a, Q(2, a, Q2(a))))
+#define SB_OR_MEM(a) Q5(a)
+#elif DEPTH == 7
+#define SB_OR_MEM(a) Q(6, a, Q(5, a, Q5(a)))
 #endif
 
 #ifdef WEAK
@@ -63,7 +66,11 @@ inline EARLY(where_)
 inline ST(where_, what_)
 {
 	atomic {
+#ifdef STRICT
+		assert(sb[me].n < DEPTH);
+#else
 		sb[me].n < DEPTH;
+#endif
 		sb[me].at[sb[me].n] = where_;
 		sb[me].v[sb[me].n] = what_;
 		sb[me].n++
@@ -102,14 +109,16 @@ inline drain_one(cpu)
 	mem[sb[cpu].at[0]] = sb[cpu].v[0];
 	sb[cpu].at[0] = 0; sb[cpu].v[0] = 0;
 	SHIFT(cpu, 1);
-#if DEPTH > 2
 	SHIFT(cpu, 2);
-#endif
 #if DEPTH > 3
 	SHIFT(cpu, 3);
 #endif
 #if DEPTH > 4
 	SHIFT(cpu, 4);
+#endif
+#if DEPTH > 5
+	SHIFT(cpu, 5);
+	SHIFT(cpu, 6);
 #endif
 	sb[cpu].n--
 }

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* move_recv.pml - what the readers of move.pml are made of: turn, move_follow, sleep_for_news, poll, move_withdraw. */
+
+#if defined KWAIT || defined POLLER || defined REST
+inline take() { atomic { sb[me].n == 0 && mem[TOKEN] == 0 -> mem[TOKEN] = 1 } }
+inline drop() { atomic { sb[me].n == 0 -> mem[TOKEN] = 0 } }
+#else
+inline take() { skip }
+inline drop() { skip }
+#endif
+
+/* The kernel owes octets of an up that is on record: only it can bring news. */
+#ifdef OWED_BY_EPOCH
+#define OWED (rx_kepoch == mine + 1)
+#else
+#define OWED (rx_kepoch == mine + 1 && rx_kleft > 0)
+#endif
+
+#define IN_KERNEL 1
+#define UPTO 2
+#define IN_RING 3
+
+/* move_follow. rx token held. */
+inline follow()
+{
+	where = 0;
+	do
+	:: where -> break
+	:: else ->
+		atomic { mine = SEE(RX_EPOCH); its = SEE(TX_EPOCH) };
+		assert(its - mine <= 2 && !(its - mine == 2 && mine % 2));
+		if
+		:: mine % 2 && (its == mine || head != SEE(DOWN_RPOS)) -> where = IN_RING
+		:: mine % 2 == 0 && its == mine -> where = IN_KERNEL
+		:: else ->
+			if
+			:: mine % 2 == 0 && rx_kepoch != mine + 1 ->
+				d_step {
+					/* less than was read: the sender came up, found consent withdrawn, and went on in the kernel */
+					rx_kleft = (SEE(UP_KPOS) > k_read -> SEE(UP_KPOS) - k_read : 0);
+					rx_kepoch = mine + 1
+				}
+			:: else
+			fi;
+#ifdef NO_KLEFT
+			if
+			:: false
+#else
+			if
+			:: mine % 2 == 0 && rx_kleft > 0 -> where = UPTO
+#endif
+			:: else ->
+				if
+				:: mine % 2 == 0 && !SEE(HUP) ->
+					ST(LOOK, 0);
+#ifndef NO_FOLLOW_FENCE
+					FENCE
+#endif
+				:: else
+				fi;
+				ST(RX_EPOCH, mine + 1)
+			fi
+		fi
+	od;
+	its = 0
+}
+
+inline read_kernel_safely()
+{
+#ifndef NO_WITHDRAWAL
+	ST(CONSENT, 0);
+#endif
+#ifndef NO_READER_FENCE
+	FENCE;
+#endif
+#ifdef NO_EPOCH_LOOK
+	its = mine;
+#else
+	its = SEE(TX_EPOCH);
+#endif
+	if
+	:: its == mine -> kernel_read(false)
+	:: else -> r = AGAIN
+	fi;
+	if
+	:: !pin_rx ->
+		if
+		:: !SEE(IN_KERNEL_N) -> ST(CONSENT, 1)
+		:: else
+		fi
+	:: else
+	fi;
+	its = 0
+}
+
+/* The ring is empty in an odd epoch: is that the end? */
+inline ring_empty()
+{
+	r = NOTHING;
+	if
+	:: !(SEE(LOOK) || SEE(HUP) || SEE(FLAGS) & FIN)
+	:: else ->
+		if
+		:: SEE(TX_EPOCH) != mine || SEE(TAIL) != head -> r = AGAIN
+		:: else ->
+#ifndef LOOK_CLEARED_LATE
+			ST(LOOK, 0);
+#ifndef NO_LOOK_FENCE
+			FENCE;
+#endif
+#endif
+			kernel_read(true);
+			if
+			:: r == AGAIN -> assert(SEE(TX_EPOCH) != mine)
+			:: r == END ->
+				ST(LOOK, 1);
+#ifndef NO_LAST_WORDS
+				if
+				:: SEE(TAIL) != head || SEE(TX_EPOCH) != mine -> r = AGAIN
+				:: else
+				fi
+#endif
+			:: r == NOTHING ->
+#ifdef LOOK_CLEARED_LATE
+				ST(LOOK, 0)
+#else
+				skip
+#endif
+			fi
+		fi
+	fi
+}
+
+/* turn: take_some under the rx token. At most one octet. */
+inline turn()
+{
+	atomic { take(); mine = SEE(RX_EPOCH); r = NOTHING };
+	if
+	:: mine % 2 ->
+		rx_tail = SEE(TAIL);
+		if
+		:: rx_tail != head ->
+			atomic {
+				got(ring[n_read]);
+				head++;
+				r = AGAIN
+			}
+		:: else
+		fi
+	:: else
+	fi;
+	if
+	:: r == AGAIN
+	:: else ->
+		was = mine;
+		follow();
+		if
+		:: where == IN_KERNEL -> read_kernel_safely()
+		:: where == UPTO ->
+			kernel_read(false);
+			if
+			:: r == AGAIN ->
+				rx_kleft--;
+#ifndef NO_WORD_OF_REST
+				if
+				:: rx_kleft == 0 -> FENCE; notify_own()
+				:: else
+				fi
+#endif
+			:: else
+			fi
+		:: where == IN_RING ->
+			if
+			:: mine != was || SEE(TAIL) != head -> r = AGAIN
+			:: else -> ring_empty()
+			fi
+		fi
+	fi;
+	atomic { drop(); tail = rx_tail; mine = 0; was = 0; where = 0 }
+}
+
+inline want_input()
+{
+	d_step { watch_in = true; watch_hup = true }
+}
+
+inline sleep_for_news()
+{
+#ifndef VAL_LATE
+	moved[i] = false;
+#endif
+	mine = SEE(RX_EPOCH);
+	OR(ARMED, A_FUTEX); /* and a fence: see futex.pml */
+	again = false;
+	if
+	:: mine % 2 ->
+#ifndef NO_TAIL_LOOK
+		again = (SEE(TAIL) != tail);
+#endif
+#ifndef NO_DOWN_LOOK
+		again = again || SEE(TX_EPOCH) != mine;
+#endif
+#ifndef NO_LOOK_LOOK
+		again = again || SEE(LOOK)
+#endif
+	:: else ->
+#ifndef NO_UP_LOOK
+		again = (SEE(TX_EPOCH) != mine && !OWED);
+#endif
+		if
+		:: again
+		:: else ->
+#ifndef NO_WANT_INPUT
+			want_input()
+#else
+			skip
+#endif
+		fi
+	fi;
+#ifdef VAL_LATE
+	moved[i] = false;
+#endif
+	if
+	:: again
+	:: else ->
+		asleep[i] = !moved[i];
+		!asleep[i] || NOBODY_CARES
+	fi;
+	atomic { moved[i] = true; mine = 0; again = false; tail = 0 }
+}
+
+#if defined POLLER || defined REST
+/* Reads without waiting, a few times. */
+proctype worker(byte me)
+{
+	byte mine, its, was, where, r, x, o, tail, n;
+	do
+	:: n == 3 -> break
+	:: else ->
+		turn();
+		atomic { r = NOTHING; tail = 0; n++ }
+	od
+}
+#endif
+
+#ifdef POLLER
+/* ready.h: ready_follow. The token is tried, never waited for. */
+inline ready_follow()
+{
+	unsure = false;
+	if
+	:: SEE(TX_EPOCH) != SEE(RX_EPOCH) ->
+		if
+		:: atomic { sb[me].n == 0 && mem[TOKEN] == 0 -> mem[TOKEN] = 1 };
+			follow();
+			atomic { drop(); where = 0; mine = 0 }
+		:: mem[TOKEN] == 1 -> unsure = true
+		fi
+	:: else
+	fi
+}
+
+/* ready_octets */
+inline look()
+{
+	ready_follow();
+	again = (SEE(RX_EPOCH) % 2 && SEE(TAIL) != head)
+}
+
+/* poll_with, sleep_once */
+proctype poller(byte me)
+{
+	byte mine, its, was, where, r, x, o, tail;
+	bool again, unsure, nap;
+	do
+	:: n_read == N -> break
+	:: else ->
+		look();
+		if
+		:: again
+		:: else ->
+			OR(ARMED, A_BELL); /* announce */
+#ifdef NO_UNSURE
+			look();
+			nap = false;
+#elif defined UNSURE_LATE
+			look();
+			nap = unsure;
+			ready_follow();
+			nap = unsure;
+#else
+			ready_follow();
+			nap = unsure;
+			look();
+#endif
+			if
+			:: again || nap /* a nap is bounded */
+			:: else -> rung || ARRIVED || NOBODY_CARES
+			fi;
+			rung = false
+		fi;
+		atomic { again = false; unsure = false; nap = false };
+		turn();
+		atomic { r = NOTHING; tail = 0 }
+	od
+}
+
+#endif
+
+/* stays_in_kernel */
+inline stays_in_kernel()
+{
+	mine = SEE(RX_EPOCH);
+#ifdef PIN_LOOKED_AT_LAST
+	if
+	:: mine % 2 == 0 && SEE(TX_EPOCH) == mine -> again = (SEE(FLAGS) & PINNED) != 0
+	:: else
+	fi
+#else
+	if
+	:: mine % 2 == 0 && ((SEE(FLAGS) & PINNED) || pin_rx) -> again = (SEE(TX_EPOCH) == mine)
+	:: else
+	fi
+#endif
+	;
+	mine = 0
+}
+
+#ifdef WITHDRAW
+/* move_withdraw: settled, ask_back */
+inline withdraw()
+{
+	pin_rx = true;
+	take();
+	ST(CONSENT, 0);
+#ifndef NO_WITHDRAW_FENCE
+	FENCE;
+#endif
+	follow();
+	its = SEE(TX_EPOCH);
+	if
+	:: its % 2 == 0 && head == SEE(TAIL)
+	:: else ->
+		ST(WANT_BACK, 1);
+		asked = true; /* the bell of its service thread, and ours: bounded naps */
+		if
+		:: SEE(DID_BACK) == 1
+		:: gave_none -> broken = true
+		fi;
+		its = SEE(TX_EPOCH)
+	fi;
+	rx_tail = head;
+#ifdef WITHDRAW_LOOKS_AGAIN
+	its = SEE(TX_EPOCH);
+#endif
+	ST(RX_EPOCH, its);
+	atomic { drop(); its = 0; where = 0; mine = 0 }
+}
+
+/* The sender's service thread: move_give_back. The socket's octets are sent again by the kernel. */
+proctype giver(byte me)
+{
+	byte x;
+end:	asked;
+	take_tx();
+	if
+	:: tx_epoch % 2 ->
+		n_back = head;
+		do
+		:: n_back == tx_tail -> break
+		:: else -> k_write(ring_at[n_back]); n_back++
+		od;
+		tx_tail = head;
+		ST(TAIL, tx_tail);
+#ifdef DID_BEFORE_EPOCH
+		ST(DID_BACK, 1);
+		go_down();
+#else
+		go_down();
+		ST(DID_BACK, 1);
+#endif
+	:: else -> gave_none = true /* it had gone down before: no answer */
+	fi;
+	drop_tx();
+	FENCE;
+	notify_armed()
+}
+#endif
+
+/* link_consent. */
+inline link_consent()
+{
+	take();
+	if
+	:: !SEE(IN_KERNEL_N) -> ST(CONSENT, 1)
+	:: else
+	fi;
+	drop()
+}
+
