@@ -5,16 +5,18 @@
  * The layout is an ABI between processes that may run different builds: SM_VERSION and the sizes are in the header of the
  * segment, and a peer that finds others refuses the segment (the connection then stays in the kernel).
  *
- *   segment                                                     end (one side of one channel, three cache lines)
+ *   segment                                                     end (one side of one channel, four cache lines)
  *   +--------------------+ 0                                    +---------------------------------------------+
- *   | sm_hdr             | identity, allocation bitmaps         | data  tx_tail  rx_head  tx_shift            | 0
+ *   | sm_hdr             | identity, allocation bitmaps         | tx    tx_tail  tx_shift                     | 0
  *   +--------------------+ SM_BELLS_OFF                         +---------------------------------------------+
  *   | sm_bell[2][60]     | who sleeps, and what became ready    | ctl   armed  futex  flags  consent ...      | 64
  *   +--------------------+ SM_CHANS_OFF                         +---------------------------------------------+
- *   | sm_chan[256]       | identity and two ends                | move  tx_epoch  up_kpos  down_rpos rx_epoch | 128
+ *   | sm_chan[256]       | identity and two ends                | rx    rx_head                               | 128
  *   +--------------------+ SM_RINGS_OFF                         +---------------------------------------------+
- *   | ring[256][2]       | 256 KiB each, page aligned           every field of an end is written by that end's side only,
- *   +--------------------+ SM_SEG_LEN                           except `armed`, which the peer exchanges for 0
+ *   | ring[256][2]       | 256 KiB each, page aligned           | move  tx_epoch  up_kpos  down_rpos rx_epoch | 192
+ *   +--------------------+ SM_SEG_LEN                           +---------------------------------------------+
+ *                                                               every field of an end is written by that end's side only,
+ *                                                               except `armed`, which the peer exchanges for 0
  *
  * Everything a peer wrote is input: read once, check, then use. Sizes and masks are constants of this header, never read back.
  */
@@ -27,7 +29,7 @@
 #include <stdint.h>
 
 #define SM_MAGIC UINT64_C(0x6d735f676461636e) /* "ncadg_sm", little endian */
-#define SM_VERSION 2u
+#define SM_VERSION 3u
 
 #define SM_N_CHAN 256u	       /* channels in a segment */
 #define SM_RING_LEN (1u << 18) /* bytes in a ring; a power of two */
@@ -50,10 +52,9 @@
 	0x20u /* sleepers of this side cannot fence for the peer's senders (membarrier): these fence themselves */
 
 struct sm_end {
-	/* data: written per call by the owning side, read by the peer */
+	/* tx: written on each send by the owning side; a peer that waits looks at nothing else */
 	_Alignas(64) _Atomic uint64_t
-		tx_tail;	  /* bytes written to this end's ring, ever (release; pairs with the peer's acquire) */
-	_Atomic uint64_t rx_head; /* bytes read from the peer's ring, ever (release: the space may be written again) */
+		tx_tail; /* bytes written to this end's ring, ever (release; pairs with the peer's acquire) */
 	_Atomic uint64_t
 		tx_shift; /* ring offset of position p is (p + tx_shift) & MASK; changes only while the ring is empty */
 
@@ -71,6 +72,10 @@ struct sm_end {
 	_Atomic uint32_t
 		back_extra; /* octets that the reader appended behind tx_tail, read from the kernel, to be put back too */
 
+	/* rx: written on each receive; a line of its own, or it would take the tx line away from a peer that waits for our answer */
+	_Alignas(64) _Atomic uint64_t
+		rx_head; /* bytes read from the peer's ring, ever (release: the space may be written again) */
+
 	/* move: the sending direction's switches; one record holds the last up and the last down */
 	_Alignas(
 		64) _Atomic uint32_t tx_epoch; /* odd: this end sends through the ring; written after the positions (release) */
@@ -78,15 +83,16 @@ struct sm_end {
 	_Atomic uint64_t up_kpos;	       /* bytes this direction has carried through the kernel when it last went up */
 	_Atomic uint64_t down_rpos;	       /* tx_tail when it last went down */
 };
-static_assert(sizeof(struct sm_end) == 192, "ABI");
-static_assert(offsetof(struct sm_end, armed) == 64 && offsetof(struct sm_end, tx_epoch) == 128, "ABI");
+static_assert(sizeof(struct sm_end) == 256, "ABI");
+static_assert(offsetof(struct sm_end, armed) == 64 && offsetof(struct sm_end, rx_head) == 128, "ABI");
+static_assert(offsetof(struct sm_end, tx_epoch) == 192, "ABI");
 
 /* sm_chan.state */
 enum { SM_CHAN_FREE, SM_CHAN_OFFERED, SM_CHAN_LINKED };
 
 struct sm_chan {
 	/* identity: written by the client before it sets state to OFFERED (release) */
-	_Alignas(64) _Atomic uint32_t state;
+	_Alignas(128) _Atomic uint32_t state;
 	_Atomic uint32_t gone;			  /* bit SM_CLIENT, bit SM_SERVER: that side will not touch the channel again */
 	uint64_t client_cookie;			  /* SO_COOKIE of the client's kernel socket */
 	_Atomic uint64_t server_cookie;		  /* SO_COOKIE of the server's, written when it links */
@@ -95,10 +101,9 @@ struct sm_chan {
 	uint16_t client_port, server_port;	  /* host order */
 	uint16_t reserved;
 
-	struct sm_end end[2]; /* [SM_CLIENT], [SM_SERVER] */
-	uint8_t pad[64];
+	_Alignas(128) struct sm_end end[2]; /* [SM_CLIENT], [SM_SERVER] */
 };
-static_assert(sizeof(struct sm_chan) == 576 || sizeof(struct sm_chan) == 512, "ABI");
+static_assert(offsetof(struct sm_chan, end) == 128 && sizeof(struct sm_chan) == 640, "ABI");
 
 /* A bell slot: one sleeper (an epoll set, a thread in poll, a service thread) of one side. */
 struct sm_bell {

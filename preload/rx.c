@@ -22,6 +22,7 @@
 #include "link.h"
 #include "move.h"
 #include "notify.h"
+#include "ready.h"
 #include "real.h"
 #include "ring.h"
 #include "rx.h"
@@ -284,8 +285,10 @@ static bool spin_for_news(struct sock *s)
 	if (!spin_begin(&s->spin, &r, sock_spin_pays(s, spin_cpu())))
 		return false;
 	bool hit = any_news(s);
-	while (!hit && spin_again(&r))
+	while (!hit && spin_again(&r)) {
+		ready_prefetch(s);
 		hit = any_news(s);
+	}
 	spin_end(&s->spin, &r, hit);
 	return hit;
 }

@@ -116,6 +116,12 @@ static void set_limit(struct fam_sock *f, uint64_t tail)
 	f->tx_limit = limit < f->tx_rewind ? limit : f->tx_rewind;
 }
 
+/* The reader can only run when we do not: the parts of a long write would make it wake, and sleep, for each. */
+static bool on_our_cpu(const struct chan *c)
+{
+	return (int)load_relaxed(&c->peer->cpu) == spin_cpu() + 1;
+}
+
 enum { PUT_BROKEN = -1, PUT_FULL = 0 };
 
 /* Copy what fits (of a long write: a part), commit, publish. tx token held, epoch odd. Octets, PUT_FULL or PUT_BROKEN. */
@@ -130,7 +136,7 @@ static int64_t ring_send(struct sock *s, const struct iovec *iov, size_t skip, s
 		int64_t room = ring_room(s, tail, len);
 		if (room <= 0)
 			return room < 0 ? PUT_BROKEN : PUT_FULL;
-		size_t n = !skip && len <= WHOLE_MAX ? len : len < PART_LEN ? len : PART_LEN;
+		size_t n = (!skip && len <= WHOLE_MAX) || len < PART_LEN || on_our_cpu(c) ? len : PART_LEN;
 		if (n > (size_t)room)
 			n = (size_t)room;
 		ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n);
@@ -153,7 +159,7 @@ static bool spin_for_room(struct sock *s)
 	uint64_t head = load_relaxed(&c->peer->rx_head);
 	struct spin_run r = {0};
 	struct spin once = {0};
-	if (!spin_begin(&once, &r, (int)load_relaxed(&s->chan.peer->cpu) != spin_cpu() + 1))
+	if (!spin_begin(&once, &r, !on_our_cpu(c)))
 		return false;
 	bool hit = false;
 	while (!hit && spin_again(&r))

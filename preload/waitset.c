@@ -300,6 +300,15 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 	return merge(p, k, n);
 }
 
+static void prefetch(const struct pollfd *p, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++) {
+		struct sock *s = p[i].events & IN_BITS ? fd_sock(p[i].fd) : NULL;
+		if (s && load_acquire(&s->linked))
+			ready_prefetch(s);
+	}
+}
+
 static bool spin_once(struct pollfd *p, nfds_t n)
 {
 	struct spin_run r;
@@ -315,8 +324,10 @@ static bool spin_once(struct pollfd *p, nfds_t n)
 	if (n > 16 || !spin_begin(&bell.spin, &r, pays))
 		return false;
 	bool hit = look_at_rings(p, n) > 0;
-	while (!hit && spin_again(&r))
+	while (!hit && spin_again(&r)) {
+		prefetch(p, n);
 		hit = look_at_rings(p, n) > 0;
+	}
 	spin_end(&bell.spin, &r, hit);
 	return hit;
 }
