@@ -42,9 +42,14 @@ static inline struct sm_chan *seg_chan(const struct seg *s, uint32_t i)
 {
 	return (struct sm_chan *)((char *)s->hdr + SM_CHANS_OFF) + i;
 }
+/*
+ * Bell i of each segment lies at another place: who looks at the bells of many segments, which start at equal offsets of the caches, would otherwise find
+ * all of them in the same few lines' sets.
+ */
 static inline struct sm_bell *seg_bell(const struct seg *s, int side, uint32_t i)
 {
-	return (struct sm_bell *)((char *)s->hdr + SM_BELLS_OFF) + (uint32_t)side * SM_N_BELL + i;
+	uint32_t at = (uint32_t)((i + s->nonce) % SM_N_BELL);
+	return (struct sm_bell *)((char *)s->hdr + SM_BELLS_OFF) + (uint32_t)side * SM_N_BELL + at;
 }
 /* The ring into which `side` writes. */
 static inline uint8_t *seg_ring(const struct seg *s, uint32_t i, int side)

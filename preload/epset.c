@@ -267,6 +267,7 @@ void epset_heat(struct epset *e, struct member *m)
 	if (m->hot)
 		return;
 	m->hot = true;
+	m->idle = 0;
 	e->hot[e->n_hot++] = m;
 }
 

@@ -9,6 +9,8 @@
 #include "spin.h"
 
 #define N_HOT 64 /* idle members that stay hot; those with something to report do in any number */
+#define IDLE_LOOKS                                                                                                             \
+	64 /* looks in a row that found nothing, and a member goes cold: others are active, and each look at it is their time */
 #define N_SLOT 128
 #define N_CACHE 64
 #define N_INNER 8 /* beyond, an inner set may report a readiness that has passed */
@@ -25,6 +27,7 @@ struct member {
 	bool ghost;	/* deleted by the program; kept for the next ADD, or until its socket ends */
 	bool disabled;	/* ONESHOT that has fired */
 	bool hot;
+	uint16_t idle;		  /* looks in a row that found nothing to report */
 	bool force;		  /* ET: report present input once, as ADD and MOD do */
 	uint32_t kev;		  /* kernel events fetched from S, not yet reported */
 	uint64_t et_tail;	  /* ET: the ring's tail at the last report */
@@ -67,6 +70,15 @@ struct epset {
 static inline bool slot_lives(const struct slot *sl)
 {
 	return load_acquire(&sl->a->live) && sl->a->seg.nonce == sl->nonce;
+}
+
+/*
+ * Each wait asks this of each association, and the answer is hardly ever yes: so first what costs one line. (To read another's bell is harmless: segments stay
+ * mapped.)
+ */
+static inline bool slot_rang(const struct slot *sl)
+{
+	return load_acquire(&sl->bell->any) && slot_lives(sl);
 }
 
 #define COOKIE UINT64_C(0x73686e745f736574)	 /* data of S in P */

@@ -113,13 +113,12 @@ static void take_bells(struct epset *e)
 {
 	for (uint32_t i = 0; i < e->n_slot; i++) {
 		struct slot *sl = &e->slots[i];
-		if (slot_lives(sl) && __builtin_expect(load_relaxed(&sl->bell->any), 0) && xchg_acqrel(&sl->bell->any, 0u)) {
+		if (__builtin_expect(slot_rang(sl), 0) && xchg_acqrel(&sl->bell->any, 0u))
 			take_ready_bits(e, sl);
-		}
 	}
 }
 
-/* A member that has nothing to report, and has not been active lately: N_HOT of them stay. true: it is cold now. */
+/* A member that has nothing to report, and has not been active lately. true: it is cold now. */
 static bool cool_down(struct epset *e, uint32_t at)
 {
 	struct member *m = e->hot[at];
@@ -142,11 +141,12 @@ int epset_collect(struct epset *e, struct epoll_event *ev, int max)
 			at = 0;
 		struct member *m = e->hot[at];
 		uint32_t bits = member_events(m);
-		if (!bits && e->n_hot > N_HOT && cool_down(e, at))
+		if (!bits && (e->n_hot > N_HOT || ++m->idle > IDLE_LOOKS) && cool_down(e, at))
 			continue;
 		at++;
 		if (!bits)
 			continue;
+		m->idle = 0;
 		ev[n].events = bits;
 		ev[n++].data = m->data;
 		e->start = at;
@@ -233,7 +233,7 @@ static bool make_cold(struct epset *e)
 	for (uint32_t i = 0; i < e->n_hot; i++)
 		ready |= may_have_news(e->hot[i]);
 	for (uint32_t i = 0; i < e->n_slot; i++)
-		ready |= slot_lives(&e->slots[i]) && load_acquire(&e->slots[i].bell->any);
+		ready |= slot_rang(&e->slots[i]);
 	if (ready)
 		return false;
 	for (uint32_t i = 0; i < e->n_hot; i++)
@@ -337,7 +337,7 @@ static bool any_ready(struct epset *e)
 	for (uint32_t i = 0; i < e->n_hot && !ready; i++)
 		ready = has_news(e->hot[i]);
 	for (uint32_t i = 0; i < e->n_slot && !ready; i++)
-		ready = slot_lives(&e->slots[i]) && load_relaxed(&e->slots[i].bell->any);
+		ready = slot_rang(&e->slots[i]);
 	return ready;
 }
 

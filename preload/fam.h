@@ -20,7 +20,7 @@
 #include "diag.h"
 
 #define FAM_MAGIC UINT64_C(0x6d61665f746e6873)
-#define FAM_VERSION 3u
+#define FAM_VERSION 4u
 #define FAM_N_SOCK 65536u
 #define FAM_MEMFD_NAME "shunt-fam"
 
@@ -66,6 +66,7 @@ struct fam_sock {
 	_Atomic uint32_t rx_epoch;
 	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
 	_Atomic uint32_t lowat;	      /* SO_RCVLOWAT; 0 counts as 1 */
+	_Atomic int64_t rcvtimeo_ns;  /* SO_RCVTIMEO; 0: not asked for yet, -1: none */
 	_Atomic uint32_t rx_kepoch;   /* the up (value of tx_epoch) for which rx_kleft was worked out */
 	_Atomic uint64_t rx_kleft;    /* octets to read from the kernel before the ring's first */
 

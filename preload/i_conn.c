@@ -9,6 +9,7 @@
 #include "link.h"
 #include "move.h"
 #include "notify.h"
+#include "rx.h"
 #include "svc.h"
 #include "token.h"
 #include "wrap.h"
@@ -194,6 +195,8 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 	if (level == SOL_SOCKET && name == SO_RCVLOWAT) {
 		int v = *(const int *)val;
 		store_relaxed(&s->f->lowat, (uint32_t)(v < 0 ? INT32_MAX : v));
+	} else if (level == SOL_SOCKET && (name == SO_RCVTIMEO_OLD || name == SO_RCVTIMEO_NEW)) {
+		rx_timeout_changed(s);
 	} else if (option_pins(level, name)) {
 		move_pin(s, WHY_OPTION);
 	}

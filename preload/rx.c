@@ -293,14 +293,30 @@ static bool spin_for_news(struct sock *s)
 	return hit;
 }
 
-/* Absolute end of SO_RCVTIMEO, asked for when a call is about to sleep for the first time. 0: none. */
-static int64_t deadline_of(int fd)
+/* SO_RCVTIMEO as the kernel has it now; -1: none. */
+static int64_t ask_timeout(const struct sock *s)
 {
 	struct timeval tv = {0, 0};
 	socklen_t len = sizeof(tv);
-	if (sys5(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &tv, &len) < 0 || (!tv.tv_sec && !tv.tv_usec))
-		return 0;
-	return now_ns() + tv.tv_sec * INT64_C(1000000000) + tv.tv_usec * INT64_C(1000);
+	if (sys5(SYS_getsockopt, s->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, &len) < 0 || (!tv.tv_sec && !tv.tv_usec))
+		return -1;
+	return tv.tv_sec * INT64_C(1000000000) + tv.tv_usec * INT64_C(1000);
+}
+
+void rx_timeout_changed(struct sock *s)
+{
+	store_relaxed(&s->f->rcvtimeo_ns, ask_timeout(s));
+}
+
+/* Absolute end of SO_RCVTIMEO; 0: none. An accepted socket has its listener's, so the first sleep asks; it does not overwrite what a setsockopt has noted meanwhile. */
+static int64_t deadline_of(struct sock *s)
+{
+	int64_t t = load_relaxed(&s->f->rcvtimeo_ns);
+	if (!t) {
+		t = ask_timeout(s);
+		cas_acqrel(&s->f->rcvtimeo_ns, INT64_C(0), t);
+	}
+	return t < 0 ? 0 : now_ns() + t;
 }
 
 /*
@@ -314,7 +330,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 	struct chan *c = &s->chan;
 	int64_t rel = -1;
 	if (*deadline < 0)
-		*deadline = deadline_of(s->fd);
+		*deadline = deadline_of(s);
 	svc_watch(s);
 	uint32_t val = load_acquire(&c->my->futex), epoch = load_relaxed(&s->f->rx_epoch);
 	or_acqrel(&c->my->armed, SM_ARM_FUTEX);

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* rx.h - a thread of this process is about to wait in the kernel on an unlinked socket, where no bell reaches it (poll, recv, stdio). */
+/* rx.h - what receiving shares with those who wait and configure. */
 #ifndef SHUNT_RX_H
 #define SHUNT_RX_H
 
 #include "sock.h"
 
-/* While entered, the socket's reader does not consent. Look at f->link after entering: if it is 2, leave again and use the ring. */
+/*
+ * A thread of this process is about to wait in the kernel on an unlinked socket, where no bell reaches it (poll, recv, stdio). While entered, the socket's reader does not consent. Look at f->link after entering: if it is 2, leave again and use the ring.
+ */
 void rx_kernel_enter(struct sock *s);
 void rx_kernel_leave(struct sock *s);
+
+/* The program has set SO_RCVTIMEO. Any thread. */
+void rx_timeout_changed(struct sock *s);
 
 #endif
