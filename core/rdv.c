@@ -7,6 +7,7 @@
 
 #include "atomic.h"
 #include "bell.h"
+#include "flight.h"
 #include "log.h"
 #include "sysv.h"
 
@@ -133,67 +134,35 @@ static int locked_exchange(struct call *c)
 	return err;
 }
 
-/*
- * The semaphores of the calls that are under way, for a process that ends in the middle of them: pid << 32 | id + 1, 0 = free.
- * With the pid, because a child of fork has this table too and must not remove what is its parent's. Whoever takes an entry out
- * removes the set: the call itself, or rdv_abort(). Calls beyond the table are left to ept_gc() if they are cut short.
- */
-#define N_IN_FLIGHT 16
-static _Atomic uint64_t in_flight[N_IN_FLIGHT];
-
-static uint64_t flight_entry(int semid)
+/* All that has a name: the segment, until seg_create() has marked it for removal, and our semaphores. */
+static int make_names(struct call *c, uint32_t server_uid, struct flight *f)
 {
-	return (uint64_t)sys0(SYS_getpid) << 32 | (uint32_t)(semid + 1);
-}
+	int made, err = flight_begin(f);
 
-/* The entry's slot, or -1. */
-static int flight_begin(int semid)
-{
-	uint64_t entry = flight_entry(semid);
-
-	for (int i = 0; i < N_IN_FLIGHT; i++) {
-		uint64_t old = load_relaxed(&in_flight[i]);
-
-		/* another pid's was inherited, and means nothing here */
-		if ((old == 0 || old >> 32 != entry >> 32) && cas_acqrel(&in_flight[i], old, entry))
-			return i;
-	}
-	return -1;
-}
-
-static void flight_end(int slot, int semid)
-{
-	if (slot < 0 || cas_acqrel(&in_flight[slot], flight_entry(semid), (uint64_t)0))
-		sysv_sem_rm(semid);
-}
-
-void rdv_abort(void)
-{
-	uint64_t pid = (uint64_t)sys0(SYS_getpid);
-
-	for (int i = 0; i < N_IN_FLIGHT; i++) {
-		uint64_t entry = load_acquire(&in_flight[i]);
-
-		if (entry && entry >> 32 == pid && cas_acqrel(&in_flight[i], entry, (uint64_t)0))
-			sysv_sem_rm((int)((uint32_t)entry - 1));
-	}
+	if (err)
+		return err;
+	err = seg_create(c->seg, server_uid);
+	if (!err)
+		err = own_sem(c, server_uid);
+	made = flight_made(f, c->semid);
+	return err ? err : made;
 }
 
 int rdv_call(
 	struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg)
 {
 	struct call c = {r, out, 0, -1, serve, arg};
-	int slot, err = seg_create(out, server_uid);
+	struct flight f;
+	int err;
 
-	if (err)
-		return err;
+	out->hdr = NULL;
 	c.deadline_ns = sys_now_ns() + (timeout_ms < MAX_TIMEOUT_MS ? timeout_ms : MAX_TIMEOUT_MS) * UINT64_C(1000000);
-	err = own_sem(&c, server_uid);
-	slot = c.semid < 0 ? -1 : flight_begin(c.semid);
+	err = make_names(&c, server_uid, &f);
+	if (!out->hdr)
+		return err;
 	if (!err)
 		err = locked_exchange(&c);
-	if (c.semid >= 0)
-		flight_end(slot, c.semid);
+	flight_end(&f);
 	if (err) {
 		/* A server that answers too late refuses a segment without magic; one that has attached it meanwhile sees it gone. */
 		((volatile struct sm_hdr *)out->hdr)->magic = 0;

@@ -18,16 +18,11 @@
 /*
  * Make an association with endpoint `r`, whose acceptor runs as `server_uid` (the kernel's word on the accepted socket: diag_conn).
  * `serve` (may be NULL) is called at least every 2 ms while waiting: client and server may be the same process, even the same
- * thread. 0 and *out attached; -ETIMEDOUT (nobody answered within timeout_ms), -EIDRM (endpoint gone), -EPERM (refused), -errno.
+ * thread. 0 and *out attached; -ETIMEDOUT (nobody answered within timeout_ms), -EIDRM (endpoint gone), -EPERM (refused), -ECANCELED (the
+ * process is ending, see flight.h), -errno.
  */
 int rdv_call(
 	struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg);
-
-/*
- * The process is about to end: calls that other threads (or the code under this signal handler) are in the middle of leave nothing
- * behind; those of a parent process are let be. Async-signal-safe.
- */
-void rdv_abort(void);
 
 /* Take one message, if there is one, and answer it. 1: *out is a new association's segment; 0: none waits; -errno: refused or bad. Never waits. */
 int rdv_answer(struct ept *e, struct seg *out);

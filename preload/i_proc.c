@@ -75,8 +75,11 @@ static void before_own_exec(void)
 static int exec_failed(int r)
 {
 	int e = errno;
-	if (fdtab_len && wrap_own_process())
-		sock_each(hold_if_closed, (void *)(intptr_t)1);
+	if (wrap_own_process()) {
+		startup_goes_on();
+		if (fdtab_len)
+			sock_each(hold_if_closed, (void *)(intptr_t)1);
+	}
 	errno = e;
 	return r;
 }

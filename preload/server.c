@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "assoc.h"
+#include "flight.h"
 #include "log.h"
 #include "startup.h"
 #include "svc.h"
@@ -50,6 +51,10 @@ struct server *server_publish(int fd)
 	struct ept_key key;
 	struct server *v = NULL;
 	guard_enter(&g);
+	if (flight_is_closed()) { /* startup_end() has been here, or waits for the lock: nobody would retract it */
+		guard_leave(&g);
+		return NULL;
+	}
 	for (uint32_t i = 0; i < n_servers && !v; i++)
 		if (!servers[i].refs && !servers[i].users && !servers[i].retract_ns)
 			v = &servers[i];

@@ -20,6 +20,7 @@
 #include "assoc.h"
 #include "barrier.h"
 #include "epset.h"
+#include "flight.h"
 #include "link.h"
 #include "log.h"
 #include "real.h"
@@ -50,6 +51,7 @@ static void fork_child(void)
 {
 	ended = false;
 	startup_pid = (uint32_t)sys0(SYS_getpid);
+	flight_fork_child();
 	barrier_init();
 	fam_fork_child();
 	assoc_fork_child();
@@ -76,6 +78,8 @@ static void read_environment(void)
 	spin_configure(getenv("SHUNT_SPIN"), getenv("SHUNT_SPIN_BUDGET"));
 }
 
+static void at_exit(void);
+
 __attribute__((constructor(101))) static void startup(void)
 {
 	real_bind();
@@ -85,6 +89,7 @@ __attribute__((constructor(101))) static void startup(void)
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	read_environment();
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	at_quick_exit(at_exit); /* which runs no destructor */
 	waitset_init();
 }
 
@@ -101,7 +106,7 @@ void startup_end(bool exec)
 	if ((uint32_t)sys0(SYS_getpid) != startup_pid)
 		return; /* a child of vfork */
 	stats_write();
-	rdv_abort();
+	flight_close();
 	guard_enter(&g);
 	server_end_all();
 	if (!exec && !ended) {
@@ -110,6 +115,11 @@ void startup_end(bool exec)
 		sock_fork_failed(); /* one holder less of each */
 	}
 	guard_leave(&g);
+}
+
+void startup_goes_on(void)
+{
+	flight_reopen();
 }
 
 __attribute__((destructor)) static void at_exit(void)

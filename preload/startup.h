@@ -12,5 +12,7 @@ extern uint32_t startup_pid;
 void signal_guard(void);
 /* The process is about to end, or to become another program: counters, and the names that we own. */
 void startup_end(bool exec);
+/* That exec failed. */
+void startup_goes_on(void);
 
 #endif

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "bell.h"
+#include "flight.h"
 #include "rdv.h"
 #include "scratch.h"
 #include "sysv.h"
@@ -185,7 +186,7 @@ struct caller {
 	int err;
 };
 
-static void *call_once(void *arg)
+static void *call_and_end(void *arg)
 {
 	struct caller *c = arg;
 	struct seg s;
@@ -213,14 +214,14 @@ static void many_clients_at_once_are_all_served_by_several_servers(void **state)
 	}
 	for (int i = 0; i < 8; i++) {
 		c[i] = (struct caller){&w, -1};
-		assert_int_equal(pthread_create(&th[i], NULL, call_once, &c[i]), 0);
+		assert_int_equal(pthread_create(&th[i], NULL, call_and_end, &c[i]), 0);
 	}
 	for (int i = 0; i < 8; i++) {
 		pthread_join(th[i], NULL);
 		assert_int_equal(c[i].err, 0);
 	}
 	for (int round = 0; round < 20; round++) {
-		call_once(&c[0]);
+		call_and_end(&c[0]);
 		assert_int_equal(c[0].err, 0);
 	}
 	for (int i = 0; i < 2; i++) {
@@ -613,22 +614,23 @@ static void either_side_killed_at_any_call_leaves_nothing_after_gc_and_the_endpo
 	world_close(&w);
 }
 
-static void abort_then_serve(void *arg)
+static void end_then_serve(void *arg)
 {
-	rdv_abort();
+	if (!flight_is_closed())
+		flight_close();
 	serve(arg);
 }
 
-static int abort_in_child(void *arg)
+static int end_in_child(void *arg)
 {
 	(void)arg;
-	rdv_abort();
+	flight_close();
 	return 0;
 }
 
-static void fork_abort_then_serve(void *arg)
+static void fork_end_then_serve(void *arg)
 {
-	scratch_wait_ok(scratch_fork(0, abort_in_child, NULL));
+	scratch_wait_ok(scratch_fork(0, end_in_child, NULL));
 	serve(arg);
 }
 
@@ -639,13 +641,123 @@ static void a_process_that_ends_in_the_middle_of_a_call_takes_its_own_semaphores
 
 	(void)state;
 	world_open(&w);
-	assert_int_equal(rdv_call(&s, &w.r, geteuid(), 2000, abort_then_serve, &w), -EIDRM);
+	assert_int_equal(rdv_call(&s, &w.r, geteuid(), 2000, end_then_serve, &w), -EIDRM);
 	assert_int_equal(scratch_n_sem(), 1);
+	flight_reopen();
 	/* a child that ends meanwhile takes nothing */
-	assert_int_equal(rdv_call(&s, &w.r, geteuid(), 2000, fork_abort_then_serve, &w), 0);
+	assert_int_equal(rdv_call(&s, &w.r, geteuid(), 2000, fork_end_then_serve, &w), 0);
 	assert_int_equal(scratch_n_sem(), 1);
 	seg_detach(&s);
 	world_close(&w);
+}
+
+static _Atomic int slow_nr, inside, waited;
+
+/* The thread that makes stands before its call until the one that ends the process waits for it. */
+static long slow_maker(long nr)
+{
+	if (nr == SYS_nanosleep)
+		atomic_store(&waited, 1);
+	if (nr != atomic_load(&slow_nr))
+		return 0;
+	atomic_store(&inside, 1);
+	while (!atomic_load(&waited))
+		sched_yield();
+	return 0;
+}
+
+static void *call_in_thread(void *arg)
+{
+	struct world *w = arg;
+	struct seg s;
+	intptr_t err = rdv_call(&s, &w->r, geteuid(), 2000, serve, w);
+
+	if (!err)
+		seg_detach(&s);
+	return (void *)err;
+}
+
+static void a_process_that_ends_waits_for_what_another_thread_is_making(void **state)
+{
+	static const long calls[] = {SYS_shmget, SYS_shmat, SYS_shmctl, SYS_semget, SYS_semctl};
+	struct world w;
+
+	(void)state;
+	world_open(&w);
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		pthread_t t;
+		void *err;
+
+		atomic_store(&inside, 0);
+		atomic_store(&waited, 0);
+		atomic_store(&slow_nr, calls[i]);
+		sys_fault = slow_maker;
+		assert_int_equal(pthread_create(&t, NULL, call_in_thread, &w), 0);
+		for (uint64_t start = sys_now_ns(); !atomic_load(&inside) && ms_since(start) < 5000;)
+			sched_yield();
+		assert_int_equal(atomic_load(&inside), 1);
+		flight_close();
+		/* the process could go now: no segment is left that somebody would have to remove, and no semaphores */
+		assert_int_equal(scratch_n_sem(), 1);
+		assert_int_equal(scratch_n_shm(), 1);
+		pthread_join(t, &err);
+		sys_fault = NULL;
+		assert_true((intptr_t)err < 0);
+		assert_int_equal(scratch_n_sem(), 1);
+		flight_reopen();
+	}
+	world_close(&w);
+}
+
+static int call_then_end(void *arg)
+{
+	struct seg s;
+
+	EXPECT(call_in_thread(arg) == NULL);
+	flight_close();
+	EXPECT(rdv_call(&s, &((struct world *)arg)->r, geteuid(), 2000, serve, arg) == -ECANCELED);
+	return 0;
+}
+
+static void a_process_that_has_ended_makes_nothing_but_its_child_may_and_so_may_it_after_a_failed_exec(void **state)
+{
+	struct world w;
+	struct seg s;
+
+	(void)state;
+	world_open(&w);
+	flight_close();
+	flight_close();
+	assert_int_equal(rdv_call(&s, &w.r, geteuid(), 2000, serve, &w), -ECANCELED);
+	assert_null(s.hdr);
+	assert_int_equal(scratch_n_sem(), 1);
+	scratch_wait_ok(scratch_fork(0, call_then_end, &w));
+	flight_reopen(); /* one exec has failed, the other has not yet */
+	assert_int_equal(rdv_call(&s, &w.r, geteuid(), 2000, serve, &w), -ECANCELED);
+	flight_reopen();
+	assert_int_equal(rdv_call(&s, &w.r, geteuid(), 2000, serve, &w), 0);
+	seg_detach(&s);
+	world_close(&w);
+}
+
+static void more_calls_than_the_table_holds_leave_nothing_either(void **state)
+{
+	struct flight f[20];
+	int n = sizeof(f) / sizeof(f[0]);
+
+	(void)state;
+	for (int i = 0; i < n; i++)
+		assert_int_equal(flight_begin(&f[i]), 0);
+	/* backwards: each puts the signals back that it found */
+	for (int i = n - 1; i > 0; i--)
+		assert_int_equal(flight_made(&f[i], semget(IPC_PRIVATE, SM_N_CSEM, SM_CSEM_MODE)), 0);
+	assert_int_equal(scratch_n_sem(), n - 1);
+	flight_close(); /* which waits in vain for the one that is not made yet */
+	assert_int_equal(flight_made(&f[0], semget(IPC_PRIVATE, SM_N_CSEM, SM_CSEM_MODE)), -ECANCELED);
+	flight_reopen();
+	for (int i = 0; i < n; i++)
+		flight_end(&f[i]);
+	assert_int_equal(scratch_n_sem(), 0);
 }
 
 static void on_alarm(int sig)
@@ -711,6 +823,9 @@ int main(void)
 		TEST(a_call_that_fails_anywhere_leaves_nothing),
 		TEST(either_side_killed_at_any_call_leaves_nothing_after_gc_and_the_endpoint_works),
 		TEST(a_process_that_ends_in_the_middle_of_a_call_takes_its_own_semaphores_with_it),
+		TEST(a_process_that_ends_waits_for_what_another_thread_is_making),
+		TEST(a_process_that_has_ended_makes_nothing_but_its_child_may_and_so_may_it_after_a_failed_exec),
+		TEST(more_calls_than_the_table_holds_leave_nothing_either),
 		TEST(signals_do_not_end_a_wait_early),
 		TEST(an_offer_is_counted_and_rings_if_asked),
 	};

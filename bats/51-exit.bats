@@ -1,0 +1,53 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Clients that do a few calls and end, at random moments around their rendezvous, in each way in which a process can end: nothing of
+# a rendezvous under way is left. A failed run prints SEED; SEED=n repeats its moments. SOAK=1: many more.
+
+load lib
+
+setup_file() {
+	file_begin
+	cc -std=gnu11 -D_GNU_SOURCE -O2 -o "$T/brief" "$PROGS/brief.c" -pthread
+	TIMES=${TIMES:-$((${SOAK:-0} ? 5000 : 200))}
+	SEED=${SEED:-$RANDOM}
+	export TIMES SEED BATS_TEST_TIMEOUT=1200
+}
+
+# ends HOW [CMD...]: TIMES clients; CMD starts both sides
+ends() {
+	local how=$1
+	shift
+	sides both
+	echo "SEED=$SEED"
+	PORT=$(free_port)
+	server server "$@" "$T/brief" serve "$PORT"
+	up server
+	LIMIT=1000 client client "$@" "$T/brief" clients "$PORT" "$TIMES" "$how" "$SEED"
+	stop server
+	[ "$how" = kill ] || paths client && paths server
+}
+
+one_core() {
+	ends "$1" taskset -c "$(taskset -cp $$ | sed 's/.*[:,-] *//')"
+}
+
+@test "exit" { ends exit; }
+@test "_exit, on one core" { one_core _exit; }
+@test "quick_exit" { ends quick_exit; }
+@test "SIGTERM" { ends term; }
+@test "exec" { ends exec; }
+@test "exec that fails, and exit" { ends noexec; }
+@test "exit in another thread, on one core" { one_core thread; }
+@test "fork, and exit of both" { ends fork; }
+
+# What was killed in the middle goes when the next shunt process looks; what has not even got its values is told by its age.
+nothing_left_after_a_look() {
+	"$SHUNT" ps >/dev/null
+	nothing_left
+}
+
+@test "kill -9: what is left then, the next one removes" {
+	ends kill
+	wait_for 10 nothing_left_after_a_look
+}
