@@ -21,6 +21,7 @@
 #include "barrier.h"
 #include "epset.h"
 #include "flight.h"
+#include "last.h"
 #include "link.h"
 #include "log.h"
 #include "real.h"
@@ -58,6 +59,7 @@ static void fork_child(void)
 	stats_fork_child();
 	diag_fork_child();
 	svc_fork_child();
+	last_init();
 	waitset_fork_child();
 	epset_fork_child();
 	sock_fork_child();
@@ -91,6 +93,7 @@ __attribute__((constructor(101))) static void startup(void)
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	at_quick_exit(at_exit); /* which runs no destructor */
 	waitset_init();
+	last_init();
 }
 
 /* As close() would: the kernel closes the socket in a moment, and knows nothing of the channel. */

@@ -11,6 +11,7 @@
 #include "assoc.h"
 #include "bell.h"
 #include "end.h"
+#include "last.h"
 #include "log.h"
 #include "move.h"
 #include "notify.h"
@@ -129,13 +130,15 @@ static int chores_until(struct chores *c)
 	c->trim_due = load_acquire(&svc_stirred) ? due_in(c->trim_due, now, TRIM_MS) : 0;
 	next = !c->gc_due || (c->trim_due && c->trim_due < c->gc_due) ? c->trim_due : c->gc_due;
 	if (!next)
-		return -1;
-	return next <= now ? 0 : (int)((next - now) / 1000000) + 1;
+		return last_is_due() ? LAST_MS : -1;
+	int ms = next <= now ? 0 : (int)((next - now) / 1000000) + 1;
+	return last_is_due() && ms > LAST_MS ? LAST_MS : ms;
 }
 
 static void chores_do(struct chores *c)
 {
 	int64_t now = now_ns();
+	last_look();
 	if (c->gc_due && now >= c->gc_due) {
 		struct guard g;
 		c->gc_due = 0;
@@ -230,6 +233,12 @@ static void ensure(void)
 	guard_enter(&g);
 	svc_start();
 	guard_leave(&g);
+}
+
+void svc_nudge(void)
+{
+	if (load_acquire(&svc.running))
+		bell_ring(svc.ring_fd, svc.bell_name);
 }
 
 void svc_kick(void)

@@ -20,6 +20,8 @@ struct assoc;
 void svc_start(void);
 /* Wake it to look at endpoints' wants and servers' messages. Any thread. */
 void svc_kick(void);
+/* Wake it if it runs. */
+void svc_nudge(void);
 /* Something may wait at the servers: start the thread if need be, and answer what is there now. Under g_lock. */
 void svc_serve(void);
 /* Watch the kernel socket of s for its end. Any thread; idempotent. */

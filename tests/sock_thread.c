@@ -358,6 +358,59 @@ static void cancelled_client(void)
 	TRY(close(fd));
 }
 
+/* ---- the first thread leaves, and the process ends with the last one ---- */
+
+static void say_exit(void)
+{
+	say("handlers run at exit");
+}
+
+static void *last_talk(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < 200; i++) {
+		if (is_server)
+			put(shared_fd, 100, 3, 100 * i);
+		get(shared_fd, 100, 3, 100 * i);
+		if (!is_server)
+			put(shared_fd, 100, 3, 100 * i);
+	}
+	say("the last thread ends");
+	return NULL;
+}
+
+static void first_leaves(void)
+{
+	shared_fd = is_server ? serve_warm() : connect_warm();
+	MUST(atexit(say_exit));
+	pthread_detach(start_thread(last_talk, NULL));
+	pthread_exit(NULL);
+}
+
+/* A thread forks: it is the child's first one, and the child ends when it returns. */
+static void *forks(void *arg)
+{
+	pid_t pid = fork_part();
+
+	(void)arg;
+	if (pid == 0)
+		return last_talk(NULL);
+	join_child(pid);
+	return NULL;
+}
+
+static void fork_server(void)
+{
+	shared_fd = serve_warm();
+	last_talk(NULL);
+}
+
+static void fork_client(void)
+{
+	shared_fd = connect_warm();
+	pthread_join(start_thread(forks, NULL), NULL);
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"64_on_one_socket", many_server, many_client, 0, NULL},
 	{"reader_and_writer", duplex_part, duplex_part, 0, NULL},
@@ -367,5 +420,7 @@ const struct oracle_case oracle_cases[] = {
 	{"workers_of_a_set", workers_server, workers_client, 0, NULL},
 	{"shutdown_under_reader", shutdown_server, shutdown_client, 0, NULL},
 	{"cancelled", cancelled_server, cancelled_client, 0, NULL},
+	{"first_leaves", first_leaves, first_leaves, 0, NULL},
+	{"fork_in_a_thread", fork_server, fork_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "last.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "atomic.h"
+#include "svc.h"
+#include "sys.h"
+
+static pthread_key_t key; /* its destructor runs in a thread that ends, however it does, but not at exit */
+static bool has_key;
+static _Atomic uint32_t left;
+static uint64_t mask; /* the signals that the first thread blocked */
+
+static void first_leaves(void *arg)
+{
+	(void)arg;
+	sys4(SYS_rt_sigprocmask, 0, 0, &mask, 8);
+	store_release(&left, 1);
+	svc_nudge();
+}
+
+void last_init(void)
+{
+	store_relaxed(&left, 0);
+	has_key = has_key || pthread_key_create(&key, first_leaves) == 0;
+	if (has_key)
+		pthread_setspecific(key, &key);
+}
+
+bool last_is_due(void)
+{
+	return load_acquire(&left) != 0;
+}
+
+/* With a stack of the usual size, and the signals of a thread of the program: exit runs the program's handlers. */
+static void *last_thread(void *arg)
+{
+	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, 8);
+	exit(0);
+	return arg;
+}
+
+void last_look(void)
+{
+	struct stat st;
+	pthread_t t;
+	/* The folder has a link for each thread, and two as any other; the first thread stays as a zombie. */
+	if (!last_is_due() || sys4(SYS_newfstatat, AT_FDCWD, "/proc/self/task", &st, 0) || st.st_nlink != 4)
+		return;
+	store_release(&left, 0);
+	if (pthread_create(&t, NULL, last_thread, NULL))
+		last_thread(NULL);
+	pthread_detach(t);
+}
