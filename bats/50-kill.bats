@@ -35,11 +35,6 @@ murder() {
 	[ "$CODE" -eq 137 ]
 }
 
-# The names of those that had no time to remove them go when the next shunt process looks.
-look() {
-	[ -n "${SHUNT_NONE:-}" ] || "$SHUNT" ps >/dev/null
-}
-
 # One more conversation with this server, to its end.
 still_serves() {
 	client last "$T/pump" client "$PORT" "$D/by-client" "$D/by-server" 300000 >"$D/last.line"

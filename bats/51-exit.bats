@@ -41,13 +41,7 @@ one_core() {
 @test "exit in another thread, on one core" { one_core thread; }
 @test "fork, and exit of both" { ends fork; }
 
-# What was killed in the middle goes when the next shunt process looks; what has not even got its values is told by its age.
-nothing_left_after_a_look() {
-	"$SHUNT" ps >/dev/null
-	nothing_left
-}
-
 @test "kill -9: what is left then, the next one removes" {
 	ends kill
-	wait_for 10 nothing_left_after_a_look
+	look
 }

@@ -306,3 +306,14 @@ left() {
 nothing_left() {
 	[ -z "$(left)" ]
 }
+
+# The names of those that were killed go when the next shunt process looks. What had not even got its values is told by its age: hence
+# more than one look, for a second or so.
+look() {
+	[ -n "${SHUNT_NONE:-}" ] || wait_for 10 nothing_left_after_a_look || { left; fail "a look has not removed it" || return; }
+}
+
+nothing_left_after_a_look() {
+	"$SHUNT" ps >/dev/null
+	nothing_left
+}
