@@ -91,7 +91,8 @@ __attribute__((constructor(101))) static void startup(void)
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	read_environment();
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
-	at_quick_exit(at_exit); /* which runs no destructor */
+	if (at_quick_exit(at_exit)) /* which runs no destructor */
+		log_line("quick_exit will leave what it leaves");
 	waitset_init();
 	last_init();
 }
