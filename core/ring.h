@@ -9,10 +9,10 @@
 #define SHUNT_RING_H
 
 #include <stdint.h>
-#include <string.h>
 #include <sys/uio.h>
 
 #include "ncadg_sm_abi.h"
+#include "ucopy.h"
 
 static inline size_t iov_len(const struct iovec *iov, int n)
 {
@@ -22,30 +22,34 @@ static inline size_t iov_len(const struct iovec *iov, int n)
 	return len;
 }
 
-static inline void ring_put(uint8_t *ring, uint64_t at, const void *src, size_t len)
+/*
+ * The program's memory may not be there (ucopy.h): then 1, and how much has been copied is not known; else 0. An address in the first page never is: said without
+ * a fault, for threads that block SIGSEGV.
+ */
+#define RING_NOWHERE 4096
+
+static inline int ring_put(uint8_t *ring, uint64_t at, const void *src, size_t len)
 {
 	size_t off = at & SM_RING_MASK, first = SM_RING_LEN - off;
-	if (__builtin_expect(len <= first, 1)) {
-		memcpy(ring + off, src, len);
-		return;
-	}
-	memcpy(ring + off, src, first);
-	memcpy(ring, (const uint8_t *)src + first, len - first);
+	if ((uintptr_t)src < RING_NOWHERE)
+		return 1;
+	if (__builtin_expect(len <= first, 1))
+		return ucopy(ring + off, src, len);
+	return ucopy(ring + off, src, first) || ucopy(ring, (const uint8_t *)src + first, len - first);
 }
 
-static inline void ring_get(const uint8_t *ring, uint64_t at, void *dst, size_t len)
+static inline int ring_get(const uint8_t *ring, uint64_t at, void *dst, size_t len)
 {
 	size_t off = at & SM_RING_MASK, first = SM_RING_LEN - off;
-	if (__builtin_expect(len <= first, 1)) {
-		memcpy(dst, ring + off, len);
-		return;
-	}
-	memcpy(dst, ring + off, first);
-	memcpy((uint8_t *)dst + first, ring, len - first);
+	if ((uintptr_t)dst < RING_NOWHERE)
+		return 1;
+	if (__builtin_expect(len <= first, 1))
+		return ucopy(dst, ring + off, len);
+	return ucopy(dst, ring + off, first) || ucopy((uint8_t *)dst + first, ring, len - first);
 }
 
 /* The part [skip, skip + len) of an iovec array, to or from ring position `at`. The array is at least that long. */
-static inline void ring_put_iov(uint8_t *ring, uint64_t at, const struct iovec *iov, size_t skip, size_t len)
+static inline int ring_put_iov(uint8_t *ring, uint64_t at, const struct iovec *iov, size_t skip, size_t len)
 {
 	for (; len; iov++) {
 		if (skip >= iov->iov_len) {
@@ -53,12 +57,14 @@ static inline void ring_put_iov(uint8_t *ring, uint64_t at, const struct iovec *
 			continue;
 		}
 		size_t n = iov->iov_len - skip < len ? iov->iov_len - skip : len;
-		ring_put(ring, at, (const uint8_t *)iov->iov_base + skip, n);
+		if (ring_put(ring, at, (const uint8_t *)iov->iov_base + skip, n))
+			return 1;
 		at += n, len -= n, skip = 0;
 	}
+	return 0;
 }
 
-static inline void ring_get_iov(const uint8_t *ring, uint64_t at, const struct iovec *iov, size_t skip, size_t len)
+static inline int ring_get_iov(const uint8_t *ring, uint64_t at, const struct iovec *iov, size_t skip, size_t len)
 {
 	for (; len; iov++) {
 		if (skip >= iov->iov_len) {
@@ -66,9 +72,11 @@ static inline void ring_get_iov(const uint8_t *ring, uint64_t at, const struct i
 			continue;
 		}
 		size_t n = iov->iov_len - skip < len ? iov->iov_len - skip : len;
-		ring_get(ring, at, (uint8_t *)iov->iov_base + skip, n);
+		if (ring_get(ring, at, (uint8_t *)iov->iov_base + skip, n))
+			return 1;
 		at += n, len -= n, skip = 0;
 	}
+	return 0;
 }
 
 #endif

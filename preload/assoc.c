@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "bell.h"
+#include "sig.h"
 #include "log.h"
 #include "svc.h"
 #include "sys.h"
@@ -24,8 +25,7 @@ static uint32_t lock_depth;
 
 void guard_enter(struct guard *g)
 {
-	/* All but the C library's own two (setxid and cancellation) and those that a bug here would raise. */
-	uint64_t all = ~((UINT64_C(3) << 31) | (1u << 10) | (1u << 6) | (1u << 7) | (1u << 3));
+	uint64_t all = SIG_HOLDABLE;
 	uint32_t me = token_tid ? token_tid : token_ask_tid();
 	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &g->mask, 8);
 	if ((load_relaxed(&lock_word) & ~LOCK_WAIT) == me) {

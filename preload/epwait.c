@@ -10,6 +10,7 @@
 #include "notify.h"
 #include "ready.h"
 #include "real.h"
+#include "sig.h"
 #include "stats.h"
 #include "svc.h"
 #include "sys.h"
@@ -276,20 +277,42 @@ static void expose_inner(struct epset *e)
 			epset_expose(e->inner[i]);
 }
 
-/*
- * The kernel's part: P's own members straight into ev, S's through their members. Number of events in ev, or -errno. Not under the lock, since it may sleep.
- */
-static int kernel_look(
-	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
+static const struct timespec zero;
+
+static int real_wait(int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
 {
-	expose_inner(e);
 	int saved = errno, n = real.epoll_pwait2(fd_ep, ev, max, ts, mask);
-	e->looked_ns = now_ns();
 	if (n < 0) {
 		n = -errno;
 		errno = saved;
-		return n;
 	}
+	return n;
+}
+
+/* As waitset.c has it. SIG_CAME: a handler has run already, and there was nothing to report. */
+static int wait_in_kernel(int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const struct sig_wait *w)
+{
+	if (w->mask)
+		return real_wait(fd_ep, ev, max, ts, w->mask);
+	long n = sig_sleep(w->since, SYS_epoll_pwait2, fd_ep, SIG_ARG(ev), max, SIG_ARG(ts), 0, 8);
+	if (n != SIG_CAME)
+		return (int)n;
+	n = real_wait(fd_ep, ev, max, &zero, NULL);
+	return n ? (int)n : (int)SIG_CAME;
+}
+
+/*
+ * The kernel's part: P's own members straight into ev, S's through their members. Number of events in ev, -errno or SIG_CAME. Not under the lock, since it may sleep: if
+ * there is a `w`, which says what signals may do then.
+ */
+static int kernel_look(
+	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const struct sig_wait *w)
+{
+	expose_inner(e);
+	int n = w ? wait_in_kernel(fd_ep, ev, max, ts, w) : real_wait(fd_ep, ev, max, ts, NULL);
+	e->looked_ns = now_ns();
+	if (n < 0)
+		return n;
 	bool side = false, bell = false;
 	for (int i = 0; i < n;) {
 		bool s = ev[i].data.u64 == COOKIE, b = ev[i].data.u64 == COOKIE_BELL;
@@ -378,7 +401,8 @@ static struct timespec rest_of(int64_t deadline)
 }
 
 /* Sleep in the kernel; what it brings. */
-static int sleep_in_kernel(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t deadline, const sigset_t *mask)
+static int sleep_in_kernel(
+	struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t deadline, const struct sig_wait *w)
 {
 	struct timespec ts = {0, 0};
 	epset_lock(e);
@@ -389,7 +413,7 @@ static int sleep_in_kernel(struct epset *e, int fd_ep, struct epoll_event *ev, i
 		ts = rest_of(deadline);
 	stats_sleep();
 	svc_stir();
-	int n = kernel_look(e, fd_ep, ev, max, cold && !deadline ? NULL : &ts, mask);
+	int n = kernel_look(e, fd_ep, ev, max, cold && !deadline ? NULL : &ts, cold ? w : NULL);
 	epset_lock(e);
 	if (sub_acqrel(&e->sleepers, 1u) == 1 && !e->exposed)
 		set_sleeping(e, 0);
@@ -431,7 +455,7 @@ static bool look_is_due(struct epset *e)
  * whoever makes the side either rings for us, or has made it before: -EAGAIN.
  */
 static int wait_plain(
-	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
+	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const struct sig_wait *w)
 {
 	epset_lock(e);
 	bool plain = e->side < 0;
@@ -439,50 +463,75 @@ static int wait_plain(
 	epset_unlock(e);
 	if (!plain)
 		return -EAGAIN;
-	int n = kernel_look(e, fd_ep, ev, max, ts, mask);
+	int n = kernel_look(e, fd_ep, ev, max, ts, w);
 	sub_acqrel(&e->sleepers, 1u);
 	return n;
 }
 
-int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
+/* A set without a side: the kernel's call, and what a side that came meanwhile has. -EAGAIN: look at both parts. */
+static int turn_plain(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, int64_t deadline,
+	const struct sig_wait *w)
 {
-	static const struct timespec zero;
+	struct timespec ts = deadline ? rest_of(deadline) : zero;
+	int k = wait_plain(e, fd_ep, ev, max, timeout_ns < 0 ? NULL : &ts, w);
+	if (k < 0 || e->side < 0)
+		return k;
+	return k + collect_locked(e, ev + k, max - k, true);
+}
+
+/* What is ready now, of both parts; the kernel is asked when it is due. */
+static int turn_both(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns)
+{
+	int k = 0;
+	if (timeout_ns == 0 || look_is_due(e))
+		k = kernel_look(e, fd_ep, ev, max, &zero, NULL);
+	if (k < 0)
+		return k;
+	return k + collect_locked(e, ev + k, max - k, timeout_ns == 0 || k > 0);
+}
+
+static int wait_with(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, struct sig_wait *w)
+{
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
 	bool spun = false;
-	if (__builtin_expect(e->foreign, 0))
-		sock_each(withdraw_members, e);
 	for (;;) {
-		int k = 0, n;
-		if (e->side < 0) {
-			struct timespec ts = deadline ? rest_of(deadline) : zero;
-			k = wait_plain(e, fd_ep, ev, max, timeout_ns < 0 ? NULL : &ts, mask);
-			if (k == -EAGAIN)
-				continue;
-			if (k < 0 || e->side < 0)
-				return k;
-			n = k + collect_locked(e, ev + k, max - k, true);
-		} else {
-			if (timeout_ns == 0 || look_is_due(e))
-				k = kernel_look(e, fd_ep, ev, max, &zero, mask);
-			if (k < 0)
-				return k;
-			n = k + collect_locked(e, ev + k, max - k, timeout_ns == 0 || k > 0);
+		bool plain = e->side < 0;
+		int n = plain ? turn_plain(e, fd_ep, ev, max, timeout_ns, deadline, w)
+			      : turn_both(e, fd_ep, ev, max, timeout_ns);
+		if (plain && n == -EAGAIN)
+			continue;
+		if (n || timeout_ns == 0 || (plain && e->side < 0))
+			return n == SIG_CAME ? -EINTR : n;
+		if (w->mask && !w->held) {
+			sig_hold(w);
+			continue;
 		}
-		if (n || timeout_ns == 0)
-			return n;
 		publish_cpu(e);
-		if (!spun) {
+		if (!spun && !w->mask) {
 			spun = true;
 			if (e->n_hot && spin_for_hot(e))
 				continue;
 		}
-		k = sleep_in_kernel(e, fd_ep, ev, max, deadline, mask);
-		if (k < 0)
+		int k = sleep_in_kernel(e, fd_ep, ev, max, deadline, w);
+		bool came = k == SIG_CAME;
+		if (k < 0 && !came)
 			return k;
+		if (came)
+			k = 0;
 		/* The bell may have rung for others too: who leaves, with something or without, leaves them a set that can wake them. */
-		bool over = deadline && now_ns() >= deadline;
+		bool over = came || (deadline && now_ns() >= deadline);
 		n = collect_locked(e, ev + k, max - k, k > 0 || over);
 		if (n + k || over)
-			return n + k;
+			return n + k || !came ? n + k : -EINTR;
 	}
+}
+
+int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
+{
+	struct sig_wait w = {.since = sig_now(), .mask = mask};
+	if (__builtin_expect(e->foreign, 0))
+		sock_each(withdraw_members, e);
+	int n = wait_with(e, fd_ep, ev, max, timeout_ns, &w);
+	sig_release(&w);
+	return n;
 }

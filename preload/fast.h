@@ -6,10 +6,9 @@
 #ifndef SHUNT_FAST_H
 #define SHUNT_FAST_H
 
-#include <string.h>
-
 #include "notify.h"
 #include "token.h"
+#include "ucopy.h"
 
 #define FAST_NO (-4096L)
 /*
@@ -95,8 +94,7 @@ static inline long fast_send(struct sock *s, int fd, const void *buf, size_t len
 	uint64_t tail = load_relaxed(&f->tx_tail);
 	bool done = false, asleep = false;
 	if (__builtin_expect(tx_as_usual(s, fd) && len - 1 < WHOLE_MAX && tail + len <= f->tx_limit, 1)) {
-		memcpy(s->chan.tx_ring + ((tail + f->tx_shift) & SM_RING_MASK), buf, len);
-		done = tx_commit(s, tail, len);
+		done = !ucopy(s->chan.tx_ring + ((tail + f->tx_shift) & SM_RING_MASK), buf, len) && tx_commit(s, tail, len);
 		asleep = done && tx_look_for_sleeper(s);
 	}
 	token_drop(s, &f->tx_token, TOKEN_BIASED);
@@ -139,9 +137,10 @@ static inline long fast_recv(struct sock *s, int fd, void *buf, size_t len)
 	size_t n = 0;
 	if (__builtin_expect(load_relaxed(&s->linked) && fd_sock(fd) == s && load_relaxed(&f->rx_epoch) & 1, 1) &&
 		(n = rx_piece(s, head, len))) {
-		memcpy(buf, s->chan.rx_ring + ((head + f->rx_shift) & SM_RING_MASK), n);
-		if (__builtin_expect(!rx_commit(s, head, n), 0))
-			n = 0; /* a handler on this thread read these octets */
+		if (__builtin_expect(
+			    ucopy(buf, s->chan.rx_ring + ((head + f->rx_shift) & SM_RING_MASK), n) || !rx_commit(s, head, n),
+			    0))
+			n = 0; /* the buffer is not there; or a handler on this thread read these octets */
 	}
 	token_drop(s, &f->rx_token, TOKEN_BIASED);
 	if (!n)

@@ -7,6 +7,7 @@
 
 #include "assoc.h"
 #include "fast.h"
+#include "sig.h"
 #include "wrap.h"
 
 static bool served(const struct sock *s)
@@ -20,7 +21,7 @@ static ssize_t recv_buf(struct sock *s, int fd, void *buf, size_t len, int flags
 	if (__builtin_expect(r != FAST_NO, 1))
 		return r;
 	struct iovec iov = {buf, len > SSIZE_MAX ? SSIZE_MAX : len};
-	return wrap_result(rx_recv(s, fd, &iov, 1, flags));
+	return wrap_result(rx_recv(s, fd, &iov, 1, flags, sig_now()));
 }
 
 EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
@@ -107,7 +108,7 @@ EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 	struct sock *s = fd_sock(fd);
 	if (!served(s) || n < 0 || !good_iov(iov, (size_t)n) || empty_iov(iov, n))
 		return real.readv(fd, iov, n);
-	return wrap_result(rx_recv(s, fd, iov, n, 0));
+	return wrap_result(rx_recv(s, fd, iov, n, 0, sig_now()));
 }
 
 EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -115,7 +116,7 @@ EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int fl
 	struct sock *s = fd_sock(fd);
 	if (!served(s) || off != -1 || flags || n < 0 || !good_iov(iov, (size_t)n) || empty_iov(iov, n))
 		return real.preadv2(fd, iov, n, off, flags);
-	return wrap_result(rx_recv(s, fd, iov, n, 0));
+	return wrap_result(rx_recv(s, fd, iov, n, 0, sig_now()));
 }
 
 EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -123,18 +124,23 @@ EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t off, int
 	return preadv2(fd, iov, n, off, flags);
 }
 
-EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+static ssize_t recv_message(int fd, struct msghdr *msg, int flags, struct sig_mark since)
 {
 	struct sock *s = fd_sock(fd);
 	if (!served(s) || (uintptr_t)msg < 4096 || !good_iov(msg->msg_iov, msg->msg_iovlen) || flags & (MSG_OOB | MSG_ERRQUEUE))
 		return real.recvmsg(fd, msg, flags);
-	ssize_t r = wrap_result(rx_recv(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags));
+	ssize_t r = wrap_result(rx_recv(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags, since));
 	if (r >= 0) { /* what the kernel reports of a stream: no address, no ancillary data */
 		msg->msg_namelen = 0;
 		msg->msg_controllen = 0;
 		msg->msg_flags = flags & MSG_CMSG_CLOEXEC;
 	}
 	return r;
+}
+
+EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	return recv_message(fd, msg, flags, sig_now());
 }
 
 static bool is_past(const struct timespec *end)
@@ -148,6 +154,7 @@ static bool is_past(const struct timespec *end)
 EXPORT int recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags, struct timespec *ts)
 {
 	struct sock *s = fd_sock(fd);
+	struct sig_mark since = sig_now();
 	struct timespec end;
 	unsigned i = 0;
 	if (!served(s) || (uintptr_t)msg < 4096)
@@ -161,7 +168,7 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags, struct t
 	}
 	while (i < n && i < UIO_MAXIOV) {
 		int e = errno;
-		ssize_t r = recvmsg(fd, &msg[i].msg_hdr, flags & ~MSG_WAITFORONE);
+		ssize_t r = recv_message(fd, &msg[i].msg_hdr, flags & ~MSG_WAITFORONE, since);
 		if (r < 0) {
 			if (i)
 				errno = e;

@@ -14,6 +14,7 @@
 #include "fast.h"
 #include "link.h"
 #include "move.h"
+#include "sig.h"
 #include "wrap.h"
 
 /* An address that cannot be memory: the kernel shall say EFAULT. */
@@ -28,7 +29,7 @@ static ssize_t send_buf(struct sock *s, int fd, const void *buf, size_t len, int
 	if (__builtin_expect(r != FAST_NO, 1))
 		return r;
 	struct iovec iov = {(void *)(uintptr_t)buf, len > SSIZE_MAX ? SSIZE_MAX : len};
-	return wrap_result(tx_send(s, fd, &iov, 1, flags));
+	return wrap_result(tx_send(s, fd, &iov, 1, flags, sig_now()));
 }
 
 EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
@@ -82,7 +83,7 @@ static bool good_iov(const struct iovec *iov, size_t n)
 	if (n > IOV_MAX || (n && (uintptr_t)iov < 4096))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		if (iov[i].iov_len > SSIZE_MAX || bad_buf(iov[i].iov_base, iov[i].iov_len))
+		if (iov[i].iov_len > SSIZE_MAX)
 			return false;
 		len += iov[i].iov_len;
 	}
@@ -94,7 +95,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 	struct sock *s = fd_sock(fd);
 	if (!s || n < 0 || !good_iov(iov, (size_t)n))
 		return real.writev(fd, iov, n);
-	return wrap_result(tx_send(s, fd, iov, n, 0));
+	return wrap_result(tx_send(s, fd, iov, n, 0, sig_now()));
 }
 
 EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -102,7 +103,7 @@ EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int f
 	struct sock *s = fd_sock(fd);
 	if (!s || off != -1 || flags || n < 0 || !good_iov(iov, (size_t)n))
 		return real.pwritev2(fd, iov, n, off, flags);
-	return wrap_result(tx_send(s, fd, iov, n, 0));
+	return wrap_result(tx_send(s, fd, iov, n, 0, sig_now()));
 }
 
 EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -129,7 +130,7 @@ static void pin_passed(const struct msghdr *msg)
 	errno = e;
 }
 
-EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+static ssize_t send_message(int fd, const struct msghdr *msg, int flags, struct sig_mark since)
 {
 	struct sock *s = fd_sock(fd);
 	if (!s && fdtab_len && (uintptr_t)msg >= 4096 && msg->msg_controllen && (uintptr_t)msg->msg_control >= 4096)
@@ -140,12 +141,18 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 		move_pin_tx(s, WHY_OPTION);
 		return real.sendmsg(fd, msg, flags);
 	}
-	return wrap_result(tx_send(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags));
+	return wrap_result(tx_send(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags, since));
+}
+
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	return send_message(fd, msg, flags, sig_now());
 }
 
 EXPORT int sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 {
 	struct sock *s = fd_sock(fd);
+	struct sig_mark since = sig_now();
 	unsigned i;
 	if (!s || (uintptr_t)msg < 4096) {
 		for (i = 0; !s && fdtab_len && (uintptr_t)msg >= 4096 && i < n && i < UIO_MAXIOV; i++)
@@ -157,7 +164,7 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 		n = UIO_MAXIOV;
 	for (i = 0; i < n; i++) {
 		int e = errno;
-		ssize_t r = sendmsg(fd, &msg[i].msg_hdr, flags);
+		ssize_t r = send_message(fd, &msg[i].msg_hdr, flags, since);
 		if (r < 0) {
 			if (i)
 				errno = e; /* the kernel keeps it for the next call */
@@ -174,6 +181,7 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 static ssize_t copy_file(struct sock *s, int out, int in, off_t *off, size_t len)
 {
 	char buf[FILE_STEP];
+	struct sig_mark since = sig_now();
 	size_t done = 0;
 	off_t pos = off ? *off : -1;
 	while (done < len) {
@@ -185,7 +193,7 @@ static ssize_t copy_file(struct sock *s, int out, int in, off_t *off, size_t len
 			break;
 		}
 		struct iovec iov = {buf, (size_t)n};
-		long r = tx_send(s, out, &iov, 1, 0);
+		long r = tx_send(s, out, &iov, 1, 0, since);
 		if (!off && r < n) /* what was not sent has not been read */
 			lseek(in, (r < 0 ? 0 : r) - n, SEEK_CUR);
 		if (r < 0) {
@@ -232,6 +240,7 @@ EXPORT ssize_t sendfile64(int out, int in, off_t *off, size_t len)
 static ssize_t splice_from(struct sock *s, int in, int out, size_t len, unsigned flags)
 {
 	char page[4096];
+	struct sig_mark since = sig_now();
 	struct pollfd p = {.fd = out, .events = POLLOUT};
 	struct iovec iov = {page, len < sizeof(page) ? len : sizeof(page)};
 	bool now = flags & SPLICE_F_NONBLOCK || real.fcntl(out, F_GETFL, 0) & O_NONBLOCK;
@@ -244,7 +253,7 @@ static ssize_t splice_from(struct sock *s, int in, int out, size_t len, unsigned
 		POLLERR) { /* nobody reads: the write below says so, and raises SIGPIPE; nothing has been taken from the socket */
 		return real.write(out, "", 1);
 	}
-	long r = rx_recv(s, in, &iov, 1, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0);
+	long r = rx_recv(s, in, &iov, 1, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0, since);
 	return r <= 0 ? wrap_result(r) : real.write(out, page, (size_t)r);
 }
 

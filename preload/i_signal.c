@@ -1,93 +1,103 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * i_signal.c - a process that a signal ends by default still writes its statistics and takes its endpoints off the map.
- *
- * Where there is something to leave behind (an endpoint, or --stats), the default action of the common fatal signals is replaced by a handler that tidies up, puts the
- * default back and raises the signal again. The program keeps seeing SIG_DFL.
- */
+/* i_signal.c - the names that install handlers. All of them go through one (handler.c); the older ones are libc's, once more, on top of it. */
 #include <signal.h>
-#include <string.h>
-#include <sys/syscall.h>
 
-#include "startup.h"
-#include "sys.h"
+#include "handler.h"
 #include "wrap.h"
 
-static const int fatal[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE, SIGALRM};
-static _Atomic uint32_t guarding;
-
-static bool is_fatal(int sig)
-{
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
-		if (fatal[i] == sig)
-			return true;
-	return false;
-}
-
-static void tidy_and_die(int sig)
-{
-	struct sigaction dfl = {.sa_handler = SIG_DFL};
-	uint64_t one = UINT64_C(1) << (sig - 1);
-	startup_end(false);
-	real.sigaction(sig, &dfl, NULL);
-	sys2(SYS_kill, sys0(SYS_getpid), sig);
-	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &one, 0, 8);
-}
-
-static const struct sigaction tidy = {.sa_handler = tidy_and_die};
-
-void signal_guard(void)
-{
-	if (xchg_acqrel(&guarding, 1u))
-		return;
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++) {
-		struct sigaction old;
-		if (real.sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
-			real.sigaction(fatal[i], &tidy, NULL);
-	}
-}
-
-/* The default that the program sets is ours too; ours that it finds is the default. */
 EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {
-	if (act && act->sa_handler == SIG_DFL && load_acquire(&guarding) && is_fatal(sig))
-		act = &tidy;
-	int r = real.sigaction(sig, act, old);
-	if (r == 0 && old && old->sa_handler == tidy_and_die) {
-		memset(old, 0, sizeof(*old));
-		old->sa_handler = SIG_DFL;
-	}
-	return r;
+	return handler_set(sig, act, old);
 }
 
-static sighandler_t by_sigaction(int sig, sighandler_t handler, int flags)
+EXPORT int __sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	return handler_set(sig, act, old);
+}
+
+static sighandler_t failed(void)
+{
+	errno = EINVAL;
+	return SIG_ERR;
+}
+
+static sighandler_t set(int sig, sighandler_t handler, int flags, bool mask_it)
 {
 	struct sigaction act = {.sa_handler = handler, .sa_flags = flags}, old;
-	if (handler == SIG_ERR) {
-		errno = EINVAL;
-		return SIG_ERR;
-	}
-	if (!(flags & (int)SA_RESETHAND))
+	if (handler == SIG_ERR || sig < 1 || sig >= NSIG)
+		return failed();
+	if (mask_it)
 		sigaddset(&act.sa_mask, sig);
-	return sigaction(sig, &act, &old) < 0 ? SIG_ERR : old.sa_handler;
+	return handler_set(sig, &act, &old) < 0 ? SIG_ERR : old.sa_handler;
 }
 
-/* Only the signals that we may have taken over: for the others libc's own keeps its notes (siginterrupt). */
+/* Signals for which siginterrupt() has said that signal() shall not restart calls. */
+static _Atomic uint64_t interrupting;
+
+static uint64_t bit(int sig)
+{
+	return UINT64_C(1) << (sig - 1);
+}
+
 EXPORT sighandler_t signal(int sig, sighandler_t handler)
 {
-	if (!load_acquire(&guarding) || !is_fatal(sig))
-		return real.signal(sig, handler);
-	return by_sigaction(sig, handler, SA_RESTART);
+	if (sig < 1 || sig >= NSIG)
+		return failed();
+	return set(sig, handler, load_relaxed(&interrupting) & bit(sig) ? 0 : SA_RESTART, true);
+}
+
+EXPORT sighandler_t bsd_signal(int sig, sighandler_t handler)
+{
+	return signal(sig, handler);
+}
+
+EXPORT sighandler_t ssignal(int sig, sighandler_t handler)
+{
+	return signal(sig, handler);
 }
 
 EXPORT sighandler_t sysv_signal(int sig, sighandler_t handler)
 {
-	if (!load_acquire(&guarding) || !is_fatal(sig))
-		return real.sysv_signal(sig, handler);
-	return by_sigaction(sig, handler, (int)SA_RESETHAND | SA_NODEFER);
+	return set(sig, handler, (int)SA_RESETHAND | SA_NODEFER | SA_INTERRUPT, false);
 }
 
 EXPORT sighandler_t __sysv_signal(int sig, sighandler_t handler)
 {
 	return sysv_signal(sig, handler);
+}
+
+EXPORT int siginterrupt(int sig, int interrupt)
+{
+	struct sigaction act;
+	if (handler_set(sig, NULL, &act) < 0)
+		return -1;
+	if (interrupt) {
+		or_acqrel(&interrupting, bit(sig));
+		act.sa_flags &= ~SA_RESTART;
+	} else {
+		and_acqrel(&interrupting, ~bit(sig));
+		act.sa_flags |= SA_RESTART;
+	}
+	return handler_set(sig, &act, NULL);
+}
+
+/* The signal is let in, unless it is to be held; the answer says whether it was held before. */
+EXPORT sighandler_t sigset(int sig, sighandler_t handler)
+{
+	sigset_t one, was;
+	struct sigaction old;
+	sighandler_t before;
+	if (handler == SIG_ERR || sig < 1 || sig >= NSIG)
+		return failed();
+	sigemptyset(&one);
+	sigaddset(&one, sig);
+	if (handler == SIG_HOLD) {
+		if (sigprocmask(SIG_BLOCK, &one, &was) < 0 || handler_set(sig, NULL, &old) < 0)
+			return SIG_ERR;
+		return sigismember(&was, sig) ? SIG_HOLD : old.sa_handler;
+	}
+	before = set(sig, handler, 0, false);
+	if (before == SIG_ERR || sigprocmask(SIG_UNBLOCK, &one, &was) < 0)
+		return SIG_ERR;
+	return sigismember(&was, sig) ? SIG_HOLD : before;
 }

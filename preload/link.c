@@ -8,6 +8,7 @@
 
 #include "assoc.h"
 #include "epset.h"
+#include "handler.h"
 #include "log.h"
 #include "notify.h"
 #include "svc.h"
@@ -38,6 +39,7 @@ static void attach(struct sock *s, struct assoc *a, uint32_t idx)
 	a->n_linked++;
 	s->trimmed = UINT64_MAX; /* the ring may hold pages of the channel's last user */
 	store_release(&a->chan_sock[idx], s);
+	handler_trap();
 	svc_start();
 	svc_watch(s);
 	store_relaxed(&c->my->svc_bell, a->svc_bell);

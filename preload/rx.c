@@ -3,8 +3,8 @@
  * rx.c - receiving from a connected stream: kernel part and ring part as one sequence of octets, under one token, asleep without it.
  *
  * Each turn takes what is there (take_some), and otherwise waits for a reason to look again: a futex that the sender's bell, the service thread (hang-up, input on the
- * kernel socket) and close() ring. FUTEX_WAIT behaves under signals as a socket call does: restarted under SA_RESTART, EINTR otherwise, and EINTR always
- * when there is a time-out.
+ * kernel socket) and close() ring. A handler that has run ends a call that has nothing to return (sig.h), unless it was installed with SA_RESTART and the socket has no time
+ * limit. FUTEX_WAIT itself behaves in the same way, for handlers that we do not know of.
  */
 #include <errno.h>
 #include <poll.h>
@@ -26,6 +26,7 @@
 #include "real.h"
 #include "ring.h"
 #include "rx.h"
+#include "sig.h"
 #include "spin.h"
 #include "stats.h"
 #include "svc.h"
@@ -43,8 +44,8 @@ struct take {
 	int niov, fd, flags;
 	size_t len;  /* of the buffers */
 	size_t done; /* octets handed over (PEEK: looked at) */
-	bool bad;    /* a buffer that cannot be memory: what is there is not read, and the call fails as the kernel's */
 	bool ended;  /* end of file, or an error after some octets: do not wait for more */
+	struct sig_mark since;
 };
 
 static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags)
@@ -57,6 +58,27 @@ static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags)
 		errno = e;
 	}
 	return r;
+}
+
+static bool may_wait(const struct sock *s, const struct take *t)
+{
+	return !(t->flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK);
+}
+
+/* As a call that may wait: what is there wins, then a handler that has run ends it. */
+static long kernel_wait(struct sock *s, struct take *t)
+{
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)t->iov, .msg_iovlen = (size_t)t->niov};
+	for (;;) {
+		long r = sig_sleep(t->since, SYS_recvmsg, t->fd, SIG_ARG(&m), t->flags, 0, 0, 0);
+		if (r != SIG_CAME)
+			return r;
+		r = kernel_recv(t->fd, t->iov, t->niov, t->flags | MSG_DONTWAIT);
+		if (r != -EAGAIN || !may_wait(s, t))
+			return r;
+		if (sig_ends(&t->since, false, t->fd, SO_RCVTIMEO))
+			return -EINTR;
+	}
 }
 
 /* The kernel's octets into [done, done + max) of the call's buffers, without waiting. */
@@ -83,6 +105,15 @@ static long kernel_part(const struct take *t, size_t max)
 	return kernel_recv(t->fd, part, n, (t->flags & (MSG_PEEK | MSG_TRUNC)) | MSG_DONTWAIT);
 }
 
+/* Not all of the buffers is there. The kernel hands over whole segments as long as that goes; what a segment is with us is our choice. Octets, or -EFAULT. */
+static int64_t parts_until_fault(struct sock *s, const struct take *t, uint64_t head, size_t n)
+{
+	size_t at = 0;
+	while (n - at > PART_LEN && !ring_get_iov(s->chan.rx_ring, head + at + s->f->rx_shift, t->iov, t->done + at, PART_LEN))
+		at += PART_LEN;
+	return at ? (int64_t)at : -EFAULT;
+}
+
 /* The ring's octets from position `head` on. rx token held. Octets; 0: empty; -1: nonsense. */
 static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 {
@@ -99,10 +130,8 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 		f->rx_shift = (uint32_t)load_relaxed(&c->peer->tx_shift) & SM_RING_MASK;
 	}
 	size_t n = tail - head < t->len - t->done ? (size_t)(tail - head) : t->len - t->done;
-	if (__builtin_expect(t->bad, 0))
-		return -EFAULT;
-	if (!(t->flags & MSG_TRUNC))
-		ring_get_iov(c->rx_ring, head + f->rx_shift, t->iov, t->done, n);
+	if (!(t->flags & MSG_TRUNC) && __builtin_expect(ring_get_iov(c->rx_ring, head + f->rx_shift, t->iov, t->done, n), 0))
+		return parts_until_fault(s, t, head, n);
 	return (int64_t)n;
 }
 
@@ -325,7 +354,7 @@ static int64_t deadline_of(struct sock *s)
  * In an odd epoch only the ring, or its end, can bring news, and the sender's bell tells of it. In an even one the kernel socket can too: the service thread watches it
  * for us and wakes the same futex. While the kernel still owes octets of an up that is on record, only the kernel socket matters.
  */
-static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, bool partly)
+static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, bool partly, struct sig_mark since)
 {
 	struct chan *c = &s->chan;
 	int64_t rel = -1;
@@ -353,12 +382,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 		      2; /* a wait with a time-out is never restarted: a call that has octets in hand returns them */
 	stats_sleep();
 	svc_stir();
-	int type, r;
-	/* A blocking recv is a cancellation point; nothing is held here. */
-	pthread_testcancel();
-	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-	r = futex_wait(&c->my->futex, val, rel);
-	pthread_setcanceltype(type, NULL);
+	long r = sig_futex(since, &c->my->futex, val, rel);
 	return r == -ETIMEDOUT ? -EAGAIN : r == -EINTR ? -EINTR : 0;
 }
 
@@ -403,13 +427,14 @@ static bool switch_ahead(struct sock *s)
 static long recv_linked(struct sock *s, struct take *t)
 {
 	size_t target = target_of(s, t);
-	bool wait = !(t->flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK);
+	bool wait = may_wait(s, t);
 	int64_t deadline = -1;
 	size_t had = 0;
+	long over = 0; /* -errno: this is the last look */
 	for (uint32_t idle = 0;;) {
 		uint64_t tail;
 		if (__builtin_expect(stays_in_kernel(s) && !t->done, 0))
-			return kernel_recv(t->fd, t->iov, t->niov, t->flags);
+			return kernel_wait(s, t);
 		if (t->flags & MSG_PEEK)
 			t->done = 0;
 		long r = turn(s, t, &tail);
@@ -428,23 +453,25 @@ static long recv_linked(struct sock *s, struct take *t)
 			r = -EAGAIN; /* a look that has not seen enough: the same octets again, when there are more */
 		}
 		if (r == -EBADF && !t->done) /* closed by another thread: not what has the number now */
-			return fd_sock(t->fd) == s ? kernel_recv(t->fd, t->iov, t->niov, t->flags) : -EBADF;
+			return fd_sock(t->fd) == s ? kernel_wait(s, t) : -EBADF;
 		if (r != -EAGAIN || t->ended || t->done >= target || !wait) {
 			if (!t->done && r < 0 && !wait)
 				svc_watch(s);
 			return t->done ? (long)t->done : r;
 		}
+		if (!over && sig_ends(&t->since, t->done, t->fd, SO_RCVTIMEO))
+			over = -EINTR;
+		if (over)
+			return t->done ? (long)t->done : over;
 		sock_publish_cpu(&s->chan);
 		if (!(t->flags & MSG_PEEK && t->done) && spin_for_news(s)) {
 			/* What an awake reader has waited for is nearly always one message, in the ring: no detour now. */
-			if (t->niov == 1 && !t->done && !t->flags && t->len >= target && !t->bad &&
+			if (t->niov == 1 && !t->done && !t->flags && t->len >= target &&
 				(r = fast_recv(s, t->fd, t->iov->iov_base, t->len)) != FAST_NO)
 				return r;
 			continue;
 		}
-		r = sleep_for_news(s, &deadline, tail, t->done && !(t->flags & MSG_PEEK));
-		if (r < 0)
-			return t->done ? (long)t->done : r;
+		over = sleep_for_news(s, &deadline, tail, t->done && !(t->flags & MSG_PEEK), t->since);
 	}
 	return (long)t->done;
 }
@@ -468,22 +495,20 @@ static long recv_unlinked(struct sock *s, struct take *t)
 	rx_kernel_enter(s);
 	if (load_acquire(&s->f->link) == 2) {
 		rx_kernel_leave(s);
-		return link_ready(s) ? recv_linked(s, t) : kernel_recv(t->fd, t->iov, t->niov, t->flags);
+		return link_ready(s) ? recv_linked(s, t) : kernel_wait(s, t);
 	}
-	long r = kernel_recv(t->fd, t->iov, t->niov, t->flags);
+	long r = kernel_wait(s, t);
 	rx_kernel_leave(s);
 	if (r > 0 && !(t->flags & MSG_PEEK))
 		sock_count_kernel(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
 	return r;
 }
 
-long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags)
+long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since)
 {
-	struct take t = {.iov = iov, .niov = niov, .fd = fd, .flags = flags, .len = iov_len(iov, niov)};
+	struct take t = {.iov = iov, .niov = niov, .fd = fd, .flags = flags, .len = iov_len(iov, niov), .since = since};
 	if (__builtin_expect(flags & KERNEL_FLAGS || sock_flags(s) & FAM_LISTEN, 0))
 		return kernel_recv(fd, iov, niov, flags);
-	for (int i = 0; i < niov; i++)
-		t.bad |= iov[i].iov_len && (uintptr_t)iov[i].iov_base < 4096 && !(flags & MSG_TRUNC);
 	if (__builtin_expect(link_ready(s), 1))
 		return recv_linked(s, &t);
 	if (!s->endpoint && !s->server) {

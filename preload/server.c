@@ -7,6 +7,7 @@
 
 #include "assoc.h"
 #include "flight.h"
+#include "handler.h"
 #include "log.h"
 #include "startup.h"
 #include "svc.h"
@@ -69,7 +70,7 @@ struct server *server_publish(int fd)
 	}
 	if (r == 0) {
 		v->refs = 1;
-		signal_guard();
+		handler_guard();
 		store_release(&v->live, 1);
 	} else {
 		log_line("listener fd %d: not published: error %d", fd, -r);

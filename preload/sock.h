@@ -163,10 +163,11 @@ static inline bool sock_spin_pays(const struct sock *s, int cpu)
 	return (int)load_relaxed(&s->chan.peer->cpu) != cpu + 1 && !sock_is_rare(s);
 }
 
-/* ---- payload; -errno. iov is the caller's and not changed. */
+/* ---- payload; -errno. iov is the caller's and not changed. since: when the call began (sig.h). */
 struct iovec;
-long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags);
-long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags);
+struct sig_mark;
+long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since);
+long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since);
 /* Bytes that can be read now without the kernel's part (ring), for readiness. See ready.c. */
 uint64_t rx_ring_avail(struct sock *s);
 

@@ -21,6 +21,7 @@
 #include "barrier.h"
 #include "epset.h"
 #include "flight.h"
+#include "handler.h"
 #include "last.h"
 #include "link.h"
 #include "log.h"
@@ -75,7 +76,7 @@ static void read_environment(void)
 		log_open(v);
 	if ((v = getenv("SHUNT_STATS"))) {
 		stats_init(v);
-		signal_guard();
+		handler_guard();
 	}
 	spin_configure(getenv("SHUNT_SPIN"), getenv("SHUNT_SPIN_BUDGET"));
 }

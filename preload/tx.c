@@ -18,6 +18,7 @@
 #include "notify.h"
 #include "real.h"
 #include "ring.h"
+#include "sig.h"
 #include "stats.h"
 #include "token.h"
 
@@ -46,16 +47,10 @@ static int iov_rest(struct iovec *out, const struct iovec *iov, int n, size_t sk
 	return m;
 }
 
-static long kernel_send(int fd, const struct iovec *iov, int niov, size_t skip, int flags)
+static long kernel_send(int fd, const struct msghdr *m, int flags)
 {
-	struct iovec rest[niov ? niov : 1];
-	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
-	if (skip) {
-		m.msg_iov = rest;
-		m.msg_iovlen = (size_t)iov_rest(rest, iov, niov, skip);
-	}
 	int e = errno;
-	ssize_t r = real.sendmsg(fd, &m, flags);
+	ssize_t r = real.sendmsg(fd, m, flags);
 	if (r < 0) {
 		r = -errno;
 		errno = e;
@@ -63,17 +58,54 @@ static long kernel_send(int fd, const struct iovec *iov, int niov, size_t skip, 
 	return r;
 }
 
+static bool not_blocking(const struct sock *s, int flags)
+{
+	return flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK;
+}
+
+/* One call of the program's, and how far it has come. */
+struct put {
+	const struct iovec *iov;
+	int niov, fd, flags;
+	size_t len, done;
+	struct sig_mark since;
+};
+
+/* The rest of the call by the kernel; as a call that may wait: a handler that has run ends it when there is no room. */
+static long kernel_rest(const struct sock *s, struct put *p)
+{
+	struct iovec rest[p->niov ? p->niov : 1];
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)p->iov, .msg_iovlen = (size_t)p->niov};
+	int flags = p->done ? p->flags | MSG_NOSIGNAL : p->flags;
+	if (p->done) {
+		m.msg_iov = rest;
+		m.msg_iovlen = (size_t)iov_rest(rest, p->iov, p->niov, p->done);
+	}
+	for (;;) {
+		long r = sig_sleep(p->since, SYS_sendmsg, p->fd, SIG_ARG(&m), flags, 0, 0, 0);
+		if (r != SIG_CAME)
+			return r;
+		r = kernel_send(p->fd, &m, flags | MSG_DONTWAIT);
+		if (r != -EAGAIN || not_blocking(s, flags))
+			return r;
+		if (sig_ends(&p->since, p->done, p->fd, SO_SNDTIMEO))
+			return -EINTR;
+	}
+}
+
 /* tx token held by `how`. Drops it; counts itself as inside the kernel, so that nobody goes up meanwhile. */
-static long send_by_kernel(struct sock *s, int how, int fd, const struct iovec *iov, int niov, size_t skip, int flags)
+static long send_by_kernel(struct sock *s, int how, struct put *p)
 {
 	struct fam_sock *f = s->f;
 	add_acqrel(&f->tx_inkernel, 1u);
 	token_drop(s, &f->tx_token, how);
-	long r = kernel_send(fd, iov, niov, skip, flags);
+	long r = kernel_rest(s, p);
 	if (r > 0)
 		sock_count_kernel(&f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
 	sub_acqrel(&f->tx_inkernel, 1u);
-	return r;
+	if (r < 0)
+		return p->done ? (long)p->done : r;
+	return (long)p->done + r;
 }
 
 /* Space in the ring, as far as the reader has published. -1: the reader wrote nonsense. */
@@ -122,9 +154,9 @@ static bool on_our_cpu(const struct chan *c)
 	return (int)load_relaxed(&c->peer->cpu) == spin_cpu() + 1;
 }
 
-enum { PUT_BROKEN = -1, PUT_FULL = 0 };
+enum { PUT_FAULT = -2, PUT_BROKEN = -1, PUT_FULL = 0 };
 
-/* Copy what fits (of a long write: a part), commit, publish. tx token held, epoch odd. Octets, PUT_FULL or PUT_BROKEN. */
+/* Copy what fits (of a long write: a part), commit, publish. tx token held, epoch odd. Octets, PUT_FULL, PUT_BROKEN, or PUT_FAULT: the part is not all there, nothing of it goes. */
 static int64_t ring_send(struct sock *s, const struct iovec *iov, size_t skip, size_t len)
 {
 	struct fam_sock *f = s->f;
@@ -139,17 +171,13 @@ static int64_t ring_send(struct sock *s, const struct iovec *iov, size_t skip, s
 		size_t n = (!skip && len <= WHOLE_MAX) || len < PART_LEN || on_our_cpu(c) ? len : PART_LEN;
 		if (n > (size_t)room)
 			n = (size_t)room;
-		ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n);
+		if (__builtin_expect(ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n), 0))
+			return PUT_FAULT;
 		if (!tx_commit(s, tail, n))
 			continue;
 		set_limit(f, tail + n);
 		return (int64_t)n;
 	}
-}
-
-static bool not_blocking(const struct sock *s, int flags)
-{
-	return flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK;
 }
 
 /* A reader that is at work on another CPU makes room within the time that a system call takes. */
@@ -168,8 +196,8 @@ static bool spin_for_room(struct sock *s)
 	return hit;
 }
 
-/* true: there may be space now. false: patience is over, or a signal wants to be handled by the kernel's send. */
-static bool wait_for_room(struct sock *s, int64_t *since, uint64_t *seen)
+/* true: there may be space now, or a handler has run. false: patience is over; or a handler that we do not know of has run, which is the kernel's to judge. */
+static bool wait_for_room(struct sock *s, struct sig_mark mark, int64_t *since, uint64_t *seen)
 {
 	struct chan *c = &s->chan;
 	uint64_t head = load_acquire(&c->peer->rx_head);
@@ -186,13 +214,13 @@ static bool wait_for_room(struct sock *s, int64_t *since, uint64_t *seen)
 	or_acqrel(&c->my->armed, SM_ARM_FUTEX);
 	store_release(&c->my->tx_want, 1);
 	fence_storeload();
-	int e = 0;
+	long r = 0;
 	if (load_acquire(&c->peer->rx_head) == head) {
 		stats_sleep();
-		e = futex_wait(&c->my->futex, val, SLEEP_NS);
+		r = sig_futex(mark, &c->my->futex, val, SLEEP_NS);
 	}
 	store_relaxed(&c->my->tx_want, 0);
-	return e != -EINTR;
+	return r != -EINTR || sig_since(mark);
 }
 
 void tx_unsend(struct sock *s)
@@ -252,85 +280,99 @@ static void after_send(struct sock *s, int how)
 		tx_unsend(s);
 }
 
-static long send_linked(struct sock *s, int fd, const struct iovec *iov, int niov, size_t len, int flags)
+/* A full ring. true: try again, perhaps by the kernel now; false: a handler has run and ends the call. */
+static bool when_full(struct sock *s, struct put *p, int64_t *since, uint64_t *seen)
+{
+	if (sig_ends(&p->since, p->done, p->fd, SO_SNDTIMEO))
+		return false;
+	if (wait_for_room(s, p->since, since, seen))
+		return true;
+	int how = token_take(s, &s->f->tx_token);
+	if (s->f->tx_epoch & 1)
+		move_down(s, WHY_FULL);
+	token_drop(s, &s->f->tx_token, how);
+	notify_peer(&s->chan);
+	return true;
+}
+
+static long so_far(const struct put *p, long error)
+{
+	return p->done ? (long)p->done : error;
+}
+
+static long send_linked(struct sock *s, struct put *p)
 {
 	struct fam_sock *f = s->f;
-	size_t done = 0;
 	int64_t since = 0;
 	uint64_t seen = 0;
 	for (;;) {
 		int how = token_take(s, &f->tx_token);
-		if (__builtin_expect(!load_acquire(&s->linked) || fd_sock(fd) != s, 0)) {
+		if (__builtin_expect(!load_acquire(&s->linked) || fd_sock(p->fd) != s, 0)) {
 			token_drop(s, &f->tx_token, how);
-			return done ? (long)done : kernel_send(fd, iov, niov, 0, flags);
+			return p->done ? (long)p->done : kernel_rest(s, p);
 		}
 		if (__builtin_expect(load_relaxed(&s->hup), 0) && end_take_reset(s)) {
 			token_drop(s, &f->tx_token, how);
-			return done ? (long)done : -ECONNRESET;
+			return so_far(p, -ECONNRESET);
 		}
-		if (!(f->tx_epoch & 1) && (how == TOKEN_NESTED || !move_up(s))) {
-			long r = send_by_kernel(s, how, fd, iov, niov, done, done ? flags | MSG_NOSIGNAL : flags);
-			return r < 0 ? (done ? (long)done : r) : (long)done + r;
-		}
+		if (!(f->tx_epoch & 1) && (how == TOKEN_NESTED || !move_up(s)))
+			return send_by_kernel(s, how, p);
 		if (__builtin_expect(load_relaxed(&s->hup) || sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX), 0)) {
 			move_down(s, WHY_CLOSED);
 			token_drop(s, &f->tx_token, how);
 			notify_peer(&s->chan); /* it may sleep on the ring alone */
 			continue;
 		}
-		int64_t n = ring_send(s, iov, done, len - done);
-		if (n == PUT_FULL && not_blocking(s, flags)) {
-			if (spin_for_room(s)) {
-				token_drop(s, &f->tx_token, how);
-				continue;
-			}
-			move_down(s, WHY_FULL);
+		int64_t n = ring_send(s, p->iov, p->done, p->len - p->done);
+		if (n == PUT_FULL && not_blocking(s, p->flags)) {
+			bool room = spin_for_room(s);
+			if (!room)
+				move_down(s, WHY_FULL);
 			token_drop(s, &f->tx_token, how);
-			notify_peer(&s->chan);
+			if (!room)
+				notify_peer(&s->chan);
 			continue;
 		}
-		if (n == PUT_BROKEN) {
+		if (__builtin_expect(n < 0, 0)) {
 			token_drop(s, &f->tx_token, how);
-			return broken(s);
+			return n == PUT_BROKEN ? broken(s) : so_far(p, -EFAULT);
 		}
-		done += (size_t)n;
+		p->done += (size_t)n;
 		after_send(s, how);
-		if (__builtin_expect(done == len, 1))
-			return (long)done;
-		if (n != PUT_FULL || wait_for_room(s, &since, &seen))
-			continue;
-		how = token_take(s, &f->tx_token);
-		if (f->tx_epoch & 1)
-			move_down(s, WHY_FULL);
-		token_drop(s, &f->tx_token, how);
-		notify_peer(&s->chan);
+		if (__builtin_expect(p->done == p->len, 1))
+			return (long)p->done;
+		if (n == PUT_FULL && !when_full(s, p, &since, &seen))
+			return so_far(p, -EINTR);
 	}
 }
 
-static long send_unlinked(struct sock *s, int fd, const struct iovec *iov, int niov, size_t len, int flags)
+static long send_unlinked(struct sock *s, struct put *p)
 {
 	if (!s->endpoint && !s->server) { /* never to be linked: nothing to guard */
+		struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)p->iov, .msg_iovlen = (size_t)p->niov};
 		sock_note(s);
-		long r = kernel_send(fd, iov, niov, 0, flags);
+		long r = kernel_send(p->fd, &m, p->flags);
 		if (r > 0)
 			sock_count_kernel(&s->f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
 		return r;
 	}
-	if (link_try(s, len))
-		return send_linked(s, fd, iov, niov, len, flags);
-	return send_by_kernel(s, token_take(s, &s->f->tx_token), fd, iov, niov, 0, flags);
+	if (link_try(s, p->len))
+		return send_linked(s, p);
+	return send_by_kernel(s, token_take(s, &s->f->tx_token), p);
 }
 
-long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags)
+long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since)
 {
-	size_t len = iov_len(iov, niov);
-	if (__builtin_expect(sock_flags(s) & FAM_LISTEN, 0) || !len)
-		return kernel_send(fd, iov, niov, 0, flags);
+	struct put p = {.iov = iov, .niov = niov, .fd = fd, .flags = flags, .len = iov_len(iov, niov), .since = since};
+	if (__builtin_expect(sock_flags(s) & FAM_LISTEN, 0) || !p.len) {
+		struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
+		return kernel_send(fd, &m, flags);
+	}
 	if (__builtin_expect(flags & KERNEL_FLAGS, 0)) {
 		move_pin_tx(s, flags & MSG_OOB ? WHY_OOB : WHY_OPTION);
-		return send_by_kernel(s, token_take(s, &s->f->tx_token), fd, iov, niov, 0, flags);
+		return send_by_kernel(s, token_take(s, &s->f->tx_token), &p);
 	}
 	if (!link_ready(s))
-		return send_unlinked(s, fd, iov, niov, len, flags);
-	return send_linked(s, fd, iov, niov, len, flags);
+		return send_unlinked(s, &p);
+	return send_linked(s, &p);
 }

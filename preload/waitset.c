@@ -15,6 +15,7 @@
 #include "ready.h"
 #include "real.h"
 #include "rx.h"
+#include "sig.h"
 #include "spin.h"
 #include "stats.h"
 #include "svc.h"
@@ -272,8 +273,36 @@ static struct timespec *rest_of(int64_t deadline, bool blind, struct timespec *t
 	return ts;
 }
 
+static int real_ppoll(struct pollfd *k, nfds_t n, const struct timespec *ts, const sigset_t *mask)
+{
+	int saved = errno, r = real.ppoll(k, n, ts, mask);
+	if (r < 0) {
+		r = -errno;
+		errno = saved;
+	}
+	return r;
+}
+
+static const struct timespec zero;
+
+/*
+ * The kernel's part of a sleep. With a mask: its own call lets signals in; until now they were held. Without: a handler that has run already ends the wait, if the kernel, too, has
+ * nothing to report.
+ */
+static int sleep_in_kernel(struct pollfd *k, nfds_t n, const struct timespec *rest, const struct sig_wait *w)
+{
+	if (w->mask)
+		return real_ppoll(k, n, rest, w->mask);
+	struct timespec left = rest ? *rest : zero; /* the kernel writes into it */
+	long r = sig_sleep(w->since, SYS_ppoll, SIG_ARG(k), (long)n, rest ? SIG_ARG(&left) : 0, 0, 8, 0);
+	if (r != SIG_CAME)
+		return (int)r;
+	r = real_ppoll(k, n, &zero, NULL);
+	return r ? (int)r : -EINTR;
+}
+
 /* One sleep. Ready descriptors, 0 (look again, or time-out), -errno. k has room for n + 1. */
-static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t deadline, const sigset_t *mask)
+static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t deadline, const struct sig_wait *w)
 {
 	struct sleep_state st;
 	struct timespec ts, *rest;
@@ -282,20 +311,12 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 	kernel_copy(k, p, n);
 	k[n] = (struct pollfd){.fd = st.bells ? bell.fd : -1, .events = POLLIN};
 	rest = rest_of(deadline, st.blind, &ts);
-	if (ready || st.relook) {
-		ts = (struct timespec){0, 0};
-		rest = &ts;
-	}
 	stats_sleep();
 	svc_stir();
-	int saved = errno, r = real.ppoll(k, n + 1, rest, mask);
-	int e = r < 0 ? -errno : 0;
-	errno = saved;
+	int r = ready || st.relook ? real_ppoll(k, n + 1, &zero, NULL) : sleep_in_kernel(k, n + 1, rest, w);
 	withdraw(p, n, entered);
-	if (e && !ready)
-		return e;
-	if (e)
-		return ready;
+	if (r < 0)
+		return ready ? ready : r;
 	look_at_rings(p, n);
 	return merge(p, k, n);
 }
@@ -332,10 +353,10 @@ static bool spin_once(struct pollfd *p, nfds_t n)
 	return hit;
 }
 
-static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t timeout_ns, const sigset_t *mask)
+/* What is ready is preferred to a signal that the mask would let in; that one stays pending. */
+static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t timeout_ns, struct sig_wait *w)
 {
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
-	const struct timespec zero = {0, 0};
 	bool spun = false;
 	for (;;) {
 		int ready = look_at_rings(p, n);
@@ -344,34 +365,46 @@ static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n
 		if (ready || timeout_ns == 0) {
 			kernel_copy(k, p, n);
 			bell.looked_ns = now_ns();
-			int r = real.ppoll(k, n, &zero, mask);
-			return r < 0 ? (ready ? ready : -errno) : merge(p, k, n);
+			int r = real_ppoll(k, n, &zero, ready ? NULL : w->mask);
+			return r < 0 ? (ready ? ready : r) : merge(p, k, n);
 		}
-		if (!spun) {
+		if (w->mask && !w->held) {
+			sig_hold(w);
+			continue;
+		}
+		if (!spun && !w->mask) {
 			spun = true;
 			if (spin_once(p, n))
 				continue;
 		}
-		int r = sleep_once(p, k, entered, n, deadline, mask);
+		int r = sleep_once(p, k, entered, n, deadline, w);
 		if (r || (deadline && now_ns() >= deadline))
 			return r;
 	}
 }
 
-int waitset_poll(struct pollfd *p, nfds_t n, int64_t timeout_ns, const sigset_t *mask)
+static int poll_any(struct pollfd *p, nfds_t n, int64_t timeout_ns, struct sig_wait *w)
 {
 	struct pollfd stack_k[ON_STACK + 1];
 	bool stack_e[ON_STACK];
 	if (n <= ON_STACK)
-		return poll_with(p, stack_k, stack_e, n, timeout_ns, mask);
+		return poll_with(p, stack_k, stack_e, n, timeout_ns, w);
 	/* poll() is async-signal-safe, so no malloc. */
 	size_t len = (n + 1) * (sizeof(struct pollfd) + 1);
 	long m = sys6(SYS_mmap, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (m < 0 && m > -4096)
 		return -ENOMEM;
 	struct pollfd *k = (struct pollfd *)(uintptr_t)m;
-	int r = poll_with(p, k, (bool *)(k + n + 1), n, timeout_ns, mask);
+	int r = poll_with(p, k, (bool *)(k + n + 1), n, timeout_ns, w);
 	sys2(SYS_munmap, m, len);
+	return r;
+}
+
+int waitset_poll(struct pollfd *p, nfds_t n, int64_t timeout_ns, const sigset_t *mask)
+{
+	struct sig_wait w = {.since = sig_now(), .mask = mask};
+	int r = poll_any(p, n, timeout_ns, &w);
+	sig_release(&w);
 	return r;
 }
 
@@ -424,7 +457,7 @@ static int from_poll(const struct pollfd *p, nfds_t n, int nfds, fd_set *const s
 	return count;
 }
 
-int waitset_select(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns, const sigset_t *mask)
+static int select_with(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns, struct sig_wait *sw)
 {
 	static const short got[3] = {POLLIN | POLLHUP | POLLERR, POLLOUT | POLLERR, POLLPRI};
 	struct pollfd p[nfds];
@@ -440,7 +473,7 @@ int waitset_select(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns
 		int64_t left = timeout_ns;
 		if (end && (left = end - now_ns()) < 0)
 			left = 0;
-		int e = waitset_poll(p, n, left, mask);
+		int e = poll_any(p, n, left, sw);
 		if (e < 0)
 			return e;
 		int count = 0;
@@ -451,4 +484,12 @@ int waitset_select(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns
 		if (count || left == 0 || e == 0)
 			return from_poll(p, n, nfds, set, got);
 	}
+}
+
+int waitset_select(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns, const sigset_t *mask)
+{
+	struct sig_wait sw = {.since = sig_now(), .mask = mask};
+	int e = select_with(nfds, r, w, x, timeout_ns, &sw);
+	sig_release(&sw);
+	return e;
 }
