@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sock_handler.c - what a program is told of its own handlers, and what they are given. */
+#include "oracle.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* The older names are meant. */
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+static volatile sig_atomic_t handled;
+static void on_signal(int sig)
+{
+	handled += sig != 0;
+}
+
+static void on_info(int sig, siginfo_t *info, void *context)
+{
+	sigset_t now;
+
+	sigprocmask(SIG_SETMASK, NULL, &now);
+	say("handler: %d, pid %d, context %d, USR1 held %d, USR2 held %d", sig == SIGUSR1, info->si_pid == getpid(),
+		context != NULL, sigismember(&now, SIGUSR1), sigismember(&now, SIGUSR2));
+}
+
+#define KERNEL_OWN 0x04000000 /* SA_RESTORER */
+
+static void say_action(int sig)
+{
+	struct sigaction now;
+
+	MUST(sigaction(sig, NULL, &now));
+	say("action: %s, flags %x, USR2 %d",
+		now.sa_handler == SIG_DFL     ? "default"
+		: now.sa_handler == SIG_IGN   ? "ignore"
+		: now.sa_handler == on_signal ? "on_signal"
+		: now.sa_sigaction == on_info ? "on_info"
+					      : "another",
+		now.sa_flags & ~KERNEL_OWN, sigismember(&now.sa_mask, SIGUSR2));
+}
+
+static void report_server(void)
+{
+	static const int flags[] = {0, SA_RESTART, SA_SIGINFO, SA_NODEFER | SA_SIGINFO, SA_ONSTACK, (int)SA_RESETHAND,
+		(int)SA_RESETHAND | SA_SIGINFO};
+	static const int defaults[] = {SIGTERM, SIGPIPE, SIGHUP, SIGSEGV, SIGBUS, SIGCHLD};
+	int fd = serve_warm();
+
+	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+		struct sigaction sa = {.sa_flags = flags[i]};
+
+		sigaddset(&sa.sa_mask, SIGUSR2);
+		if (flags[i] & SA_SIGINFO)
+			sa.sa_sigaction = on_info;
+		else
+			sa.sa_handler = on_signal;
+		MUST(sigaction(SIGUSR1, &sa, NULL));
+		say_action(SIGUSR1);
+		handled = 0;
+		raise(SIGUSR1);
+		say("handled %d", (int)handled);
+		say_action(SIGUSR1);
+	}
+	HOLDS(signal(SIGUSR1, on_signal) == SIG_DFL);
+	say_action(SIGUSR1);
+	HOLDS(signal(SIGUSR1, SIG_IGN) == on_signal);
+	say_action(SIGUSR1);
+	HOLDS(siginterrupt(SIGUSR1, 1) == 0);
+	HOLDS(signal(SIGUSR1, on_signal) == SIG_IGN);
+	say_action(SIGUSR1);
+	HOLDS(siginterrupt(SIGUSR1, 0) == 0);
+	say_action(SIGUSR1);
+	HOLDS(sysv_signal(SIGUSR1, on_signal) == on_signal);
+	say_action(SIGUSR1);
+	raise(SIGUSR1);
+	say_action(SIGUSR1);
+	HOLDS(sigset(SIGUSR1, on_signal) == SIG_DFL);
+	say_action(SIGUSR1);
+	HOLDS(sigset(SIGUSR1, SIG_HOLD) == on_signal);
+	HOLDS(sigset(SIGUSR1, SIG_DFL) == SIG_HOLD);
+	say_action(SIGUSR1);
+	TRY(signal(SIGKILL, on_signal) == SIG_ERR);
+	TRY(signal(0, on_signal) == SIG_ERR);
+	TRY(signal(32, on_signal) == SIG_ERR);
+	TRY(signal(65, on_signal) == SIG_ERR);
+	TRY(sigaction(70, NULL, NULL));
+	for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
+		say_action(defaults[i]);
+		HOLDS(signal(defaults[i], on_signal) == SIG_DFL);
+		say_action(defaults[i]);
+		handled = 0;
+		raise(defaults[i]);
+		HOLDS(handled == 1);
+		HOLDS(signal(defaults[i], SIG_IGN) == on_signal);
+		raise(defaults[i]);
+		HOLDS(signal(defaults[i], SIG_DFL) == SIG_IGN);
+		say_action(defaults[i]);
+	}
+	tell("done");
+	TRY(close(fd));
+}
+
+static void idle_client(void)
+{
+	int fd = connect_warm();
+
+	await("done");
+	TRY(close(fd));
+}
+
+const struct oracle_case oracle_cases[] = {
+	{"reports", report_server, idle_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
+};
