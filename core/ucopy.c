@@ -1,405 +1,113 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ucopy.c - the copy, for x86-64 and aarch64. Up to 128 octets: all loads, then all stores, the last ones overlapping. Longer: a loop between the
- * first octets and the last ones; on x86-64 longer still: the processor's own. docs/PERFORMANCE.md has it beside libc's.
+ * ucopy.c - libc's memcpy(), called from one place of ours.
+ *
+ * memcpy() is a leaf in libc's assembly: it saves nothing, so wherever a fault strikes in it, the address that it returns to is where the call has put it: on top of the
+ * stack (x86-64), or in the link register (aarch64). If that is our place behind the call, the copy is ours, and going on behind the call a little further down is a return.
+ * The program's own calls of memcpy() return elsewhere. A memcpy() that is no leaf (another library's) is not recognised: then a fault is a fault.
  */
 #include "ucopy.h"
 
+#include <string.h>
+
 #define HIDDEN __attribute__((visibility("hidden")))
+#define MEMCPY_LEN 16384 /* longer than any of libc's; so near to its beginning the stack is sure to be there to look at */
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-
-/* What this processor copies fastest with; until the constructor has run, with what every one has. */
-extern unsigned char ucopy_vector HIDDEN;
-extern size_t ucopy_rep_from HIDDEN;
-unsigned char ucopy_vector;	      /* 0: 128 bits, 1: 256, 2: 512 */
-size_t ucopy_rep_from = SIZE_MAX / 2; /* from here on `rep movsb` */
-
-#define REP_FROM 2112
-
-/* As libc has it. Not 512 bits on Intel's: some of those run slower with them for a while. */
-__attribute__((constructor)) static void choose(void)
-{
-	unsigned a, b, c, d;
-	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx2"))
-		ucopy_vector = __builtin_cpu_supports("avx512vl") && !__builtin_cpu_is("intel") ? 2 : 1;
-	if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && b & 1u << 9)
-		ucopy_rep_from = REP_FROM;
-}
-
-/* rdi: to, rsi: from, rdx: how many. */
+#if defined(__x86_64__) && defined(__SANITIZE_ADDRESS__)
+/* The sanitizer's own memcpy() is no leaf. */
 __asm__(".pushsection .text\n"
 	".globl ucopy\n"
-	".hidden ucopy, ucopy_narrow_end, ucopy_wide_end, ucopy_failed, ucopy_failed_wide\n"
+	".hidden ucopy, ucopy_at, ucopy_failed\n"
 	".type ucopy, @function\n"
-	".p2align 6\n"
 	"ucopy:\n"
-	"	.cfi_startproc\n"
-	"	cmpq $16, %rdx\n"
-	"	jb 3f\n"
-	"	cmpq $32, %rdx\n"
-	"	ja 1f\n"
-	"	movdqu (%rsi), %xmm0\n"
-	"	movdqu -16(%rsi,%rdx), %xmm1\n"
-	"	movdqu %xmm0, (%rdi)\n"
-	"	movdqu %xmm1, -16(%rdi,%rdx)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	"1:	cmpq $64, %rdx\n"
-	"	ja 2f\n"
-	"	movdqu (%rsi), %xmm0\n"
-	"	movdqu 16(%rsi), %xmm1\n"
-	"	movdqu -32(%rsi,%rdx), %xmm2\n"
-	"	movdqu -16(%rsi,%rdx), %xmm3\n"
-	"	movdqu %xmm0, (%rdi)\n"
-	"	movdqu %xmm1, 16(%rdi)\n"
-	"	movdqu %xmm2, -32(%rdi,%rdx)\n"
-	"	movdqu %xmm3, -16(%rdi,%rdx)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	/* fewer than 16 */
-	"3:	cmpl $8, %edx\n"
-	"	jb 4f\n"
-	"	movq (%rsi), %rax\n"
-	"	movq -8(%rsi,%rdx), %rcx\n"
-	"	movq %rax, (%rdi)\n"
-	"	movq %rcx, -8(%rdi,%rdx)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	"4:	cmpl $4, %edx\n"
-	"	jb 5f\n"
-	"	movl (%rsi), %eax\n"
-	"	movl -4(%rsi,%rdx), %ecx\n"
-	"	movl %eax, (%rdi)\n"
-	"	movl %ecx, -4(%rdi,%rdx)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	"5:	cmpl $1, %edx\n"
-	"	jb 6f\n"
-	"	movzbl (%rsi), %eax\n"
-	"	je 7f\n"
-	"	movzwl -2(%rsi,%rdx), %ecx\n"
-	"	movw %cx, -2(%rdi,%rdx)\n"
-	"7:	movb %al, (%rdi)\n"
-	"6:	xorl %eax, %eax\n"
-	"	ret\n"
-	/* more than 64 */
-	"	.p2align 5\n"
-	"2:	cmpq ucopy_rep_from(%rip), %rdx\n"
-	"	jae 8f\n"
-	"	cmpb $1, ucopy_vector(%rip)\n"
-	"	je 1f\n"
-	"	ja 5f\n"
-	/* 128-bit registers */
-	"2:	cmpq $128, %rdx\n"
-	"	jbe 3f\n"
-	"	movdqu (%rsi), %xmm0\n"
-	"	movdqu 16(%rsi), %xmm1\n"
-	"	movdqu 32(%rsi), %xmm2\n"
-	"	movdqu 48(%rsi), %xmm3\n"
-	"	movdqu %xmm0, (%rdi)\n"
-	"	movdqu %xmm1, 16(%rdi)\n"
-	"	movdqu %xmm2, 32(%rdi)\n"
-	"	movdqu %xmm3, 48(%rdi)\n"
-	"	addq $64, %rsi\n"
-	"	addq $64, %rdi\n"
-	"	subq $64, %rdx\n"
-	"	jmp 2b\n"
-	"3:	movdqu (%rsi), %xmm0\n"
-	"	movdqu 16(%rsi), %xmm1\n"
-	"	movdqu 32(%rsi), %xmm2\n"
-	"	movdqu 48(%rsi), %xmm3\n"
-	"	movdqu -64(%rsi,%rdx), %xmm4\n"
-	"	movdqu -48(%rsi,%rdx), %xmm5\n"
-	"	movdqu -32(%rsi,%rdx), %xmm6\n"
-	"	movdqu -16(%rsi,%rdx), %xmm7\n"
-	"	movdqu %xmm0, (%rdi)\n"
-	"	movdqu %xmm1, 16(%rdi)\n"
-	"	movdqu %xmm2, 32(%rdi)\n"
-	"	movdqu %xmm3, 48(%rdi)\n"
-	"	movdqu %xmm4, -64(%rdi,%rdx)\n"
-	"	movdqu %xmm5, -48(%rdi,%rdx)\n"
-	"	movdqu %xmm6, -32(%rdi,%rdx)\n"
-	"	movdqu %xmm7, -16(%rdi,%rdx)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	/* 512-bit registers, of those that need no vzeroupper */
-	"	.p2align 5\n"
-	"5:	cmpq $128, %rdx\n"
-	"	ja 6f\n"
-	"	vmovdqu64 (%rsi), %zmm16\n"
-	"	vmovdqu64 -64(%rsi,%rdx), %zmm17\n"
-	"	vmovdqu64 %zmm16, (%rdi)\n"
-	"	vmovdqu64 %zmm17, -64(%rdi,%rdx)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	"6:	cmpq $256, %rdx\n"
-	"	ja 7f\n"
-	"	vmovdqu64 (%rsi), %zmm16\n"
-	"	vmovdqu64 64(%rsi), %zmm17\n"
-	"	vmovdqu64 -128(%rsi,%rdx), %zmm18\n"
-	"	vmovdqu64 -64(%rsi,%rdx), %zmm19\n"
-	"	vmovdqu64 %zmm16, (%rdi)\n"
-	"	vmovdqu64 %zmm17, 64(%rdi)\n"
-	"	vmovdqu64 %zmm18, -128(%rdi,%rdx)\n"
-	"	vmovdqu64 %zmm19, -64(%rdi,%rdx)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	"7:	cmpq $512, %rdx\n"
-	"	ja 9f\n"
-	"	vmovdqu64 (%rsi), %zmm16\n"
-	"	vmovdqu64 64(%rsi), %zmm17\n"
-	"	vmovdqu64 128(%rsi), %zmm18\n"
-	"	vmovdqu64 192(%rsi), %zmm19\n"
-	"	vmovdqu64 -64(%rsi,%rdx), %zmm20\n"
-	"	vmovdqu64 -128(%rsi,%rdx), %zmm21\n"
-	"	vmovdqu64 -192(%rsi,%rdx), %zmm22\n"
-	"	vmovdqu64 -256(%rsi,%rdx), %zmm23\n"
-	"	vmovdqu64 %zmm16, (%rdi)\n"
-	"	vmovdqu64 %zmm17, 64(%rdi)\n"
-	"	vmovdqu64 %zmm18, 128(%rdi)\n"
-	"	vmovdqu64 %zmm19, 192(%rdi)\n"
-	"	vmovdqu64 %zmm20, -64(%rdi,%rdx)\n"
-	"	vmovdqu64 %zmm21, -128(%rdi,%rdx)\n"
-	"	vmovdqu64 %zmm22, -192(%rdi,%rdx)\n"
-	"	vmovdqu64 %zmm23, -256(%rdi,%rdx)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	/* The last 256 octets are loaded first and stored last; the first 64 too, so that the loop's stores are aligned. */
-	"9:	movl %edi, %ecx\n"
-	"	subl %esi, %ecx\n"
-	"	testl $0xf00, %ecx\n"
-	"	jz 9f\n"
-	"vmovdqu64 (%rsi), %zmm16\n"
-	"	vmovdqu64 -256(%rsi,%rdx), %zmm17\n"
-	"	vmovdqu64 -192(%rsi,%rdx), %zmm18\n"
-	"	vmovdqu64 -128(%rsi,%rdx), %zmm19\n"
-	"	vmovdqu64 -64(%rsi,%rdx), %zmm20\n"
-	"	leaq -256(%rdi,%rdx), %r8\n" /* where the last part goes */
-	"	movq %rdi, %r9\n"
-	"	subq %rdi, %rsi\n" /* from - to */
-	"	orq $63, %rdi\n"
-	"	incq %rdi\n"
-	"	cmpq %r8, %rdi\n"
-	"	jae 4f\n"
-	"	.p2align 4\n"
-	"3:	vmovdqu64 (%rdi,%rsi), %zmm21\n"
-	"	vmovdqu64 64(%rdi,%rsi), %zmm22\n"
-	"	vmovdqu64 128(%rdi,%rsi), %zmm23\n"
-	"	vmovdqu64 192(%rdi,%rsi), %zmm24\n"
-	"	vmovdqa64 %zmm21, (%rdi)\n"
-	"	vmovdqa64 %zmm22, 64(%rdi)\n"
-	"	vmovdqa64 %zmm23, 128(%rdi)\n"
-	"	vmovdqa64 %zmm24, 192(%rdi)\n"
-	"	addq $256, %rdi\n"
-	"	cmpq %r8, %rdi\n"
-	"	jb 3b\n"
-	"4:	vmovdqu64 %zmm17, (%r8)\n"
-	"	vmovdqu64 %zmm18, 64(%r8)\n"
-	"	vmovdqu64 %zmm19, 128(%r8)\n"
-	"	vmovdqu64 %zmm20, 192(%r8)\n"
-	"	vmovdqu64 %zmm16, (%r9)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	/* Loads would seem to hit the stores before them, by the low 12 bits of their addresses: from the end on. */
-	"9:	vmovdqu64 (%rsi), %zmm16\n"
-	"	vmovdqu64 64(%rsi), %zmm17\n"
-	"	vmovdqu64 128(%rsi), %zmm18\n"
-	"	vmovdqu64 192(%rsi), %zmm19\n"
-	"	vmovdqu64 -64(%rsi,%rdx), %zmm20\n"
-	"	leaq -257(%rdi,%rdx), %rcx\n"
-	"	subq %rdi, %rsi\n"
-	"	andq $-64, %rcx\n"
-	"	.p2align 4\n"
-	"3:	vmovdqu64 192(%rcx,%rsi), %zmm21\n"
-	"	vmovdqu64 128(%rcx,%rsi), %zmm22\n"
-	"	vmovdqu64 64(%rcx,%rsi), %zmm23\n"
-	"	vmovdqu64 (%rcx,%rsi), %zmm24\n"
-	"	vmovdqa64 %zmm21, 192(%rcx)\n"
-	"	vmovdqa64 %zmm22, 128(%rcx)\n"
-	"	vmovdqa64 %zmm23, 64(%rcx)\n"
-	"	vmovdqa64 %zmm24, (%rcx)\n"
-	"	subq $256, %rcx\n"
-	"	cmpq %rcx, %rdi\n"
-	"	jb 3b\n"
-	"	vmovdqu64 %zmm16, (%rdi)\n"
-	"	vmovdqu64 %zmm17, 64(%rdi)\n"
-	"	vmovdqu64 %zmm18, 128(%rdi)\n"
-	"	vmovdqu64 %zmm19, 192(%rdi)\n"
-	"	vmovdqu64 %zmm20, -64(%rdi,%rdx)\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	/* long: the processor's own loop, which also need not read the lines that it writes; from an aligned place on */
-	"8:	movdqu (%rsi), %xmm0\n"
-	"	movdqu 16(%rsi), %xmm1\n"
-	"	movdqu 32(%rsi), %xmm2\n"
-	"	movdqu 48(%rsi), %xmm3\n"
-	"	movq %rdi, %r8\n"
-	"	subq %rdi, %rsi\n" /* from - to */
-	"	leaq (%rdi,%rdx), %rcx\n"
-	"	addq $63, %rdi\n"
-	"	andq $-64, %rdi\n"
-	"	addq %rdi, %rsi\n"
-	"	subq %rdi, %rcx\n"
+	"	movq %rdx, %rcx\n"
+	"ucopy_at:\n"
 	"	rep movsb\n"
-	"	movdqu %xmm0, (%r8)\n"
-	"	movdqu %xmm1, 16(%r8)\n"
-	"	movdqu %xmm2, 32(%r8)\n"
-	"	movdqu %xmm3, 48(%r8)\n"
 	"	xorl %eax, %eax\n"
 	"	ret\n"
-	"ucopy_narrow_end:\n"
-	/* 256-bit registers */
-	"1:	cmpq $128, %rdx\n"
-	"	ja 2f\n"
-	"	vmovdqu (%rsi), %ymm0\n"
-	"	vmovdqu 32(%rsi), %ymm1\n"
-	"	vmovdqu -64(%rsi,%rdx), %ymm2\n"
-	"	vmovdqu -32(%rsi,%rdx), %ymm3\n"
-	"	vmovdqu %ymm0, (%rdi)\n"
-	"	vmovdqu %ymm1, 32(%rdi)\n"
-	"	vmovdqu %ymm2, -64(%rdi,%rdx)\n"
-	"	vmovdqu %ymm3, -32(%rdi,%rdx)\n"
-	"	vzeroupper\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	/* as with 512 bits */
-	"2:	vmovdqu (%rsi), %ymm8\n"
-	"	vmovdqu -128(%rsi,%rdx), %ymm4\n"
-	"	vmovdqu -96(%rsi,%rdx), %ymm5\n"
-	"	vmovdqu -64(%rsi,%rdx), %ymm6\n"
-	"	vmovdqu -32(%rsi,%rdx), %ymm7\n"
-	"	leaq -128(%rdi,%rdx), %r8\n"
-	"	vmovdqu %ymm8, (%rdi)\n"
-	"	subq %rdi, %rsi\n"
-	"	orq $31, %rdi\n"
-	"	incq %rdi\n"
-	"	cmpq %r8, %rdi\n"
-	"	jae 4f\n"
-	"	.p2align 4\n"
-	"3:	vmovdqu (%rdi,%rsi), %ymm0\n"
-	"	vmovdqu 32(%rdi,%rsi), %ymm1\n"
-	"	vmovdqu 64(%rdi,%rsi), %ymm2\n"
-	"	vmovdqu 96(%rdi,%rsi), %ymm3\n"
-	"	vmovdqa %ymm0, (%rdi)\n"
-	"	vmovdqa %ymm1, 32(%rdi)\n"
-	"	vmovdqa %ymm2, 64(%rdi)\n"
-	"	vmovdqa %ymm3, 96(%rdi)\n"
-	"	addq $128, %rdi\n"
-	"	cmpq %r8, %rdi\n"
-	"	jb 3b\n"
-	"4:	vmovdqu %ymm4, (%r8)\n"
-	"	vmovdqu %ymm5, 32(%r8)\n"
-	"	vmovdqu %ymm6, 64(%r8)\n"
-	"	vmovdqu %ymm7, 96(%r8)\n"
-	"	vzeroupper\n"
-	"	xorl %eax, %eax\n"
-	"	ret\n"
-	"ucopy_wide_end:\n"
-	"ucopy_failed_wide:\n"
-	"	vzeroupper\n"
 	"ucopy_failed:\n"
 	"	movl $1, %eax\n"
 	"	ret\n"
+	".size ucopy, . - ucopy\n"
+	".popsection\n");
+extern const char ucopy_at[] HIDDEN, ucopy_failed[] HIDDEN;
+
+_Bool ucopy_fail(struct ucopy_regs r)
+{
+	if (*r.pc != (uintptr_t)ucopy_at)
+		return 0;
+	*r.pc = (uintptr_t)ucopy_failed;
+	return 1;
+}
+
+#elif defined(__x86_64__)
+__asm__(".pushsection .text\n"
+	".globl ucopy\n"
+	".hidden ucopy, ucopy_back, ucopy_failed\n"
+	".type ucopy, @function\n"
+	".p2align 5\n"
+	"ucopy:\n"
+	"	.cfi_startproc\n"
+	"	subq $8, %rsp\n"
+	"	.cfi_adjust_cfa_offset 8\n"
+	"	call *memcpy@GOTPCREL(%rip)\n"
+	"ucopy_back:\n"
+	"	xorl %eax, %eax\n"
+	"	addq $8, %rsp\n"
+	"	.cfi_remember_state\n"
+	"	.cfi_adjust_cfa_offset -8\n"
+	"	ret\n"
+	"ucopy_failed:\n"
+	"	.cfi_restore_state\n"
+	"	movl $1, %eax\n"
+	"	addq $8, %rsp\n"
+	"	.cfi_adjust_cfa_offset -8\n"
+	"	ret\n"
 	"	.cfi_endproc\n"
 	".size ucopy, . - ucopy\n"
 	".popsection\n");
+extern const char ucopy_back[] HIDDEN, ucopy_failed[] HIDDEN;
 
-extern const char ucopy_narrow_end[] HIDDEN, ucopy_wide_end[] HIDDEN, ucopy_failed[] HIDDEN, ucopy_failed_wide[] HIDDEN;
-
-uintptr_t ucopy_fixup(uintptr_t pc)
+_Bool ucopy_fail(struct ucopy_regs r)
 {
-	if (pc - (uintptr_t)ucopy < (uintptr_t)ucopy_narrow_end - (uintptr_t)ucopy)
-		return (uintptr_t)ucopy_failed;
-	if (pc - (uintptr_t)ucopy < (uintptr_t)ucopy_wide_end - (uintptr_t)ucopy)
-		return (uintptr_t)ucopy_failed_wide;
-	return 0;
+	if (*r.pc - (uintptr_t)memcpy >= MEMCPY_LEN || *(const uintptr_t *)*r.sp != (uintptr_t)ucopy_back)
+		return 0;
+	*r.pc = (uintptr_t)ucopy_failed;
+	*r.sp += sizeof(uintptr_t);
+	return 1;
 }
 
 #elif defined(__aarch64__)
-
-/* x0: to, x1: from, x2: how many. */
 __asm__(".pushsection .text\n"
 	".globl ucopy\n"
-	".hidden ucopy, ucopy_end, ucopy_failed\n"
+	".hidden ucopy, ucopy_back, ucopy_failed\n"
 	".type ucopy, %function\n"
-	".p2align 6\n"
+	".p2align 5\n"
 	"ucopy:\n"
 	"	.cfi_startproc\n"
-	"	add x4, x1, x2\n" /* the ends */
-	"	add x5, x0, x2\n"
-	"	cmp x2, #16\n"
-	"	b.lo 3f\n"
-	"	cmp x2, #64\n"
-	"	b.hi 1f\n"
-	"	cmp x2, #32\n"
-	"	b.hi 2f\n"
-	"	ldr q0, [x1]\n"
-	"	ldur q1, [x4, #-16]\n"
-	"	str q0, [x0]\n"
-	"	stur q1, [x5, #-16]\n"
+	"	stp x29, x30, [sp, #-16]!\n"
+	"	.cfi_def_cfa_offset 16\n"
+	"	.cfi_offset x29, -16\n"
+	"	.cfi_offset x30, -8\n"
+	"	bl memcpy\n"
+	"ucopy_back:\n"
 	"	mov w0, #0\n"
+	"	ldp x29, x30, [sp], #16\n"
 	"	ret\n"
-	"2:	ldp q0, q1, [x1]\n"
-	"	ldp q2, q3, [x4, #-32]\n"
-	"	stp q0, q1, [x0]\n"
-	"	stp q2, q3, [x5, #-32]\n"
-	"	mov w0, #0\n"
-	"	ret\n"
-	/* The last 64 octets are loaded first and stored last. */
-	"1:	ldp q4, q5, [x4, #-64]\n"
-	"	ldp q6, q7, [x4, #-32]\n"
-	"	sub x6, x5, #64\n"
-	"1:	ldp q0, q1, [x1]\n"
-	"	ldp q2, q3, [x1, #32]\n"
-	"	stp q0, q1, [x0]\n"
-	"	stp q2, q3, [x0, #32]\n"
-	"	add x1, x1, #64\n"
-	"	add x0, x0, #64\n"
-	"	cmp x0, x6\n"
-	"	b.lo 1b\n"
-	"	stp q4, q5, [x5, #-64]\n"
-	"	stp q6, q7, [x5, #-32]\n"
-	"	mov w0, #0\n"
-	"	ret\n"
-	"3:	tbz x2, #3, 4f\n"
-	"	ldr x6, [x1]\n"
-	"	ldur x7, [x4, #-8]\n"
-	"	str x6, [x0]\n"
-	"	stur x7, [x5, #-8]\n"
-	"	mov w0, #0\n"
-	"	ret\n"
-	"4:	tbz x2, #2, 5f\n"
-	"	ldr w6, [x1]\n"
-	"	ldur w7, [x4, #-4]\n"
-	"	str w6, [x0]\n"
-	"	stur w7, [x5, #-4]\n"
-	"	mov w0, #0\n"
-	"	ret\n"
-	"5:	cbz x2, 6f\n"
-	"	lsr x8, x2, #1\n" /* the first, the middle and the last one: all of up to three */
-	"	ldrb w6, [x1]\n"
-	"	ldrb w7, [x1, x8]\n"
-	"	ldurb w9, [x4, #-1]\n"
-	"	strb w6, [x0]\n"
-	"	strb w7, [x0, x8]\n"
-	"	sturb w9, [x5, #-1]\n"
-	"6:	mov w0, #0\n"
-	"	ret\n"
-	"ucopy_end:\n"
 	"ucopy_failed:\n"
 	"	mov w0, #1\n"
+	"	ldp x29, x30, [sp], #16\n"
 	"	ret\n"
 	"	.cfi_endproc\n"
 	".size ucopy, . - ucopy\n"
 	".popsection\n");
+extern const char ucopy_back[] HIDDEN, ucopy_failed[] HIDDEN;
 
-extern const char ucopy_end[] HIDDEN, ucopy_failed[] HIDDEN;
-
-uintptr_t ucopy_fixup(uintptr_t pc)
+_Bool ucopy_fail(struct ucopy_regs r)
 {
-	return pc - (uintptr_t)ucopy < (uintptr_t)ucopy_end - (uintptr_t)ucopy ? (uintptr_t)ucopy_failed : 0;
+	if (*r.pc - (uintptr_t)memcpy >= MEMCPY_LEN || r.lr != (uintptr_t)ucopy_back)
+		return 0;
+	*r.pc = (uintptr_t)ucopy_failed;
+	return 1;
 }
 #endif

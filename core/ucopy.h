@@ -2,9 +2,9 @@
 /*
  * ucopy.h - memcpy() for the program's memory, which may not be there: the kernel says EFAULT then, and so shall we.
  *
- * The instructions that touch memory lie in known ranges, use no stack and no callee-saved register. A handler of SIGSEGV and SIGBUS that finds the interrupted one
- * in such a range goes on at ucopy_fixup() instead (preload/trap.c); ucopy() then returns 1. Nothing is to be set up or put back, so it costs nothing, and a handler or
- * a siglongjmp() may come in the middle. Without such a handler, and on other machines than these two, a fault is a fault.
+ * It is libc's memcpy(), and costs what that costs: nothing is set up before or put back afterwards, and a handler or a siglongjmp() may come in the middle. A handler of
+ * SIGSEGV and SIGBUS (preload/handler.c) asks ucopy_fail() whether it was such a copy that faulted; then ucopy() returns 1. Without such a handler, and on other machines
+ * than these two, a fault is a fault.
  *
  * Any thread, async-signal-safe. The two may not overlap.
  */
@@ -14,11 +14,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of the interrupted code. */
+struct ucopy_regs {
+	uintptr_t *pc, *sp;
+	uintptr_t lr; /* aarch64 */
+};
+
 #if defined(__x86_64__) || defined(__aarch64__)
 /* 0: all of it has been copied. 1: a part is not there; how much was copied is not known. */
 int ucopy(void *dst, const void *src, size_t n);
-/* Where to go on after a fault at `pc`; 0: that is not ours. */
-uintptr_t ucopy_fixup(uintptr_t pc);
+/* A fault at *r.pc: true: it was in ucopy(), and the registers have been changed so that it returns 1. */
+_Bool ucopy_fail(struct ucopy_regs r);
 #else
 #include <string.h>
 static inline int ucopy(void *dst, const void *src, size_t n)
@@ -26,9 +32,9 @@ static inline int ucopy(void *dst, const void *src, size_t n)
 	memcpy(dst, src, n);
 	return 0;
 }
-static inline uintptr_t ucopy_fixup(uintptr_t pc)
+static inline _Bool ucopy_fail(struct ucopy_regs r)
 {
-	(void)pc;
+	(void)r;
 	return 0;
 }
 #endif

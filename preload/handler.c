@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 
 #include "assoc.h"
 #include "real.h"
@@ -37,22 +38,21 @@ static bool is_fault(int sig)
 	return sig == SIGSEGV || sig == SIGBUS;
 }
 
-#if defined(__x86_64__) || defined(__aarch64__)
 /* The kernel found that the program's memory is not there: the copy shall return and say so. */
 static bool fix_up(const siginfo_t *info, void *context)
 {
-	uintptr_t *pc = sig_pc(context), to = info->si_code > 0 ? ucopy_fixup(*pc) : 0;
-	if (to)
-		*pc = to;
-	return to;
-}
+#if defined(__x86_64__)
+	greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
+	struct ucopy_regs regs = {(uintptr_t *)&r[REG_RIP], (uintptr_t *)&r[REG_RSP], 0};
+#elif defined(__aarch64__)
+	mcontext_t *m = &((ucontext_t *)context)->uc_mcontext;
+	struct ucopy_regs regs = {(uintptr_t *)&m->pc, (uintptr_t *)&m->sp, m->regs[30]};
 #else
-static bool fix_up(const siginfo_t *info, void *context)
-{
-	(void)info, (void)context;
-	return false;
-}
+	struct ucopy_regs regs = {0};
+	(void)context;
 #endif
+	return info->si_code > 0 && ucopy_fail(regs);
+}
 
 /*
  * The default action, of which we have taken the place. A fault happens once more when we return, and ends the process where it is; any other signal is sent once more, as

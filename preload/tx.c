@@ -171,7 +171,10 @@ static int64_t ring_send(struct sock *s, const struct iovec *iov, size_t skip, s
 		size_t n = (!skip && len <= WHOLE_MAX) || len < PART_LEN || on_our_cpu(c) ? len : PART_LEN;
 		if (n > (size_t)room)
 			n = (size_t)room;
-		if (__builtin_expect(ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n), 0))
+		bool bad = ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n);
+		if (__builtin_expect(bad && n > PART_LEN && len > WHOLE_MAX, 0)) /* as much of it as is there goes */
+			bad = ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n = PART_LEN);
+		if (__builtin_expect(bad, 0))
 			return PUT_FAULT;
 		if (!tx_commit(s, tail, n))
 			continue;
