@@ -13,7 +13,7 @@
  *   +--------------------+ SM_CHANS_OFF                         +---------------------------------------------+
  *   | sm_chan[256]       | identity and two ends                | rx    rx_head                               | 128
  *   +--------------------+ SM_RINGS_OFF                         +---------------------------------------------+
- *   | ring[256][2]       | 256 KiB each, page aligned           | move  tx_epoch  up_kpos  down_rpos rx_epoch | 192
+ *   | ring[256][2]       | 256 KiB each, page aligned           | move  tx_epoch  up_kpos  down_rpos dup_...  | 192
  *   +--------------------+ SM_SEG_LEN                           +---------------------------------------------+
  *                                                               every field of an end is written by that end's side only,
  *                                                               except `armed`, which the peer exchanges for 0
@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define SM_MAGIC UINT64_C(0x6d735f676461636e) /* "ncadg_sm", little endian */
-#define SM_VERSION 3u
+#define SM_VERSION 4u
 
 #define SM_N_CHAN 256u	       /* channels in a segment */
 #define SM_RING_LEN (1u << 18) /* bytes in a ring; a power of two */
@@ -69,8 +69,7 @@ struct sm_end {
 	_Atomic uint32_t svc_bell;	     /* bell of the process that serves requests about this end, + 1; 0: none */
 	_Atomic uint32_t want_back;	     /* take-back requests made by this end's reader, ever */
 	_Atomic uint32_t did_back;	     /* take-back requests of the peer that this end has answered, ever */
-	_Atomic uint32_t
-		back_extra; /* octets that the reader appended behind tx_tail, read from the kernel, to be put back too */
+	uint32_t reserved;
 
 	/* rx: written on each receive; a line of its own, or it would take the tx line away from a peer that waits for our answer */
 	_Alignas(64) _Atomic uint64_t
@@ -82,6 +81,10 @@ struct sm_end {
 	_Atomic uint32_t rx_epoch;	       /* the peer's tx_epoch as far as this end has followed it */
 	_Atomic uint64_t up_kpos;	       /* bytes this direction has carried through the kernel when it last went up */
 	_Atomic uint64_t down_rpos;	       /* tx_tail when it last went down */
+	_Atomic uint64_t dup_rpos; /* behind up_kpos the kernel carries a duplicate of the ring's octets from here ... */
+	_Atomic uint32_t dup_len;  /* ... so many: as intended, and before the even epoch as sent */
+	_Atomic uint32_t
+		dup_epoch; /* the odd tx_epoch to which that applies (release: marked before it is sent); another: no duplicate */
 };
 static_assert(sizeof(struct sm_end) == 256, "ABI");
 static_assert(offsetof(struct sm_end, armed) == 64 && offsetof(struct sm_end, rx_head) == 128, "ABI");

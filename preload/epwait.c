@@ -69,7 +69,10 @@ static uint32_t ask_kernel(struct member *m)
 	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
 	struct timespec zero = {0, 0};
 	epset_sync(m);
-	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
+	if (sys5(SYS_ppoll, &p, 1, &zero, 0, 8) != 1)
+		return 0;
+	uint32_t bits = (unsigned short)p.revents;
+	return load_acquire(&m->s->linked) ? ready_really(m->s, m->fd, m->events, bits) : bits;
 }
 
 /* What to report of a member now; 0: nothing. */
@@ -202,8 +205,10 @@ static void drain_side(struct epset *e)
 		m->kev = ev[i].events & (m->events | EPOLLERR | EPOLLHUP);
 		if (!m->kev)
 			continue;
-		if (load_acquire(&m->s->linked))
+		if (load_acquire(&m->s->linked)) {
 			end_kernel_says(m->s, ev[i].events);
+			m->kev &= ready_really(m->s, m->fd, m->events, ev[i].events);
+		}
 		epset_heat(e, m);
 	}
 }

@@ -68,7 +68,9 @@ struct fam_sock {
 	_Atomic uint32_t lowat;	      /* SO_RCVLOWAT; 0 counts as 1 */
 	_Atomic int64_t rcvtimeo_ns;  /* SO_RCVTIMEO; 0: not asked for yet, -1: none */
 	_Atomic uint32_t rx_kepoch;   /* the up (value of tx_epoch) for which rx_kleft was worked out */
-	_Atomic uint64_t rx_kleft;    /* octets to read from the kernel before the ring's first */
+	_Atomic uint32_t
+		rx_dropped; /* octets of the peer's duplicate that were taken from the kernel in this odd epoch (dup.h) */
+	_Atomic uint64_t rx_kleft; /* octets to read from the kernel before the ring's first */
 
 	/* life */
 	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */
@@ -79,7 +81,8 @@ struct fam_sock {
 	uint64_t link_nonce;
 	_Atomic uint32_t tx_why, rx_why; /* enum why */
 	uint64_t cookie;
-	uint32_t inode; /* 0: not asked yet */
+	uint32_t inode;	  /* 0: not asked yet */
+	uint32_t tx_room; /* octets that may be unread in our ring: the kernel could take as many (dup.h); under tx_token */
 
 	/* for people: read by anybody. (What went through rings is tx_tail and rx_head.) */
 	_Atomic uint64_t tx_kernel_bytes, rx_kernel_bytes;

@@ -166,9 +166,9 @@ static int ioctl_sock(struct sock *s, int fd, unsigned long req, long arg)
 	if (req == FIONBIO)
 		note_nonblock(s, *v != 0);
 	else if (req == FIONREAD && link_ready(s))
-		*v += (int)ring_unread_by_us(s);
+		*v = (int)ready_unread(s, *v);
 	else if (req == SIOCOUTQ && link_ready(s))
-		*v += (int)ring_unread_by_peer(s);
+		*v += (int)ready_unsent(s);
 	else if (req == SIOCATMARK && link_ready(s) && ring_unread_by_us(s))
 		*v = 0; /* the mark lies in the kernel's octets, behind these */
 	else if (req == FIOASYNC && *v)

@@ -7,9 +7,11 @@
 #include <sys/socket.h>
 
 #include "assoc.h"
+#include "dup.h"
 #include "epset.h"
 #include "handler.h"
 #include "log.h"
+#include "move.h"
 #include "notify.h"
 #include "svc.h"
 #include "sys.h"
@@ -248,6 +250,13 @@ bool link_resolve(struct sock *s)
 	return load_acquire(&s->linked);
 }
 
+/* What waits for a FIN to share its segment (dup.c) goes out now. */
+static void push(int fd)
+{
+	int on = 1;
+	sys5(SYS_setsockopt, fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof(on));
+}
+
 /*
  * The marks are stored before the last look at the ring, and a sender publishes before it looks at the marks: either we see its octets (and reset, as the
  * kernel does when a socket with unread octets is closed), or it sees CLOSED and sends them by the kernel, which resets.
@@ -255,11 +264,20 @@ bool link_resolve(struct sock *s)
 static void end_marks(struct sock *s)
 {
 	struct chan *c = &s->chan;
+	int how = token_take(s, &s->f->tx_token);
+	if (s->f->tx_epoch & 1)
+		move_down(s, WHY_CLOSED);
+	token_drop(s, &s->f->tx_token, how);
 	or_acqrel(&c->my->flags, SM_END_FIN | SM_END_CLOSED);
 	fence_for_sender(c);
 	if (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head)) {
 		struct linger lg = {.l_onoff = 1, .l_linger = 0};
+		push(s->fd); /* a reset throws away what has not gone out */
 		sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
+	} else if (dup_marked(s)) {
+		how = token_take(s, &s->f->rx_token);
+		dup_close(s);
+		token_drop(s, &s->f->rx_token, how);
 	}
 	notify_peer(c);
 }

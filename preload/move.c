@@ -9,6 +9,7 @@
 #include <linux/sockios.h>
 #include <sys/socket.h>
 
+#include "dup.h"
 #include "log.h"
 #include "notify.h"
 #include "ring.h"
@@ -47,18 +48,17 @@ static bool fin_received(int fd, uint8_t state)
  * Both positions are a sum of two counters that the kernel keeps exact, but answers for in two calls; an acknowledgement or a segment may come between.
  * The first counter only grows: when it is the same before and after, the sum is of one moment.
  */
-static int64_t kernel_written(struct sock *s)
+static int64_t kernel_written(struct sock *s, int *out)
 {
 	struct tcp_info a, b;
-	int out;
 	do {
-		if (tcp_info(s->fd, &a) < 0 || sys3(SYS_ioctl, s->fd, SIOCOUTQ, &out) < 0 || tcp_info(s->fd, &b) < 0)
+		if (tcp_info(s->fd, &a) < 0 || sys3(SYS_ioctl, s->fd, SIOCOUTQ, out) < 0 || tcp_info(s->fd, &b) < 0)
 			return -1;
 		if (b.tcpi_state != 1 /* ESTABLISHED */)
 			return -1; /* SYN, FIN in the count: not worth telling apart; a connection on its way out stays in the kernel */
 	} while (a.tcpi_bytes_acked != b.tcpi_bytes_acked);
 	/* The side that connected has had its SYN acknowledged, and counts it. */
-	return (int64_t)a.tcpi_bytes_acked + out - (sock_flags(s) & FAM_CLIENT ? 1 : 0);
+	return (int64_t)a.tcpi_bytes_acked + *out - (sock_flags(s) & FAM_CLIENT ? 1 : 0);
 }
 
 int64_t move_kernel_read(int fd)
@@ -88,8 +88,10 @@ bool move_up(struct sock *s)
 		return false;
 	f->tx_head = load_relaxed(&f->tx_tail);
 	f->tx_limit = 0;
-	int64_t kpos = kernel_written(s);
-	if (kpos < 0)
+	int out;
+	int64_t kpos = kernel_written(s, &out);
+	/* Never more in the ring than the kernel could take as well, when we go down. */
+	if (kpos < 0 || !(f->tx_room = dup_room(s->fd, out)))
 		return false;
 	store_relaxed(&c->my->up_kpos, (uint64_t)kpos);
 	store_release(&c->my->tx_epoch, ++f->tx_epoch);
@@ -110,6 +112,7 @@ void move_down(struct sock *s, enum why why)
 {
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
+	dup_make(s, why == WHY_CLOSED ? DUP_FIN : why == WHY_PEER ? DUP_WAIT : DUP_DATA);
 	store_relaxed(&c->my->down_rpos, load_relaxed(&f->tx_tail));
 	store_release(&c->my->tx_epoch, ++f->tx_epoch);
 	store_relaxed(&f->tx_why, why);
@@ -129,6 +132,8 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 		if (mine & 1) {
 			if (!ahead || load_relaxed(&f->rx_head) != load_relaxed(&c->peer->down_rpos))
 				return IN_RING;
+			if (!dup_drop(s))
+				return IN_DUP;
 			store_relaxed(&f->rx_why, WHY_FULL);
 		} else {
 			if (!ahead)
@@ -145,6 +150,7 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 			if (*kleft)
 				return IN_KERNEL_UPTO;
 			store_relaxed(&f->rx_why, WHY_UP);
+			store_relaxed(&f->rx_dropped, 0);
 			if (!load_relaxed(&s->hup)) { /* its input has been read */
 				store_relaxed(&s->look, 0);
 				fence_storeload(); /* faces end_kernel_says: hup, look. Who looks for an end from here on sees it, or `look` again */

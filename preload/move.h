@@ -24,12 +24,15 @@
 
 /* tx token held, epoch even. true: the direction is in the ring now. */
 bool move_up(struct sock *s);
-/* tx token held, epoch odd. */
+/* tx token held, epoch odd. What is unread goes by the kernel too (dup.h). */
 void move_down(struct sock *s, enum why why);
 /* Octets ever read from the kernel socket; -errno. */
 int64_t move_kernel_read(int fd);
-/* rx token held. Follow what the sender has recorded as far as has been read. Octets that the kernel still owes before the ring's (only if an up is pending). */
-enum move_where { IN_KERNEL, IN_KERNEL_UPTO, IN_RING, IN_NONSENSE };
+/*
+ * rx token held. Follow what the sender has recorded as far as has been read. Octets that the kernel still owes before the ring's (only if an up is pending). IN_DUP: the ring is
+ * read, and what is to be dropped from the kernel before its next octet has not all come.
+ */
+enum move_where { IN_KERNEL, IN_KERNEL_UPTO, IN_RING, IN_DUP, IN_NONSENSE };
 enum move_where move_follow(struct sock *s, uint64_t *kleft);
 
 /* This side's reader gives up rings for good (stdio, exec ...). Takes unread octets back into the kernel socket. 0, or -errno if that could not be done. */

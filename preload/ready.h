@@ -8,9 +8,13 @@
 #ifndef SHUNT_READY_H
 #define SHUNT_READY_H
 
+#include <poll.h>
+
+#include "dup.h"
 #include "link.h"
 #include "move.h"
 #include "sock.h"
+#include "sys.h"
 #include "token.h"
 
 /*
@@ -56,17 +60,51 @@ static inline bool ready_in(struct sock *s)
 	return n && n >= (low ? low : 1);
 }
 
-/* FIONREAD and SIOCOUTQ: octets in the rings, whatever comes first. 0 if the peer wrote nonsense. */
+/* Octets in the ring, whatever comes first. 0 if the peer wrote nonsense. */
 static inline uint64_t ring_unread_by_us(struct sock *s)
 {
 	uint64_t n = load_acquire(&s->chan.peer->tx_tail) - load_relaxed(&s->f->rx_head);
 	return n <= SM_RING_LEN ? n : 0;
 }
 
+/* FIONREAD: the kernel says `in`. */
+static inline uint64_t ready_unread(struct sock *s, int in)
+{
+	ready_follow(s);
+	return (uint64_t)in - dup_among(s, (uint32_t)in) + ring_unread_by_us(s);
+}
+
 static inline uint64_t ring_unread_by_peer(struct sock *s)
 {
 	uint64_t n = load_relaxed(&s->f->tx_tail) - load_acquire(&s->chan.peer->rx_head);
 	return n <= SM_RING_LEN ? n : 0;
+}
+
+/* SIOCOUTQ: what the kernel does not count. It has a duplicate to account for when we have left a ring that is unread. */
+static inline uint64_t ready_unsent(struct sock *s)
+{
+	const struct sm_end *my = s->chan.my;
+	bool twice = !(s->f->tx_epoch & 1) && load_relaxed(&my->dup_len) && load_relaxed(&my->dup_epoch) == s->f->tx_epoch - 1;
+	return twice ? 0 : ring_unread_by_peer(s);
+}
+
+/*
+ * The kernel reports input. Where the peer has left a duplicate, that of octets which have been read is no input: it is dropped, and the kernel asked again. (What is a duplicate of
+ * unread octets counts like them.) The answer is `events` corrected. A member of an epoll set, or a poll's descriptor fd, that waits for `want`.
+ */
+static inline uint32_t ready_really(struct sock *s, int fd, uint32_t want, uint32_t events)
+{
+	struct pollfd p = {.fd = fd, .events = (short)(want & 0x7fff)};
+	struct timespec zero = {0, 0};
+	if (!(events & (POLLIN | POLLRDNORM)) || !dup_marked(s))
+		return events;
+	int how = token_try(s, &s->f->rx_token);
+	if (how == TOKEN_NONE)
+		return events;
+	if (load_acquire(&s->linked))
+		dup_drop(s);
+	token_drop(s, &s->f->rx_token, how);
+	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
 }
 
 /* The next send goes into the ring, or is at least sure not to block. Otherwise ask the kernel. */

@@ -17,6 +17,7 @@
 
 #include "assoc.h"
 #include "bell.h"
+#include "dup.h"
 #include "end.h"
 #include "fast.h"
 #include "link.h"
@@ -177,6 +178,16 @@ static long read_kernel_safely(struct sock *s, struct take *t)
 	return same ? after_kernel(s, t, r) : 1;
 }
 
+/* The kernel has octets while the ring is empty in an odd epoch: a switch that has just happened, or the duplicate of what we have read. Nothing else is honest. */
+static long octets_behind(struct sock *s)
+{
+	uint32_t dropped = load_relaxed(&s->f->rx_dropped);
+	if (load_acquire(&s->chan.peer->tx_epoch) != load_relaxed(&s->f->rx_epoch))
+		return 1;
+	dup_drop(s);
+	return load_relaxed(&s->f->rx_dropped) != dropped ? 1 : -ECONNRESET;
+}
+
 /* The ring is empty in an odd epoch: is that the end? Only asked when somebody said so: a look at the kernel socket. */
 static long ring_empty(struct sock *s, struct take *t)
 {
@@ -192,8 +203,8 @@ static long ring_empty(struct sock *s, struct take *t)
 	store_relaxed(&s->look, 0);
 	fence_storeload(); /* what the service thread sees from here on, it says again */
 	long r = kernel_recv(t->fd, &one, 1, MSG_PEEK | MSG_DONTWAIT);
-	if (r > 0) /* octets that no epoch has announced: they can only be a switch that has just happened */
-		return load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) ? 1 : -ECONNRESET;
+	if (r > 0)
+		return octets_behind(s);
 	if (r != -EAGAIN)
 		store_relaxed(&s->look, 1);
 	if (r == 0 && (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
@@ -211,6 +222,21 @@ static long nonsense(struct sock *s)
 	return -ECONNRESET;
 }
 
+/* A peek has seen all of a ring that its writer has left. The kernel has the same octets once more, and then those that follow; or the latter alone. */
+static void peek_behind(struct sock *s, struct take *t)
+{
+	size_t ring = t->done;
+	if (!dup_drop(s))
+		return;
+	if (load_relaxed(&s->chan.peer->dup_len) && dup_marked(s))
+		t->done = 0;
+	long r = kernel_part(t, SIZE_MAX);
+	if (r > 0)
+		t->done += (size_t)r;
+	if (t->done < ring)
+		t->done = ring;
+}
+
 /*
  * PEEK looks through the kernel part into the ring part, and through a ring that its writer has left into the kernel's: without moving anything, so with
  * positions of its own. rx token held.
@@ -225,6 +251,8 @@ static long peek_some(struct sock *s, struct take *t)
 		return nonsense(s);
 	if (at == IN_KERNEL)
 		return read_kernel_safely(s, t);
+	if (at == IN_DUP)
+		return -EAGAIN;
 	if (at == IN_KERNEL_UPTO) {
 		long r = after_kernel(s, t, kernel_part(t, kleft));
 		if (r != 1 || t->done < kleft || t->done == t->len)
@@ -239,11 +267,8 @@ static long peek_some(struct sock *s, struct take *t)
 	/* Has the writer left this ring, and are its last octets in view? Then the kernel's follow, if we may look there. */
 	bool left = !(load_acquire(&c->peer->tx_epoch) & 1) &&
 		    load_relaxed(&f->rx_head) + (uint64_t)n == load_relaxed(&c->peer->down_rpos);
-	if (at == IN_RING && left && t->done < t->len) {
-		long r = kernel_part(t, SIZE_MAX);
-		if (r > 0)
-			t->done += (size_t)r;
-	}
+	if (at == IN_RING && left && t->done < t->len)
+		peek_behind(s, t);
 	return 1;
 }
 
@@ -285,6 +310,8 @@ static long take_some(struct sock *s, struct take *t)
 		return load_relaxed(&f->rx_epoch) != epoch || load_acquire(&c->peer->tx_tail) != load_relaxed(&f->rx_head)
 			       ? 1
 			       : ring_empty(s, t);
+	case IN_DUP:
+		return -EAGAIN;
 	default:
 		return nonsense(s);
 	}
@@ -304,7 +331,7 @@ static bool any_news(struct sock *s)
 	if (!(epoch & 1) && kernel_owes(s, epoch))
 		return load_relaxed(&s->look) || !load_relaxed(&s->linked);
 	return load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
-	       load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || load_relaxed(&s->look) ||
+	       (load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) && !dup_owed(s)) || load_relaxed(&s->look) ||
 	       !load_relaxed(&s->linked);
 }
 
@@ -352,7 +379,7 @@ static int64_t deadline_of(struct sock *s)
  * Sleep until there may be something new. 0: look again; -EINTR, -EAGAIN (time-out). No token held. `tail` is the ring's tail that the last look has seen.
  *
  * In an odd epoch only the ring, or its end, can bring news, and the sender's bell tells of it. In an even one the kernel socket can too: the service thread watches it
- * for us and wakes the same futex. While the kernel still owes octets of an up that is on record, only the kernel socket matters.
+ * for us and wakes the same futex. While the kernel still owes octets of an up that is on record, or of a duplicate behind a ring that has been read, only the kernel socket matters.
  */
 static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, bool partly, struct sig_mark since)
 {
@@ -366,7 +393,9 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 	fence_for_sender(c); /* faces the sender: publish, fence, armed */
 	if (!load_relaxed(&s->linked))
 		return 0;
-	if (epoch & 1) {
+	if (dup_owed(s)) {
+		svc_want_input(s);
+	} else if (epoch & 1) {
 		if (load_acquire(&c->peer->tx_tail) != tail || load_relaxed(&c->peer->tx_epoch) != epoch ||
 			load_relaxed(&s->look))
 			return 0;

@@ -160,6 +160,7 @@ void sock_reset(struct sock *s)
 	f->tx_shift = f->tx_epoch = f->rx_shift = 0;
 	store_relaxed(&f->rx_kepoch, 0);
 	store_relaxed(&f->rx_kleft, 0);
+	store_relaxed(&f->rx_dropped, 0);
 	f->own.family = f->peer.family = 0;
 	s->endpoint = NULL;
 	s->n_ops = 0;

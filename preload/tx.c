@@ -112,13 +112,13 @@ static long send_by_kernel(struct sock *s, int how, struct put *p)
 static int64_t ring_room(struct sock *s, uint64_t tail, size_t want)
 {
 	struct fam_sock *f = s->f;
-	if (SM_RING_LEN - (tail - f->tx_head) < want || tail - f->tx_head > SM_RING_LEN) {
+	if (tail - f->tx_head > f->tx_room || f->tx_room - (tail - f->tx_head) < want) {
 		uint64_t head = load_acquire(&s->chan.peer->rx_head);
 		if (tail - head > SM_RING_LEN)
 			return -1;
 		f->tx_head = head;
 	}
-	return (int64_t)(SM_RING_LEN - (tail - f->tx_head));
+	return tail - f->tx_head < f->tx_room ? (int64_t)(f->tx_room - (tail - f->tx_head)) : 0;
 }
 
 /*
@@ -143,8 +143,8 @@ static void maybe_rewind(struct sock *s, uint64_t tail)
 static void set_limit(struct fam_sock *f, uint64_t tail)
 {
 	uint64_t limit = tail + SM_RING_LEN - ((tail + f->tx_shift) & SM_RING_MASK);
-	if (limit > f->tx_head + SM_RING_LEN)
-		limit = f->tx_head + SM_RING_LEN;
+	if (limit > f->tx_head + f->tx_room)
+		limit = f->tx_head + f->tx_room;
 	f->tx_limit = limit < f->tx_rewind ? limit : f->tx_rewind;
 }
 

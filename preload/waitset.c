@@ -175,7 +175,9 @@ static int merge(struct pollfd *p, const struct pollfd *k, nfds_t n)
 		struct sock *s = k[i].revents ? linked_sock(p[i].fd) : NULL;
 		if (s)
 			end_kernel_says(s, (uint32_t)(unsigned short)k[i].revents);
-		p[i].revents |= (short)(k[i].revents | (s ? end_events(s) : 0));
+		p[i].revents |= (short)((s ? ready_really(s, p[i].fd, (unsigned short)p[i].events, (unsigned short)k[i].revents)
+					   : (unsigned short)k[i].revents) |
+					(s ? end_events(s) : 0));
 		ready += p[i].revents != 0;
 	}
 	return ready;

@@ -211,9 +211,10 @@ static uint32_t edge32(const struct evil *e)
 /* One field of an end, which may be the victim's own. */
 static void scribble_end(const struct evil *e, struct sm_end *end)
 {
-	_Atomic uint64_t *wide[] = {&end->tx_tail, &end->rx_head, &end->tx_shift, &end->armed, &end->up_kpos, &end->down_rpos};
+	_Atomic uint64_t *wide[] = {
+		&end->tx_tail, &end->rx_head, &end->tx_shift, &end->armed, &end->up_kpos, &end->down_rpos, &end->dup_rpos};
 	_Atomic uint32_t *narrow[] = {&end->tx_want, &end->futex, &end->flags, &end->consent, &end->cpu, &end->svc_bell,
-		&end->want_back, &end->did_back, &end->back_extra, &end->tx_epoch, &end->rx_epoch};
+		&end->want_back, &end->did_back, &end->dup_len, &end->dup_epoch, &end->tx_epoch, &end->rx_epoch};
 	uint32_t n_wide = sizeof(wide) / sizeof(*wide), i = rnd() % (n_wide + sizeof(narrow) / sizeof(*narrow));
 
 	if (i < n_wide)
