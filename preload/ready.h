@@ -9,6 +9,7 @@
 #define SHUNT_READY_H
 
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include "dup.h"
 #include "link.h"
@@ -67,13 +68,6 @@ static inline uint64_t ring_unread_by_us(struct sock *s)
 	return n <= SM_RING_LEN ? n : 0;
 }
 
-/* FIONREAD: the kernel says `in`. */
-static inline uint64_t ready_unread(struct sock *s, int in)
-{
-	ready_follow(s);
-	return (uint64_t)in - dup_among(s, (uint32_t)in) + ring_unread_by_us(s);
-}
-
 static inline uint64_t ring_unread_by_peer(struct sock *s)
 {
 	uint64_t n = load_relaxed(&s->f->tx_tail) - load_acquire(&s->chan.peer->rx_head);
@@ -88,6 +82,29 @@ static inline uint64_t ready_unsent(struct sock *s)
 	return twice ? 0 : ring_unread_by_peer(s);
 }
 
+/* What has been read from the ring shall not be in the kernel's way any longer, nor in its count. false: there is no duplicate, or somebody is reading just now. */
+static inline bool ready_drop(struct sock *s)
+{
+	if (!dup_marked(s))
+		return false;
+	int how = token_try(s, &s->f->rx_token);
+	if (how == TOKEN_NONE)
+		return false;
+	if (load_acquire(&s->linked))
+		dup_drop(s);
+	token_drop(s, &s->f->rx_token, how);
+	return true;
+}
+
+/* FIONREAD: the kernel says `in`. */
+static inline uint64_t ready_unread(struct sock *s, int in)
+{
+	ready_follow(s);
+	if (ready_drop(s))
+		sys3(SYS_ioctl, s->fd, FIONREAD, &in);
+	return (uint64_t)in - dup_among(s, (uint32_t)in) + ring_unread_by_us(s);
+}
+
 /*
  * The kernel reports input. Where the peer has left a duplicate, that of octets which have been read is no input: it is dropped, and the kernel asked again. (What is a duplicate of
  * unread octets counts like them.) The answer is `events` corrected. A member of an epoll set, or a poll's descriptor fd, that waits for `want`.
@@ -96,14 +113,8 @@ static inline uint32_t ready_really(struct sock *s, int fd, uint32_t want, uint3
 {
 	struct pollfd p = {.fd = fd, .events = (short)(want & 0x7fff)};
 	struct timespec zero = {0, 0};
-	if (!(events & (POLLIN | POLLRDNORM)) || !dup_marked(s))
+	if (!(events & (POLLIN | POLLRDNORM)) || !ready_drop(s))
 		return events;
-	int how = token_try(s, &s->f->rx_token);
-	if (how == TOKEN_NONE)
-		return events;
-	if (load_acquire(&s->linked))
-		dup_drop(s);
-	token_drop(s, &s->f->rx_token, how);
 	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
 }
 
