@@ -186,9 +186,24 @@ static bool option_pins(int level, int name)
 	return level == IPPROTO_TCP && (name == TCP_REPAIR || name == TCP_ULP || name == TCP_INQ);
 }
 
+/* How much may be unread in the ring depends on the kernel's buffer (dup.h): worked out at the next up. */
+static void before_resize(struct sock *s)
+{
+	if (!link_ready(s))
+		return;
+	int e = errno, how = token_take(s, &s->f->tx_token);
+	if (s->f->tx_epoch & 1)
+		move_down(s, WHY_FULL);
+	token_drop(s, &s->f->tx_token, how);
+	notify_peer(&s->chan);
+	errno = e;
+}
+
 EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
 	struct sock *s = fd_sock(fd);
+	if (s && level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_SNDBUFFORCE))
+		before_resize(s);
 	int r = real.setsockopt(fd, level, name, val, len);
 	if (!s || r < 0)
 		return r;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "assoc.h"
+#include "link.h"
 #include "move.h"
 #include "startup.h"
 #include "stats.h"
@@ -56,8 +57,11 @@ static void hold_if_closed(struct sock *s, void *by)
 		left--;
 		all = real.fcntl(fd, F_GETFD, 0) == FD_CLOEXEC;
 	}
-	if (all)
-		add_acqrel(&f->holders, (uint32_t)(intptr_t)by);
+	if (!all)
+		return;
+	if ((intptr_t)by < 0 && load_acquire(&f->holders) == 1)
+		link_before_end(s);
+	add_acqrel(&f->holders, (uint32_t)(intptr_t)by);
 }
 
 /* In a child of vfork the tables are the parent's: the sockets go down all the same, since the new program will hold them. */

@@ -250,6 +250,26 @@ bool link_resolve(struct sock *s)
 	return load_acquire(&s->linked);
 }
 
+/* The peer may have to leave the ring after we are gone. */
+static void go_down(struct sock *s)
+{
+	int how = token_take(s, &s->f->tx_token);
+	if (s->f->tx_epoch & 1)
+		move_down(s, WHY_CLOSED);
+	token_drop(s, &s->f->tx_token, how);
+}
+
+void link_before_end(struct sock *s)
+{
+	if (!link_ready(s))
+		return;
+	go_down(s);
+	int how = token_take(s, &s->f->rx_token);
+	dup_drop(s);
+	token_drop(s, &s->f->rx_token, how);
+	notify_peer(&s->chan);
+}
+
 /* What waits for a FIN to share its segment (dup.c) goes out now. */
 static void push(int fd)
 {
@@ -264,10 +284,7 @@ static void push(int fd)
 static void end_marks(struct sock *s)
 {
 	struct chan *c = &s->chan;
-	int how = token_take(s, &s->f->tx_token);
-	if (s->f->tx_epoch & 1)
-		move_down(s, WHY_CLOSED);
-	token_drop(s, &s->f->tx_token, how);
+	go_down(s);
 	or_acqrel(&c->my->flags, SM_END_FIN | SM_END_CLOSED);
 	fence_for_sender(c);
 	if (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head)) {
@@ -275,7 +292,7 @@ static void end_marks(struct sock *s)
 		push(s->fd); /* a reset throws away what has not gone out */
 		sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
 	} else if (dup_marked(s)) {
-		how = token_take(s, &s->f->rx_token);
+		int how = token_take(s, &s->f->rx_token);
 		dup_close(s);
 		token_drop(s, &s->f->rx_token, how);
 	}

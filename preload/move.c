@@ -132,6 +132,10 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 		if (mine & 1) {
 			if (!ahead || load_relaxed(&f->rx_head) != load_relaxed(&c->peer->down_rpos))
 				return IN_RING;
+			if (dup_owed(s) && !load_relaxed(&s->hup)) {
+				store_relaxed(&s->look, 0);
+				fence_storeload(); /* what comes from here on sets it again: see ring_empty */
+			}
 			if (!dup_drop(s))
 				return IN_DUP;
 			store_relaxed(&f->rx_why, WHY_FULL);

@@ -178,11 +178,16 @@ static long read_kernel_safely(struct sock *s, struct take *t)
 	return same ? after_kernel(s, t, r) : 1;
 }
 
-/* The kernel has octets while the ring is empty in an odd epoch: a switch that has just happened, or the duplicate of what we have read. Nothing else is honest. */
+/*
+ * The kernel has octets that no epoch has announced, in an odd one. Last words that were written since we looked at the ring, or a switch; or the duplicate of what we have read.
+ * Nothing else is honest.
+ */
 static long octets_behind(struct sock *s)
 {
+	const struct sm_end *peer = s->chan.peer;
 	uint32_t dropped = load_relaxed(&s->f->rx_dropped);
-	if (load_acquire(&s->chan.peer->tx_epoch) != load_relaxed(&s->f->rx_epoch))
+	if (load_acquire(&peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) ||
+		load_acquire(&peer->tx_tail) != load_relaxed(&s->f->rx_head))
 		return 1;
 	dup_drop(s);
 	return load_relaxed(&s->f->rx_dropped) != dropped ? 1 : -ECONNRESET;

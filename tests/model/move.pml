@@ -14,7 +14,7 @@
  *   POLLER     a thread polls while another reads without waiting
  *   PIN        the sender goes to the kernel for good: readers then wait in the kernel's own call
  *   WIRE       octets are a while between the kernel's two sockets
- *   WITHDRAW   the reader leaves rings for good, and takes its unread octets back
+ *   WITHDRAW   the reader leaves rings for good; the sender duplicates in the kernel what is unread when it goes down (dup.h)
  */
 #ifndef N
 #define N 3
@@ -42,7 +42,13 @@
 #define HUP 13
 #define TOKEN 14
 #define TX_TOKEN 15
+#ifdef WITHDRAW
+#define DUP_RPOS 16 /* the sender's end; dup_len is the tail less this: all is sent */
+#define DUP_EPOCH 17
+#define N_MEM 18
+#else
 #define N_MEM 16
+#endif
 
 #define FIN 1
 #define PINNED 2
@@ -58,7 +64,13 @@
 #include "tso.pml"
 
 /* ---- the kernel's socket */
+#ifdef WITHDRAW
+chan kq = [2 * N] of { byte };
+#define DUPLICATE 128 /* an octet that is in the ring too */
+#else
 chan kq = [N] of { byte };
+#define DUPLICATE 0
+#endif
 byte k_written, k_read;
 bool k_fin;
 #ifdef WIRE /* octets take their time */
@@ -76,13 +88,13 @@ end:	do
 bool watch_in, watch_hup; /* the service thread's one-shot registration */
 
 /* ---- guarded by the rx token */
-byte head, rx_tail, rx_kepoch = 255, rx_kleft;
+byte head, rx_tail, rx_kepoch = 255, rx_kleft, dropped;
 byte ring[N];
 
 byte n_read;
 bool moved[2]; /* the futex word has changed since thread i loaded it */
 bool asleep[2], rung;
-bool dead, ended, pin_rx;
+bool dead, ended, pin_rx, is_out;
 
 inline got(octet_)
 {
@@ -98,10 +110,6 @@ inline got(octet_)
 #define FINISHED (r == END)
 #define HAS_ALL (n_read == N)
 #define NOBODY_CARES false
-#elif defined WITHDRAW
-#define FINISHED (n_read == N || broken)
-#define HAS_ALL true
-#define NOBODY_CARES broken
 #else
 #define FINISHED (n_read == N)
 #define HAS_ALL true
@@ -112,7 +120,7 @@ inline got(octet_)
 #define AGAIN 1
 #define END 2
 
-/* recv(MSG_DONTWAIT), at most one octet */
+/* recv(MSG_DONTWAIT), at most one octet. Who has left the ring takes a duplicate for what it is. */
 inline kernel_read(peek_)
 {
 	atomic {
@@ -120,7 +128,7 @@ inline kernel_read(peek_)
 		:: ARRIVED ->
 			if
 			:: peek_ -> skip
-			:: else -> kq?o; got(o); k_read++; o = 0
+			:: else -> kq?o; assert(is_out || !(o & DUPLICATE)); got((o & ~DUPLICATE)); k_read++; o = 0
 			fi;
 			r = AGAIN
 		:: len(kq) == 0 && k_fin -> r = END
@@ -133,7 +141,8 @@ inline kernel_read(peek_)
 inline blocking_read()
 {
 	if
-	:: atomic { ARRIVED -> kq?o; got(o); k_read++; o = 0 }
+	:: atomic { ARRIVED -> kq?o; assert(is_out || !(o & DUPLICATE)); got((o & ~DUPLICATE)); k_read++; o = 0; r = NOTHING }
+	:: atomic { len(kq) == 0 && k_fin -> r = END }
 	:: NOBODY_CARES
 	fi
 }
@@ -217,7 +226,7 @@ proctype reader(byte me; byte i)
 #if defined PIN || defined WITHDRAW
 		stays_in_kernel();
 		if
-		:: again -> again = false; blocking_read(); r = NOTHING; goto next
+		:: again -> again = false; blocking_read(); goto next
 		:: else
 		fi;
 #endif

@@ -20,6 +20,21 @@ inline drop() { skip }
 #define UPTO 2
 #define IN_RING 3
 
+#ifdef WITHDRAW
+#define READ_OF_IT (head - SEE(DUP_RPOS))
+/* dup_drop: what has been read, as far as it has come. rx token held. */
+inline drop_dup()
+{
+	do
+	:: atomic { SEE(DUP_EPOCH) == mine && dropped < READ_OF_IT && len(kq) > 0 ->
+		kq?o; assert(o & DUPLICATE); k_read++; dropped++; o = 0 }
+	:: else -> break
+	od
+}
+#else
+inline drop_dup() { skip }
+#endif
+
 /* move_follow. rx token held. */
 inline follow()
 {
@@ -51,12 +66,19 @@ inline follow()
 #endif
 			:: else ->
 				if
+				:: mine % 2 ->
+#ifndef NOT_DROPPED
+					drop_dup()
+#else
+					skip
+#endif
 				:: mine % 2 == 0 && !SEE(HUP) ->
+					dropped = 0;
 					ST(LOOK, 0);
 #ifndef NO_FOLLOW_FENCE
 					FENCE
 #endif
-				:: else
+				:: else -> dropped = 0
 				fi;
 				ST(RX_EPOCH, mine + 1)
 			fi
@@ -93,6 +115,26 @@ inline read_kernel_safely()
 	its = 0
 }
 
+/* The kernel has octets that no epoch has announced. */
+inline octets_behind()
+{
+#ifdef WITHDRAW
+	if
+	:: SEE(TX_EPOCH) != mine
+#ifndef NO_LOOK_BEFORE_DROP
+	:: SEE(TAIL) != head /* it wrote, and ends, since we looked */
+#endif
+	:: else ->
+		its = dropped;
+		drop_dup();
+		assert(dropped != its);
+		its = 0
+	fi
+#else
+	assert(SEE(TX_EPOCH) != mine)
+#endif
+}
+
 /* The ring is empty in an odd epoch: is that the end? */
 inline ring_empty()
 {
@@ -111,7 +153,7 @@ inline ring_empty()
 #endif
 			kernel_read(true);
 			if
-			:: r == AGAIN -> assert(SEE(TX_EPOCH) != mine)
+			:: r == AGAIN -> octets_behind()
 			:: r == END ->
 				ST(LOOK, 1);
 #ifndef NO_LAST_WORDS
@@ -327,7 +369,7 @@ inline stays_in_kernel()
 }
 
 #ifdef WITHDRAW
-/* move_withdraw: settled, ask_back */
+/* move_withdraw: ask_down, leave_ring */
 inline withdraw()
 {
 	pin_rx = true;
@@ -339,47 +381,40 @@ inline withdraw()
 	follow();
 	its = SEE(TX_EPOCH);
 	if
-	:: its % 2 == 0 && head == SEE(TAIL)
+	:: its % 2 == 0
 	:: else ->
 		ST(WANT_BACK, 1);
 		asked = true; /* the bell of its service thread, and ours: bounded naps */
-		if
-		:: SEE(DID_BACK) == 1
-		:: gave_none -> broken = true
-		fi;
+		SEE(TX_EPOCH) % 2 == 0;
 		its = SEE(TX_EPOCH)
 	fi;
-	rx_tail = head;
+	rx_tail = SEE(TAIL);
+	if
+	:: rx_tail == head
+	:: else -> assert(SEE(DUP_EPOCH) == its - 1 && READ_OF_IT <= rx_tail - SEE(DUP_RPOS))
+	fi;
+	mine = SEE(RX_EPOCH);
+#ifndef NOT_DROPPED_LEAVING
+	drop_dup();
+#endif
+	head = rx_tail;
 #ifdef WITHDRAW_LOOKS_AGAIN
 	its = SEE(TX_EPOCH);
 #endif
+	is_out = true;
 	ST(RX_EPOCH, its);
 	atomic { drop(); its = 0; where = 0; mine = 0 }
 }
 
-/* The sender's service thread: move_give_back. The socket's octets are sent again by the kernel. */
+/* The sender's service thread: move_give_back. */
 proctype giver(byte me)
 {
 	byte x;
 end:	asked;
 	take_tx();
 	if
-	:: tx_epoch % 2 ->
-		n_back = head;
-		do
-		:: n_back == tx_tail -> break
-		:: else -> k_write(ring_at[n_back]); n_back++
-		od;
-		tx_tail = head;
-		ST(TAIL, tx_tail);
-#ifdef DID_BEFORE_EPOCH
-		ST(DID_BACK, 1);
-		go_down();
-#else
-		go_down();
-		ST(DID_BACK, 1);
-#endif
-	:: else -> gave_none = true /* it had gone down before: no answer */
+	:: tx_epoch % 2 -> go_down()
+	:: else
 	fi;
 	drop_tx();
 	FENCE;

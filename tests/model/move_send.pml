@@ -59,14 +59,48 @@ inline take_tx() { skip }
 inline drop_tx() { skip }
 #endif
 
+#ifdef WITHDRAW
+/* dup_make */
+inline make_dup()
+{
+	n_back = head;
+	if
+	:: n_back == tx_tail
+	:: else ->
+#ifndef DUP_UNMARKED
+		ST(DUP_RPOS, n_back);
+		ST(DUP_EPOCH, tx_epoch);
+		FENCE;
+#endif
+		do
+		:: n_back == tx_tail -> break
+		:: else -> k_write(ring_at[n_back] | DUPLICATE); n_back++
+		od
+#ifdef DUP_UNMARKED
+		;
+		ST(DUP_RPOS, head);
+		ST(DUP_EPOCH, tx_epoch)
+#endif
+	fi
+}
+#else
+inline make_dup() { skip }
+#endif
+
 inline go_down()
 {
+#ifndef DUP_AFTER_EPOCH
+	make_dup();
+#endif
 #ifdef EPOCH_BEFORE_RPOS
 	ST(TX_EPOCH, tx_epoch + 1);
 	ST(DOWN_RPOS, tx_tail);
 #else
 	ST(DOWN_RPOS, tx_tail);
 	ST(TX_EPOCH, tx_epoch + 1);
+#endif
+#ifdef DUP_AFTER_EPOCH
+	make_dup();
 #endif
 	tx_epoch++
 }
@@ -114,7 +148,7 @@ inline move_up()
 #ifdef WITHDRAW /* its service thread writes them too */
 byte tx_epoch, tx_tail, n_back;
 byte ring_at[N]; /* which octet lies at a place */
-bool asked, gave_none, broken;
+bool asked;
 #define MINE
 #else
 #define MINE byte tx_epoch, tx_tail;
@@ -172,6 +206,14 @@ proctype sender(byte me) LIVES
 		fi
 	od;
 #ifdef CLOSES
+#ifdef WITHDRAW /* end_marks */
+	take_tx();
+	if
+	:: tx_epoch % 2 -> go_down()
+	:: else
+	fi;
+	drop_tx();
+#endif
 	OR(FLAGS, FIN);
 	FENCE;
 	notify_armed();
