@@ -18,47 +18,87 @@
 struct assoc *assoc_tab[N_ASSOC];
 _Atomic uint32_t n_assoc;
 
-/* ---- g_lock: 0 free, else tid, high bit: somebody waits. Recursive. */
+/*
+ * ---- g_lock: 0 free, else tid, high bit: somebody waits. Recursive.
+ *
+ * A handler of the program's may call us, and must not find its own thread in the middle of a change: so its signals are blocked meanwhile. That is two system calls, half the
+ * price of a close(); a program that has installed no handler does not pay it (guard_beware). Our own handler of fatal signals waits for the end of the guard instead.
+ */
 #define LOCK_WAIT 0x80000000u
 static _Atomic uint32_t lock_word;
-static uint32_t lock_depth;
+static _Atomic uint32_t any_handler;
+static bool lock_blocked;	/* the holder's signals are; under the lock */
+static volatile int lock_fatal; /* a signal that the holder dies of afterwards; under the lock */
+
+void guard_beware(void)
+{
+	store_release(&any_handler, 1);
+}
+
+static uint32_t own_tid(void)
+{
+	return token_tid ? token_tid : token_ask_tid();
+}
+
+bool guard_dies_later(int sig)
+{
+	if ((load_relaxed(&lock_word) & ~LOCK_WAIT) != own_tid())
+		return false;
+	lock_fatal = sig;
+	return true;
+}
+
+static void lock_take(uint32_t me)
+{
+	if (cas_acquire(&lock_word, 0u, me))
+		return;
+	for (;;) {
+		uint32_t cur = load_relaxed(&lock_word);
+		if (!cur) {
+			if (cas_acquire(&lock_word, 0u, me | LOCK_WAIT))
+				return;
+			continue;
+		}
+		if (cur & LOCK_WAIT || cas_acquire(&lock_word, cur, cur | LOCK_WAIT))
+			futex_wait(&lock_word, cur | LOCK_WAIT, -1);
+	}
+}
 
 void guard_enter(struct guard *g)
 {
 	uint64_t all = SIG_HOLDABLE;
-	uint32_t me = token_tid ? token_tid : token_ask_tid();
-	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &g->mask, 8);
-	if ((load_relaxed(&lock_word) & ~LOCK_WAIT) == me) {
-		lock_depth++;
-		return;
+	uint32_t me = own_tid();
+	g->outer = (load_relaxed(&lock_word) & ~LOCK_WAIT) != me;
+	if (g->outer)
+		lock_take(me);
+	/* Behind the lock: who installs the first handler sets the mark before he takes it. A handler that comes before the next line finds nothing changed yet. */
+	g->blocked = !lock_blocked && load_acquire(&any_handler);
+	if (g->blocked) {
+		sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &g->mask, 8);
+		lock_blocked = true;
 	}
-	if (!cas_acquire(&lock_word, 0u, me)) {
-		for (;;) {
-			uint32_t cur = load_relaxed(&lock_word);
-			if (!cur) {
-				if (cas_acquire(&lock_word, 0u, me | LOCK_WAIT))
-					break;
-				continue;
-			}
-			if (cur & LOCK_WAIT || cas_acquire(&lock_word, cur, cur | LOCK_WAIT))
-				futex_wait(&lock_word, cur | LOCK_WAIT, -1);
-		}
-	}
-	lock_depth = 1;
 }
 
 void guard_leave(struct guard *g)
 {
-	uint64_t mask = g->mask;
-	if (--lock_depth == 0 && xchg_acqrel(&lock_word, 0u) & LOCK_WAIT)
+	int fatal = g->outer ? lock_fatal : 0;
+	if (fatal)
+		lock_fatal = 0;
+	if (g->blocked)
+		lock_blocked = false;
+	if (g->outer && xchg_acqrel(&lock_word, 0u) & LOCK_WAIT)
 		futex_wake(&lock_word, 1);
-	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, 8);
+	if (g->blocked)
+		sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &g->mask, 0, 8);
+	if (__builtin_expect(fatal != 0, 0))
+		sys3(SYS_tgkill, sys0(SYS_getpid), sys0(SYS_gettid), fatal);
 }
 
 /* The forking thread holds the lock; in the child its tid is another. */
 static void guard_fork_child(void)
 {
 	store_relaxed(&lock_word, token_ask_tid());
+	lock_fatal = 0; /* the parent's */
 }
 
 /* ---- associations */

@@ -2,7 +2,7 @@
 /*
  * assoc.h - with whom this process talks: published endpoints (server side), endpoints found (client side), and associations with their channels.
  *
- * Slow paths only, under g_lock (signals blocked): lists are arrays that only grow, entries are type-stable, readers without the lock see an entry
+ * Slow paths only, under g_lock: lists are arrays that only grow, entries are type-stable, readers without the lock see an entry
  * only after it is complete (release / acquire on its state).
  */
 #ifndef SHUNT_ASSOC_H
@@ -16,12 +16,17 @@
 #include "seg.h"
 #include "sock.h"
 
-/* The lock of all slow paths: futex-based; the holder's signals are blocked, so that handlers may come here too. */
+/* The lock of all slow paths: futex-based, recursive; no handler of the program's runs on the holder's thread, so that handlers may come here too. */
 struct guard {
-	uint64_t mask;
+	bool outer, blocked;
+	uint64_t mask; /* the thread's; if blocked */
 };
 void guard_enter(struct guard *g);
 void guard_leave(struct guard *g);
+/* The program is about to install a handler. Before the guard under which that is done. */
+void guard_beware(void);
+/* In our handler of a fatal signal: true: this thread is inside a guard, and the signal comes again at its end. */
+bool guard_dies_later(int sig);
 
 struct assoc {
 	_Atomic uint32_t live;

@@ -62,6 +62,8 @@ static void by_default(int sig, siginfo_t *info)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	uint64_t one = UINT64_C(1) << (sig - 1);
+	if (is_fatal(sig) && guard_dies_later(sig))
+		return;
 	if (is_fatal(sig))
 		startup_end(false);
 	real.sigaction(sig, &dfl, NULL);
@@ -163,6 +165,8 @@ int handler_set(int sig, const struct sigaction *act, struct sigaction *old)
 	/* A child of vfork has its own handlers, and shares our slots. */
 	bool change = ours && act && wrap_own_process();
 	if (change) {
+		if (mine.sa_handler != SIG_DFL && mine.sa_handler != SIG_IGN)
+			guard_beware();
 		guard_enter(&g);
 		put_in_front(sig, !in_force[sig], &mine);
 	}

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "assoc.h"
 #include "epset.h"
 #include "link.h"
 #include "move.h"
@@ -235,5 +236,7 @@ EXPORT long syscall(long nr, ...)
 	va_end(ap);
 	if (nr == SYS_close && fd_get((int)a[0]))
 		return close((int)a[0]);
+	if (nr == SYS_rt_sigaction)
+		guard_beware();
 	return real.syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "move.h"
 #include "notify.h"
+#include "sig.h"
 #include "sys.h"
 #include "trim.h"
 
@@ -204,19 +205,22 @@ void svc_start(void)
 {
 	pthread_attr_t at;
 	pthread_t t;
+	uint64_t all = SIG_HOLDABLE, was;
 	if (load_acquire(&svc.running) || !open_fds())
 		return;
 	store_release(&svc.running, 1);
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
 		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->svc_bell)
 			svc_add_assoc(assoc_tab[i]);
-	/* We hold g_lock: all signals are blocked, but for the C library's own two; the thread inherits that. */
+	/* The thread inherits the mask: all signals but the C library's own two. */
+	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &was, 8);
 	pthread_attr_init(&at);
 	pthread_attr_setstacksize(&at, STACK_LEN);
 	int e = pthread_create(&t, &at, svc_main, NULL);
 	pthread_attr_destroy(&at);
 	if (e) /* a program with much thread-local storage needs more */
 		e = pthread_create(&t, NULL, svc_main, NULL);
+	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &was, 0, 8);
 	if (!e)
 		pthread_detach(t);
 	if (e) {
