@@ -108,6 +108,13 @@ EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 	return r < 0 ? r : accepted(r, fd, flags);
 }
 
+/* An address of no family dissolves the connection. Any other one the kernel refuses as long as there is one, and nothing changes. */
+static bool dissolves(const struct sockaddr *sa, socklen_t len)
+{
+	return len >= sizeof(sa->sa_family) && len <= sizeof(struct sockaddr_storage) && (uintptr_t)sa >= 4096 &&
+	       sa->sa_family == AF_UNSPEC;
+}
+
 EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 {
 	struct sock *s = fd_sock(fd);
@@ -115,8 +122,14 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 	if (!s || sock_flags(s) & FAM_LISTEN)
 		return real.connect(fd, sa, len);
 	int e = errno;
-	if (sock_flags(s) & FAM_CONNECTED && (load_acquire(&s->f->link) || sock_flags(s) & FAM_RESET))
-		sock_reset(s); /* dissolved, or connected again after its end */
+	if (dissolves(sa, len)) {
+		if (sock_flags(s) & FAM_CONNECTED)
+			sock_reset(s);
+		errno = e;
+		return real.connect(fd, sa, len);
+	}
+	if (sock_flags(s) & FAM_CONNECTED && (load_acquire(&s->f->link) || s->server))
+		return real.connect(fd, sa, len); /* it has a connection, or has had one */
 	if (!s->endpoint && (uintptr_t)sa >= 4096 && diag_addr_from(&to, sa, len) == 0) {
 		if (diag_addr_is_any(&to)) /* the kernel connects to the loopback address */
 			to.addr[to.family == AF_INET ? 0 : 15] = to.family == AF_INET ? 127 : 1,
