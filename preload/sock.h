@@ -167,6 +167,12 @@ static inline bool sock_spin_pays(const struct sock *s, int cpu)
 struct iovec;
 long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags);
 long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags);
+/*
+ * Around a call of the kernel's own that may send on s, linked or not: the direction goes down first and stays there meanwhile. No lock held. `r`: octets
+ * sent, for the counters.
+ */
+void tx_kernel_enter(struct sock *s);
+void tx_kernel_leave(struct sock *s, long r);
 /* Bytes that can be read now without the kernel's part (ring), for readiness. See ready.c. */
 uint64_t rx_ring_avail(struct sock *s);
 

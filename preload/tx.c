@@ -76,6 +76,32 @@ static long send_by_kernel(struct sock *s, int how, int fd, const struct iovec *
 	return r;
 }
 
+void tx_kernel_enter(struct sock *s)
+{
+	struct fam_sock *f = s->f;
+	link_ready(s);
+	int how = token_take(s, &f->tx_token);
+	if (f->tx_epoch & 1 && !load_acquire(&s->linked)) { /* another process has linked it this moment */
+		token_drop(s, &f->tx_token, how);
+		link_ready(s);
+		how = token_take(s, &f->tx_token);
+	}
+	bool down = f->tx_epoch & 1 && load_acquire(&s->linked);
+	if (down)
+		move_down(s, WHY_CALL);
+	add_acqrel(&f->tx_inkernel, 1u);
+	token_drop(s, &f->tx_token, how);
+	if (down)
+		notify_peer(&s->chan); /* it may sleep on the ring alone */
+}
+
+void tx_kernel_leave(struct sock *s, long r)
+{
+	if (r > 0)
+		sock_count_kernel(&s->f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
+	sub_acqrel(&s->f->tx_inkernel, 1u);
+}
+
 /* Space in the ring, as far as the reader has published. -1: the reader wrote nonsense. */
 static int64_t ring_room(struct sock *s, uint64_t tail, size_t want)
 {
@@ -318,7 +344,12 @@ static long send_unlinked(struct sock *s, int fd, const struct iovec *iov, int n
 	}
 	if (link_try(s, len))
 		return send_linked(s, fd, iov, niov, len, flags);
-	return send_by_kernel(s, token_take(s, &s->f->tx_token), fd, iov, niov, 0, flags);
+	int how = token_take(s, &s->f->tx_token);
+	if (__builtin_expect(s->f->tx_epoch & 1, 0)) { /* another thread has linked it since, and gone up */
+		token_drop(s, &s->f->tx_token, how);
+		return link_ready(s) ? send_linked(s, fd, iov, niov, len, flags) : -ECONNRESET;
+	}
+	return send_by_kernel(s, how, fd, iov, niov, 0, flags);
 }
 
 long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags)
