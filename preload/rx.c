@@ -59,6 +59,13 @@ static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags)
 	return r;
 }
 
+/* The same without waiting, under the token: by a raw system call, because who is cancelled in libc's would keep the token for ever. */
+static long kernel_look(int fd, const struct iovec *iov, int niov, int flags)
+{
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
+	return sys3(SYS_recvmsg, fd, &m, flags | MSG_DONTWAIT);
+}
+
 /* The kernel's octets into [done, done + max) of the call's buffers, without waiting. */
 static long kernel_part(const struct take *t, size_t max)
 {
@@ -80,7 +87,7 @@ static long kernel_part(const struct take *t, size_t max)
 		want -= l;
 		skip = 0;
 	}
-	return kernel_recv(t->fd, part, n, (t->flags & (MSG_PEEK | MSG_TRUNC)) | MSG_DONTWAIT);
+	return kernel_look(t->fd, part, n, t->flags & (MSG_PEEK | MSG_TRUNC));
 }
 
 /* The ring's octets from position `head` on. rx token held. Octets; 0: empty; -1: nonsense. */
@@ -162,7 +169,7 @@ static long ring_empty(struct sock *s, struct take *t)
 	struct iovec one = {&octet, 1};
 	store_relaxed(&s->look, 0);
 	fence_storeload(); /* what the service thread sees from here on, it says again */
-	long r = kernel_recv(t->fd, &one, 1, MSG_PEEK | MSG_DONTWAIT);
+	long r = kernel_look(t->fd, &one, 1, MSG_PEEK);
 	if (r > 0) /* octets that no epoch has announced: they can only be a switch that has just happened */
 		return load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) ? 1 : -ECONNRESET;
 	if (r != -EAGAIN)
