@@ -26,6 +26,7 @@ static bool bad_buf(const void *p, size_t len)
 
 static ssize_t send_buf(struct sock *s, int fd, const void *buf, size_t len, int flags)
 {
+	wrap_testcancel();
 	long r = flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL) ? FAST_NO : fast_send(s, fd, buf, len);
 	if (__builtin_expect(r != FAST_NO, 1))
 		return r;
@@ -103,6 +104,7 @@ static __attribute__((noinline)) long send_cut(struct sock *s, int fd, const str
 /* len: what iov_look() said. */
 static ssize_t send_vec(struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags)
 {
+	wrap_testcancel();
 	return wrap_result(len > (long)MAX_RW ? send_cut(s, fd, iov, n, flags) : tx_send(s, fd, iov, (int)n, flags));
 }
 

@@ -76,6 +76,7 @@ struct sock {
 
 extern _Atomic uintptr_t *fdtab;
 extern unsigned fdtab_len;
+extern bool cancels; /* the program has called pthread_cancel (wrap.h) */
 
 /* NULL: not a socket of ours: pass the call on. Any thread, signal handlers. */
 static inline struct sock *fd_sock(int fd)
