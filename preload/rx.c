@@ -116,7 +116,7 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 static long end_of_file(struct sock *s, struct take *t)
 {
 	t->ended = true;
-	if (t->done)
+	if (t->done || !t->len) /* a read of nothing gets nothing, whatever is there */
 		return 0;
 	end_kernel_says(s, POLLRDHUP);
 	if (end_take_reset(s))
@@ -373,9 +373,9 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 static size_t target_of(const struct sock *s, const struct take *t)
 {
 	size_t low = load_relaxed(&s->f->lowat);
-	if (t->flags & MSG_WAITALL)
+	if (t->flags & MSG_WAITALL && t->len)
 		return t->len;
-	return low < t->len ? (low ? low : 1) : t->len;
+	return low < t->len ? (low ? low : 1) : t->len ? t->len : 1;
 }
 
 /* The direction is in the kernel and will not leave it: the kernel's own call is the best there is. */
@@ -445,8 +445,8 @@ static long recv_linked(struct sock *s, struct take *t)
 		if (!(t->flags & MSG_PEEK && t->done) && spin_for_news(s))
 			continue;
 		r = sleep_for_news(s, &deadline, tail, t->done && !(t->flags & MSG_PEEK));
-		if (r < 0)
-			return t->done ? (long)t->done : r;
+		if (r < 0) /* who waits to read nothing gets it, however the wait ends */
+			return t->done || !t->len ? (long)t->done : r;
 	}
 	return (long)t->done;
 }
