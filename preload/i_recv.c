@@ -17,6 +17,7 @@ static bool served(const struct sock *s)
 
 static ssize_t recv_buf(struct sock *s, int fd, void *buf, size_t len, int flags)
 {
+	wrap_testcancel();
 	long r = flags & ~MSG_DONTWAIT || (uintptr_t)buf < 4096 ? FAST_NO : fast_recv(s, fd, buf, len);
 	if (__builtin_expect(r != FAST_NO, 1))
 		return r;
@@ -91,6 +92,7 @@ static __attribute__((noinline)) long recv_cut(struct sock *s, int fd, const str
 /* len: what iov_look() said. */
 static ssize_t recv_vec(struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags)
 {
+	wrap_testcancel();
 	return wrap_result(len > (long)MAX_RW ? recv_cut(s, fd, iov, n, flags) : rx_recv(s, fd, iov, (int)n, flags));
 }
 
@@ -121,9 +123,20 @@ EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t off, int
 	return preadv2(fd, iov, n, off, flags);
 }
 
+/* An option is set of which only the kernel has the data; octets of that direction are in the kernel as well. */
+static ssize_t recv_ancillary(struct sock *s, int fd, struct msghdr *msg, int flags)
+{
+	ssize_t r = real.recvmsg(fd, msg, flags);
+	if (r > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)))
+		sock_count_kernel(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
+	return r;
+}
+
 EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	struct sock *s = fd_sock(fd);
+	if (served(s) && sock_flags(s) & FAM_OPTION && (uintptr_t)msg >= 4096 && msg->msg_controllen)
+		return recv_ancillary(s, fd, msg, flags);
 	long len = !served(s) || (uintptr_t)msg < 4096 || (msg->msg_name && (int)msg->msg_namelen < 0)
 			   ? -1
 			   : iov_look(msg->msg_iov, msg->msg_iovlen);

@@ -38,10 +38,31 @@ static void receive_with_control(int fd)
 		say("control level %d type %d length %zu", c->cmsg_level, c->cmsg_type, (size_t)c->cmsg_len);
 }
 
+/* The kernel begins to stamp a while after somebody has asked for it: a connection of its own keeps it at that, and shows when it has begun. */
+static void stamping(void)
+{
+	int port, on = 1, lfd = listen_on("127.0.0.1", 1, &port), to = (int)MUST(connect_to("127.0.0.1", port)),
+		  fd = (int)MUST(accept(lfd, NULL, NULL));
+	char c, control[256];
+	struct iovec iov = {&c, 1};
+
+	MUST(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on));
+	for (int64_t end = now_ms() + 5000; now_ms() < end;) {
+		struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+		MUST(send(to, "", 1, 0));
+		MUST(recvmsg(fd, &m, 0));
+		if (m.msg_controllen)
+			return;
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	MUST(-1);
+}
+
 static void control_server(void)
 {
 	int fd = serve_warm(), on = 1;
 
+	stamping();
 	MUST(setsockopt(fd, IPPROTO_TCP, TCP_INQ, &on, sizeof on));
 	send_me(10);
 	receive_with_control(fd);
@@ -58,6 +79,7 @@ static void stamp_new_server(void)
 {
 	int fd = serve_warm(), on = 1;
 
+	stamping();
 	MUST(setsockopt(fd, SOL_SOCKET, TIMESTAMPNS_NEW, &on, sizeof on));
 	send_me(5);
 	receive_with_control(fd);
