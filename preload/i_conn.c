@@ -66,7 +66,7 @@ static void adopt_options(struct sock *s)
 	struct timeval tv = {0};
 	len = sizeof(tv);
 	if (real.getsockopt(s->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, &len) == 0 && (tv.tv_sec || tv.tv_usec))
-		or_acqrel(&s->f->flags, FAM_SNDTIMEO);
+		or_acqrel(&s->f->flags, FAM_TIMED);
 }
 
 /* A listener that this process got by other ways than socket() (inherited, passed): known from its first accept on. */
@@ -92,7 +92,7 @@ static void inherit(struct sock *s, const struct sock *l)
 	uint32_t flags = sock_flags(l);
 	int low = 0;
 	socklen_t len = sizeof(low);
-	or_acqrel(&s->f->flags, (flags & (FAM_OPTION | FAM_SNDTIMEO)) | (flags & FAM_OPTION ? FAM_PIN_RX | FAM_PIN_TX : 0));
+	or_acqrel(&s->f->flags, (flags & (FAM_OPTION | FAM_TIMED)) | (flags & FAM_OPTION ? FAM_PIN_RX | FAM_PIN_TX : 0));
 	if (load_relaxed(&l->f->lowat) && real.getsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &low, &len) == 0)
 		store_relaxed(&s->f->lowat, (uint32_t)low);
 }
@@ -250,7 +250,7 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 	} else if (level == SOL_SOCKET && (name == SO_RCVTIMEO_OLD || name == SO_RCVTIMEO_NEW)) {
 		rx_timeout_changed(s);
 	} else if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
-		or_acqrel(&s->f->flags, FAM_SNDTIMEO);
+		or_acqrel(&s->f->flags, FAM_TIMED);
 	} else if (option_pins(level, name)) {
 		or_acqrel(&s->f->flags, FAM_OPTION);
 		move_pin(s, WHY_OPTION);

@@ -300,6 +300,7 @@ static ssize_t splice_from(struct sock *s, int in, int out, size_t len, unsigned
 		POLLERR) { /* nobody reads: the write below says so, and raises SIGPIPE; nothing has been taken from the socket */
 		return real.write(out, "", 1);
 	}
+	wrap_testcancel();
 	size_t room = pipe_room(out);
 	if (len > room)
 		len = room;

@@ -201,7 +201,7 @@ static bool wait_for_room(struct sock *s, int64_t *since, uint64_t *seen)
 	uint64_t head = load_acquire(&c->peer->rx_head);
 	int64_t now = now_ns();
 	/* Where a time-out counts, only the kernel knows how long it has waited for a reader that takes a little now and then. */
-	if (!*since || (head != *seen && !(sock_flags(s) & FAM_SNDTIMEO))) {
+	if (!*since || (head != *seen && !(sock_flags(s) & FAM_TIMED))) {
 		*seen = head;
 		*since = now;
 	}
