@@ -37,6 +37,8 @@
 #define FAM_BROKEN 0x0200u  /* the peer wrote nonsense: ECONNRESET for ever */
 #define FAM_PIN_RX 0x0400u  /* never consent */
 #define FAM_PIN_TX 0x0800u  /* never go up */
+#define FAM_OPTION 0x1000u  /* an option is set that pins; recvmsg may have ancillary data */
+#define FAM_TIMED 0x2000u   /* SO_SNDTIMEO is set */
 
 /* token.h */
 struct token {

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include "assoc.h"
 #include "link.h"
@@ -48,6 +49,26 @@ EXPORT int listen(int fd, int backlog)
 	return r;
 }
 
+/* What its former owner may have set, as far as the kernel tells. */
+static void adopt_options(struct sock *s)
+{
+	static const int stamps[] = {SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_OLD, SO_TIMESTAMPING_OLD, SO_TIMESTAMP_NEW,
+		SO_TIMESTAMPNS_NEW, SO_TIMESTAMPING_NEW, SO_ZEROCOPY};
+	int v[2] = {0}; /* SO_TIMESTAMPING has two */
+	socklen_t len = sizeof(v);
+	for (size_t i = 0; i < sizeof(stamps) / sizeof(stamps[0]); i++, len = sizeof(v))
+		if (real.getsockopt(s->fd, SOL_SOCKET, stamps[i], v, &len) == 0 && v[0])
+			or_acqrel(&s->f->flags, FAM_OPTION);
+	if (real.getsockopt(s->fd, IPPROTO_TCP, TCP_INQ, v, &len) == 0 && v[0])
+		or_acqrel(&s->f->flags, FAM_OPTION);
+	if (real.getsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, v, &len) == 0 && v[0] != 1)
+		store_relaxed(&s->f->lowat, (uint32_t)v[0]);
+	struct timeval tv = {0};
+	len = sizeof(tv);
+	if (real.getsockopt(s->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, &len) == 0 && (tv.tv_sec || tv.tv_usec))
+		or_acqrel(&s->f->flags, FAM_TIMED);
+}
+
 /* A listener that this process got by other ways than socket() (inherited, passed): known from its first accept on. */
 static struct sock *adopt_listener(int fd)
 {
@@ -58,20 +79,35 @@ static struct sock *adopt_listener(int fd)
 		return NULL;
 	int nonblock = (int)real.fcntl(fd, F_GETFL, 0) & O_NONBLOCK;
 	struct sock *s = sock_new(fd, FAM_LISTEN | (nonblock ? FAM_NONBLOCK : 0));
-	if (s)
+	if (s) {
 		s->server = server_publish(fd);
+		adopt_options(s);
+	}
 	return s;
 }
 
+/* What has been set on the listener. SO_RCVLOWAT may have been set since this connection was made: it is asked for. (SO_RCVTIMEO is, at the first sleep.) */
+static void inherit(struct sock *s, const struct sock *l)
+{
+	uint32_t flags = sock_flags(l);
+	int low = 0;
+	socklen_t len = sizeof(low);
+	or_acqrel(&s->f->flags, (flags & (FAM_OPTION | FAM_TIMED)) | (flags & FAM_OPTION ? FAM_PIN_RX | FAM_PIN_TX : 0));
+	if (load_relaxed(&l->f->lowat) && real.getsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &low, &len) == 0)
+		store_relaxed(&s->f->lowat, (uint32_t)low);
+}
+
 /* An accepted connection of a published listener. */
-static void note_accepted(struct server *v, int fd, uint32_t fam_flags)
+static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 {
 	struct guard g;
+	struct server *v = l->server;
 	struct sock *s = sock_new(fd, FAM_CONNECTED | fam_flags);
 	if (!s)
 		return;
+	inherit(s, l);
 	uint32_t seq = load_acquire(&v->ept.area->offer_seq);
-	enum why w = seq ? WHY_NEW : WHY_NO_OFFER;
+	enum why w = sock_flags(s) & FAM_OPTION ? WHY_OPTION : seq ? WHY_NEW : WHY_NO_OFFER;
 	store_relaxed(&s->f->tx_why, w);
 	store_relaxed(&s->f->rx_why, w);
 	guard_enter(&g);
@@ -91,7 +127,7 @@ static int accepted(int fd, int listener, int flags)
 	if (!l && !fd_get(listener))
 		l = adopt_listener(listener);
 	if (l && l->server && l->server->ept.area)
-		note_accepted(l->server, fd, flags & SOCK_NONBLOCK ? FAM_NONBLOCK : 0);
+		note_accepted(l, fd, flags & SOCK_NONBLOCK ? FAM_NONBLOCK : 0);
 	errno = e;
 	return fd;
 }
@@ -108,6 +144,13 @@ EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 	return r < 0 ? r : accepted(r, fd, flags);
 }
 
+/* An address of no family dissolves the connection. Any other one the kernel refuses as long as there is one, and nothing changes. */
+static bool dissolves(const struct sockaddr *sa, socklen_t len)
+{
+	return len >= sizeof(sa->sa_family) && len <= sizeof(struct sockaddr_storage) && (uintptr_t)sa >= 4096 &&
+	       sa->sa_family == AF_UNSPEC;
+}
+
 EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 {
 	struct sock *s = fd_sock(fd);
@@ -115,8 +158,14 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 	if (!s || sock_flags(s) & FAM_LISTEN)
 		return real.connect(fd, sa, len);
 	int e = errno;
-	if (sock_flags(s) & FAM_CONNECTED && (load_acquire(&s->f->link) || sock_flags(s) & FAM_RESET))
-		sock_reset(s); /* dissolved, or connected again after its end */
+	if (dissolves(sa, len)) {
+		if (sock_flags(s) & FAM_CONNECTED)
+			sock_reset(s);
+		errno = e;
+		return real.connect(fd, sa, len);
+	}
+	if (sock_flags(s) & FAM_CONNECTED && (load_acquire(&s->f->link) || s->server))
+		return real.connect(fd, sa, len); /* it has a connection, or has had one */
 	if (!s->endpoint && (uintptr_t)sa >= 4096 && diag_addr_from(&to, sa, len) == 0) {
 		if (diag_addr_is_any(&to)) /* the kernel connects to the loopback address */
 			to.addr[to.family == AF_INET ? 0 : 15] = to.family == AF_INET ? 127 : 1,
@@ -181,8 +230,9 @@ EXPORT int shutdown(int fd, int how)
 static bool option_pins(int level, int name)
 {
 	if (level == SOL_SOCKET)
-		return name == SO_ATTACH_FILTER || name == SO_ATTACH_BPF || name == SO_ZEROCOPY || name == SO_TIMESTAMP ||
-		       name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING;
+		return name == SO_ATTACH_FILTER || name == SO_ATTACH_BPF || name == SO_ZEROCOPY || name == SO_PEEK_OFF ||
+		       name == SO_TIMESTAMP_OLD || name == SO_TIMESTAMPNS_OLD || name == SO_TIMESTAMPING_OLD ||
+		       name == SO_TIMESTAMP_NEW || name == SO_TIMESTAMPNS_NEW || name == SO_TIMESTAMPING_NEW;
 	return level == IPPROTO_TCP && (name == TCP_REPAIR || name == TCP_ULP || name == TCP_INQ);
 }
 
@@ -210,9 +260,14 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 	if (level == SOL_SOCKET && name == SO_RCVLOWAT) {
 		int v = *(const int *)val;
 		store_relaxed(&s->f->lowat, (uint32_t)(v < 0 ? INT32_MAX : v));
+		if (load_acquire(&s->linked))
+			notify_own(&s->chan); /* what waits for more may have enough now */
 	} else if (level == SOL_SOCKET && (name == SO_RCVTIMEO_OLD || name == SO_RCVTIMEO_NEW)) {
 		rx_timeout_changed(s);
+	} else if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
+		or_acqrel(&s->f->flags, FAM_TIMED);
 	} else if (option_pins(level, name)) {
+		or_acqrel(&s->f->flags, FAM_OPTION);
 		move_pin(s, WHY_OPTION);
 	}
 	return r;
@@ -221,6 +276,8 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
 	struct sock *s = fd_sock(fd);
+	if (s && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE && !(sock_flags(s) & FAM_PIN_RX))
+		move_withdraw(s, WHY_OPTION); /* it receives, and maps the kernel's pages */
 	int r = real.getsockopt(fd, level, name, val, len);
 	if (s && r == 0 && level == SOL_SOCKET && name == SO_ERROR && *(int *)val == 0 &&
 		(sock_flags(s) & (FAM_RESET | FAM_RESET_SAID)) == FAM_RESET) {

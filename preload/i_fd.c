@@ -5,6 +5,7 @@
 #include <linux/sockios.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -83,6 +84,14 @@ EXPORT int dup(int fd)
 	return duplicated(real.dup(fd), fd);
 }
 
+/* Will the kernel take the copy? What it refuses closes nothing. */
+static bool can_dup(int fd, int to)
+{
+	struct rlimit rl;
+	return real.fcntl(fd, F_GETFD, 0) >= 0 && sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &rl) == 0 &&
+	       (rlim_t)to < rl.rlim_cur;
+}
+
 /* `to` is about to be replaced: ours moves out of the way, the program's is forgotten as by close. */
 static int make_way(int fd, int to)
 {
@@ -96,8 +105,10 @@ static int make_way(int fd, int to)
 		errno = EBADF;
 		return -1;
 	}
-	if (real.fcntl(fd, F_GETFD, 0) >= 0) /* dup2 of a closed descriptor closes nothing */
+	int e = errno;
+	if (can_dup(fd, to))
 		forget(to);
+	errno = e;
 	return 0;
 }
 
@@ -113,7 +124,7 @@ EXPORT int __dup2(int fd, int to)
 
 EXPORT int dup3(int fd, int to, int flags)
 {
-	if (fd != to && make_way(fd, to) < 0)
+	if (fd != to && !(flags & ~O_CLOEXEC) && make_way(fd, to) < 0)
 		return -1;
 	return duplicated(real.dup3(fd, to, flags), fd);
 }

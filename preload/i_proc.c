@@ -210,3 +210,10 @@ EXPORT void _Exit(int status)
 {
 	_exit(status);
 }
+
+/* Until the first one no call has to look whether it is to end. */
+EXPORT int pthread_cancel(pthread_t t)
+{
+	cancels = true;
+	return real.pthread_cancel(t);
+}

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* i_recv.c - the names that receive. */
-#include <limits.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "assoc.h"
 #include "fast.h"
+#include "i_iov.h"
+#include "move.h"
 #include "sig.h"
 #include "wrap.h"
 
@@ -17,10 +18,11 @@ static bool served(const struct sock *s)
 
 static ssize_t recv_buf(struct sock *s, int fd, void *buf, size_t len, int flags)
 {
+	wrap_testcancel();
 	long r = flags & ~MSG_DONTWAIT || (uintptr_t)buf < 4096 ? FAST_NO : fast_recv(s, fd, buf, len);
 	if (__builtin_expect(r != FAST_NO, 1))
 		return r;
-	struct iovec iov = {buf, len > SSIZE_MAX ? SSIZE_MAX : len};
+	struct iovec iov = {buf, len > MAX_RW ? MAX_RW : len};
 	return wrap_result(rx_recv(s, fd, &iov, 1, flags, sig_now()));
 }
 
@@ -82,41 +84,41 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t room, int fl
 	return recvfrom(fd, buf, len, flags, sa, salen);
 }
 
-static bool good_iov(const struct iovec *iov, size_t n)
+static __attribute__((noinline)) long recv_cut(
+	struct sock *s, int fd, const struct iovec *iov, size_t n, int flags, struct sig_mark since)
 {
-	size_t len = 0;
-	if (n > IOV_MAX || (n && (uintptr_t)iov < 4096))
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		if (iov[i].iov_len > SSIZE_MAX)
-			return false;
-		len += iov[i].iov_len;
-	}
-	return len <= INT_MAX;
+	struct iovec cut[n];
+	return rx_recv(s, fd, cut, iov_cut(cut, iov, n), flags, since);
 }
 
-static bool empty_iov(const struct iovec *iov, int n)
+/* len: what iov_look() said. */
+static ssize_t recv_vec(
+	struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags, struct sig_mark since)
 {
-	for (int i = 0; i < n; i++)
-		if (iov[i].iov_len)
-			return false;
-	return true;
+	wrap_testcancel();
+	return wrap_result(len > (long)MAX_RW ? recv_cut(s, fd, iov, n, flags, since) : rx_recv(s, fd, iov, (int)n, flags, since));
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
 	struct sock *s = fd_sock(fd);
-	if (!served(s) || n < 0 || !good_iov(iov, (size_t)n) || empty_iov(iov, n))
+	long len = !served(s) || n < 0 ? -1 : iov_look(iov, (size_t)n);
+	if (len <= 0)
 		return real.readv(fd, iov, n);
-	return wrap_result(rx_recv(s, fd, iov, n, 0, sig_now()));
+	return recv_vec(s, fd, iov, (size_t)n, len, 0, sig_now());
 }
 
 EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
 	struct sock *s = fd_sock(fd);
-	if (!served(s) || off != -1 || flags || n < 0 || !good_iov(iov, (size_t)n) || empty_iov(iov, n))
+	long len = !served(s) || off != -1 || n < 0 ? -1 : iov_look(iov, (size_t)n);
+	if (len <= 0)
 		return real.preadv2(fd, iov, n, off, flags);
-	return wrap_result(rx_recv(s, fd, iov, n, 0, sig_now()));
+	if (flags & ~RWF_STREAM) { /* whatever the kernel makes of them */
+		move_withdraw(s, WHY_OPTION);
+		return real.preadv2(fd, iov, n, off, flags);
+	}
+	return recv_vec(s, fd, iov, (size_t)n, len, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0, sig_now());
 }
 
 EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -124,12 +126,26 @@ EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t off, int
 	return preadv2(fd, iov, n, off, flags);
 }
 
+/* An option is set of which only the kernel has the data; octets of that direction are in the kernel as well. */
+static ssize_t recv_ancillary(struct sock *s, int fd, struct msghdr *msg, int flags)
+{
+	ssize_t r = real.recvmsg(fd, msg, flags);
+	if (r > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)))
+		sock_count_kernel(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
+	return r;
+}
+
 static ssize_t recv_message(int fd, struct msghdr *msg, int flags, struct sig_mark since)
 {
 	struct sock *s = fd_sock(fd);
-	if (!served(s) || (uintptr_t)msg < 4096 || !good_iov(msg->msg_iov, msg->msg_iovlen) || flags & (MSG_OOB | MSG_ERRQUEUE))
+	if (served(s) && sock_flags(s) & FAM_OPTION && (uintptr_t)msg >= 4096 && msg->msg_controllen)
+		return recv_ancillary(s, fd, msg, flags);
+	long len = !served(s) || (uintptr_t)msg < 4096 || (msg->msg_name && (int)msg->msg_namelen < 0)
+			   ? -1
+			   : iov_look(msg->msg_iov, msg->msg_iovlen);
+	if (len < 0 || flags & (MSG_OOB | MSG_ERRQUEUE))
 		return real.recvmsg(fd, msg, flags);
-	ssize_t r = wrap_result(rx_recv(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags, since));
+	ssize_t r = recv_vec(s, fd, msg->msg_iov, msg->msg_iovlen, len, flags, since);
 	if (r >= 0) { /* what the kernel reports of a stream: no address, no ancillary data */
 		msg->msg_namelen = 0;
 		msg->msg_controllen = 0;

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* i_send.c - the names that send. */
-#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "assoc.h"
 #include "fast.h"
+#include "i_iov.h"
 #include "link.h"
 #include "move.h"
+#include "rx.h"
 #include "sig.h"
 #include "wrap.h"
 
@@ -25,10 +27,11 @@ static bool bad_buf(const void *p, size_t len)
 
 static ssize_t send_buf(struct sock *s, int fd, const void *buf, size_t len, int flags)
 {
+	wrap_testcancel();
 	long r = flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL) ? FAST_NO : fast_send(s, fd, buf, len);
 	if (__builtin_expect(r != FAST_NO, 1))
 		return r;
-	struct iovec iov = {(void *)(uintptr_t)buf, len > SSIZE_MAX ? SSIZE_MAX : len};
+	struct iovec iov = {(void *)(uintptr_t)buf, len > MAX_RW ? MAX_RW : len};
 	return wrap_result(tx_send(s, fd, &iov, 1, flags, sig_now()));
 }
 
@@ -76,34 +79,59 @@ EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const stru
 	return send_buf(s, fd, buf, len, flags);
 }
 
-/* The kernel checks an array before it moves anything; one that it would refuse, it shall refuse. */
-static bool good_iov(const struct iovec *iov, size_t n)
+/* A call of the kernel's own, for what it sends of an array that we cannot read to its end, or with flags that we do not know. */
+static ssize_t writev_by_kernel(struct sock *s, int fd, const struct iovec *iov, int n, int flags)
 {
-	size_t len = 0;
-	if (n > IOV_MAX || (n && (uintptr_t)iov < 4096))
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		if (iov[i].iov_len > SSIZE_MAX)
-			return false;
-		len += iov[i].iov_len;
-	}
-	return len <= INT_MAX;
+	tx_kernel_enter(s);
+	ssize_t r = real.pwritev2(fd, iov, n, -1, flags);
+	tx_kernel_leave(s, r);
+	return r;
 }
 
+static bool bad_vec(const struct iovec *iov, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (bad_buf(iov[i].iov_base, iov[i].iov_len))
+			return true;
+	return false;
+}
+
+static __attribute__((noinline)) long send_cut(
+	struct sock *s, int fd, const struct iovec *iov, size_t n, int flags, struct sig_mark since)
+{
+	struct iovec cut[n];
+	return tx_send(s, fd, cut, iov_cut(cut, iov, n), flags, since);
+}
+
+/* len: what iov_look() said. */
+static ssize_t send_vec(
+	struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags, struct sig_mark since)
+{
+	wrap_testcancel();
+	return wrap_result(len > (long)MAX_RW ? send_cut(s, fd, iov, n, flags, since) : tx_send(s, fd, iov, (int)n, flags, since));
+}
+
+/* Writing nothing does not even look at the socket, whatever its state. */
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
 	struct sock *s = fd_sock(fd);
-	if (!s || n < 0 || !good_iov(iov, (size_t)n))
+	long len = !s || n < 0 ? -1 : iov_look(iov, (size_t)n);
+	if (len <= 0)
 		return real.writev(fd, iov, n);
-	return wrap_result(tx_send(s, fd, iov, n, 0, sig_now()));
+	if (bad_vec(iov, (size_t)n))
+		return writev_by_kernel(s, fd, iov, n, 0);
+	return send_vec(s, fd, iov, (size_t)n, len, 0, sig_now());
 }
 
 EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
 	struct sock *s = fd_sock(fd);
-	if (!s || off != -1 || flags || n < 0 || !good_iov(iov, (size_t)n))
+	long len = !s || off != -1 || n < 0 ? -1 : iov_look(iov, (size_t)n);
+	if (len <= 0)
 		return real.pwritev2(fd, iov, n, off, flags);
-	return wrap_result(tx_send(s, fd, iov, n, 0, sig_now()));
+	if (flags & ~RWF_STREAM || bad_vec(iov, (size_t)n))
+		return writev_by_kernel(s, fd, iov, n, flags);
+	return send_vec(s, fd, iov, (size_t)n, len, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0, sig_now());
 }
 
 EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -130,18 +158,34 @@ static void pin_passed(const struct msghdr *msg)
 	errno = e;
 }
 
+/* The kernel copies the address first here too; of a long one, as much as an address can have. */
+static bool good_name(const struct msghdr *m)
+{
+	socklen_t len = m->msg_namelen, max = sizeof(struct sockaddr_storage);
+	return !m->msg_name || ((int)len >= 0 && good_address(m->msg_name, len < max ? len : max));
+}
+
 static ssize_t send_message(int fd, const struct msghdr *msg, int flags, struct sig_mark since)
 {
 	struct sock *s = fd_sock(fd);
 	if (!s && fdtab_len && (uintptr_t)msg >= 4096 && msg->msg_controllen && (uintptr_t)msg->msg_control >= 4096)
 		pin_passed(msg);
-	if (!s || (uintptr_t)msg < 4096 || !(sock_flags(s) & FAM_CONNECTED) || !good_iov(msg->msg_iov, msg->msg_iovlen))
+	long len = !s || (uintptr_t)msg < 4096 || !(sock_flags(s) & FAM_CONNECTED) || !good_name(msg)
+			   ? -1
+			   : iov_look(msg->msg_iov, msg->msg_iovlen);
+	if (len < 0)
 		return real.sendmsg(fd, msg, flags);
 	if (msg->msg_controllen) { /* ancillary data: only the kernel can say what it means */
 		move_pin_tx(s, WHY_OPTION);
 		return real.sendmsg(fd, msg, flags);
 	}
-	return wrap_result(tx_send(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags, since));
+	if (bad_vec(msg->msg_iov, msg->msg_iovlen)) {
+		tx_kernel_enter(s);
+		ssize_t r = real.sendmsg(fd, msg, flags);
+		tx_kernel_leave(s, r);
+		return r;
+	}
+	return send_vec(s, fd, msg->msg_iov, msg->msg_iovlen, len, flags, since);
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -177,6 +221,7 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 
 /* A file's octets into a linked socket: read, then sent as any others, so that a full ring, time-outs and signals are those of send(). */
 #define FILE_STEP 65536
+#define PIPE_PAGE 4096
 
 static ssize_t copy_file(struct sock *s, int out, int in, off_t *off, size_t len)
 {
@@ -211,21 +256,27 @@ static ssize_t copy_file(struct sock *s, int out, int in, off_t *off, size_t len
 	return (ssize_t)done;
 }
 
-/* The kernel takes sendfile's input from what can be mapped: regular files and block devices; it refuses others, and shall. */
-static bool is_regular(int fd)
+/*
+ * The kernel takes sendfile's input from what can be sought and spliced. That is every ordinary file; of files that are made up as they are read (size 0), and of
+ * devices, only it knows.
+ */
+static bool is_ordinary(int fd)
 {
 	struct stat st;
-	return fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+	return fstat(fd, &st) == 0 && ((S_ISREG(st.st_mode) && st.st_size) || S_ISBLK(st.st_mode));
 }
 
 EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t len)
 {
 	struct sock *s = fd_sock(out);
-	if (!s || !(sock_flags(s) & FAM_CONNECTED) || !link_ready(s) || !is_regular(in))
+	if (!s || !(sock_flags(s) & FAM_CONNECTED) || (off && *off < 0))
 		return real.sendfile(out, in, off, len);
-	if (off && *off < 0)
-		return real.sendfile(out, in, off, len);
-	return copy_file(s, out, in, off, len > 0x7ffff000 ? 0x7ffff000 : len);
+	if (link_ready(s) && is_ordinary(in))
+		return copy_file(s, out, in, off, len > MAX_RW ? MAX_RW : len);
+	tx_kernel_enter(s);
+	ssize_t r = real.sendfile(out, in, off, len);
+	tx_kernel_leave(s, r);
+	return r;
 }
 
 EXPORT ssize_t sendfile64(int out, int in, off_t *off, size_t len)
@@ -234,15 +285,22 @@ EXPORT ssize_t sendfile64(int out, int in, off_t *off, size_t len)
 }
 
 /*
- * From a linked socket into a pipe, by copying: one page at most, which a pipe that is writable takes without blocking. (Into a socket, splice moves kernel pages:
- * that direction stays in the kernel.)
+ * What a pipe takes without blocking: all that it can hold if it is empty, else, if it is writable, a page. (Should another writer come in between, the write
+ * below blocks, as splice would.)
  */
+static size_t pipe_room(int fd)
+{
+	int in = 1;
+	long room = real.ioctl(fd, FIONREAD, (long)(uintptr_t)&in) == 0 && !in ? real.fcntl(fd, F_GETPIPE_SZ, 0) : 0;
+	return room > PIPE_PAGE ? (size_t)room : PIPE_PAGE;
+}
+
+/* From a linked socket into a pipe, by copying. (Into a socket, splice moves kernel pages: that direction stays in the kernel.) */
 static ssize_t splice_from(struct sock *s, int in, int out, size_t len, unsigned flags)
 {
-	char page[4096];
+	char buf[FILE_STEP];
 	struct sig_mark since = sig_now();
 	struct pollfd p = {.fd = out, .events = POLLOUT};
-	struct iovec iov = {page, len < sizeof(page) ? len : sizeof(page)};
 	bool now = flags & SPLICE_F_NONBLOCK || real.fcntl(out, F_GETFL, 0) & O_NONBLOCK;
 	int n = real.poll(&p, 1, now ? 0 : -1);
 	if (n < 0)
@@ -253,8 +311,13 @@ static ssize_t splice_from(struct sock *s, int in, int out, size_t len, unsigned
 		POLLERR) { /* nobody reads: the write below says so, and raises SIGPIPE; nothing has been taken from the socket */
 		return real.write(out, "", 1);
 	}
+	wrap_testcancel();
+	size_t room = pipe_room(out);
+	if (len > room)
+		len = room;
+	struct iovec iov = {buf, len < sizeof(buf) ? len : sizeof(buf)};
 	long r = rx_recv(s, in, &iov, 1, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0, since);
-	return r <= 0 ? wrap_result(r) : real.write(out, page, (size_t)r);
+	return r <= 0 ? wrap_result(r) : real.write(out, buf, (size_t)r);
 }
 
 static bool is_pipe(int fd)
@@ -268,7 +331,18 @@ EXPORT ssize_t splice(int in, loff_t *inoff, int out, loff_t *outoff, size_t len
 	struct sock *from = fd_sock(in), *to = fd_sock(out);
 	if (to && sock_flags(to) & FAM_CONNECTED && !(sock_flags(to) & FAM_PIN_TX))
 		move_pin_tx(to, WHY_SPLICE);
-	if (from && sock_flags(from) & FAM_CONNECTED && link_ready(from) && len && !inoff && !outoff && is_pipe(out))
+	if (!from || !(sock_flags(from) & FAM_CONNECTED) || !len || inoff || outoff || !is_pipe(out))
+		return real.splice(in, inoff, out, outoff, len, flags);
+	if (link_ready(from))
 		return splice_from(from, in, out, len, flags);
-	return real.splice(in, inoff, out, outoff, len, flags);
+	rx_kernel_enter(from); /* it may be linked while we wait */
+	if (load_acquire(&from->f->link) == 2) {
+		rx_kernel_leave(from);
+		return link_ready(from) ? splice_from(from, in, out, len, flags) : real.splice(in, NULL, out, NULL, len, flags);
+	}
+	ssize_t r = real.splice(in, NULL, out, NULL, len, flags);
+	rx_kernel_leave(from);
+	if (r > 0)
+		sock_count_kernel(&from->f->rx_kernel_bytes, &from->rx_kernel, (uint64_t)r);
+	return r;
 }

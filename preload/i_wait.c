@@ -32,6 +32,7 @@ EXPORT int poll(struct pollfd *p, nfds_t n, int ms)
 {
 	if (!waitset_poll_concerns(p, n))
 		return real.poll(p, n, ms);
+	wrap_testcancel();
 	return (int)wrap_result(waitset_poll(p, n, ns_of_ms(ms), NULL));
 }
 
@@ -51,6 +52,7 @@ EXPORT int ppoll(struct pollfd *p, nfds_t n, const struct timespec *ts, const si
 {
 	if (!good_ts(ts) || !waitset_poll_concerns(p, n))
 		return real.ppoll(p, n, ts, mask);
+	wrap_testcancel();
 	return (int)wrap_result(waitset_poll(p, n, ns_of_ts(ts), mask));
 }
 
@@ -71,6 +73,7 @@ EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *tv)
 {
 	if (!select_concerns(n, r, w, x) || (tv && (tv->tv_sec < 0 || tv->tv_usec < 0)))
 		return real.select(n, r, w, x, tv);
+	wrap_testcancel();
 	int64_t ns = !tv || tv->tv_sec > TS_MAX_S ? -1 : tv->tv_sec * NS_PER_S + tv->tv_usec * INT64_C(1000);
 	int64_t end = ns > 0 ? now_ns() + ns : 0;
 	int res = waitset_select(n, r, w, x, ns, NULL);

@@ -82,6 +82,13 @@ static long kernel_wait(struct sock *s, struct take *t)
 	}
 }
 
+/* The same without waiting, under the token: by a raw system call, because who is cancelled in libc's would keep the token for ever. */
+static long kernel_look(int fd, const struct iovec *iov, int niov, int flags)
+{
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
+	return sys3(SYS_recvmsg, fd, &m, flags | MSG_DONTWAIT);
+}
+
 /* The kernel's octets into [done, done + max) of the call's buffers, without waiting. */
 static long kernel_part(const struct take *t, size_t max)
 {
@@ -103,7 +110,7 @@ static long kernel_part(const struct take *t, size_t max)
 		want -= l;
 		skip = 0;
 	}
-	return kernel_recv(t->fd, part, n, (t->flags & (MSG_PEEK | MSG_TRUNC)) | MSG_DONTWAIT);
+	return kernel_look(t->fd, part, n, t->flags & (MSG_PEEK | MSG_TRUNC));
 }
 
 /* Not all of the buffers is there. The kernel hands over whole segments as long as that goes; what a segment is with us is our choice. Octets, or -EFAULT. */
@@ -139,7 +146,7 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 static long end_of_file(struct sock *s, struct take *t)
 {
 	t->ended = true;
-	if (t->done)
+	if (t->done || !t->len) /* a read of nothing gets nothing, whatever is there */
 		return 0;
 	end_kernel_says(s, POLLRDHUP);
 	if (end_take_reset(s))
@@ -207,7 +214,7 @@ static long ring_empty(struct sock *s, struct take *t)
 	struct iovec one = {&octet, 1};
 	store_relaxed(&s->look, 0);
 	fence_storeload(); /* what the service thread sees from here on, it says again */
-	long r = kernel_recv(t->fd, &one, 1, MSG_PEEK | MSG_DONTWAIT);
+	long r = kernel_look(t->fd, &one, 1, MSG_PEEK);
 	if (r > 0)
 		return octets_behind(s);
 	if (r != -EAGAIN)
@@ -424,9 +431,9 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 static size_t target_of(const struct sock *s, const struct take *t)
 {
 	size_t low = load_relaxed(&s->f->lowat);
-	if (t->flags & MSG_WAITALL)
+	if (t->flags & MSG_WAITALL && t->len)
 		return t->len;
-	return low < t->len ? (low ? low : 1) : t->len;
+	return low < t->len ? (low ? low : 1) : t->len ? t->len : 1;
 }
 
 /* The direction is in the kernel and will not leave it: the kernel's own call is the best there is. */
@@ -495,8 +502,8 @@ static long recv_linked(struct sock *s, struct take *t)
 		}
 		if (!over && sig_ends(&t->since, t->done, t->fd, SO_RCVTIMEO))
 			over = -EINTR;
-		if (over)
-			return t->done ? (long)t->done : over;
+		if (over) /* who waits to read nothing gets it, however the wait ends */
+			return t->done || !t->len ? (long)t->done : over;
 		sock_publish_cpu(&s->chan);
 		if (!(t->flags & MSG_PEEK && t->done) && spin_for_news(s)) {
 			/* What an awake reader has waited for is nearly always one message, in the ring: no detour now. */

@@ -76,6 +76,7 @@ struct sock {
 
 extern _Atomic uintptr_t *fdtab;
 extern unsigned fdtab_len;
+extern bool cancels; /* the program has called pthread_cancel (wrap.h) */
 
 /* NULL: not a socket of ours: pass the call on. Any thread, signal handlers. */
 static inline struct sock *fd_sock(int fd)
@@ -168,6 +169,12 @@ struct iovec;
 struct sig_mark;
 long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since);
 long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since);
+/*
+ * Around a call of the kernel's own that may send on s, linked or not: the direction goes down first and stays there meanwhile. No lock held. `r`: octets
+ * sent, for the counters.
+ */
+void tx_kernel_enter(struct sock *s);
+void tx_kernel_leave(struct sock *s, long r);
 /* Bytes that can be read now without the kernel's part (ring), for readiness. See ready.c. */
 uint64_t rx_ring_avail(struct sock *s);
 

@@ -108,6 +108,32 @@ static long send_by_kernel(struct sock *s, int how, struct put *p)
 	return (long)p->done + r;
 }
 
+void tx_kernel_enter(struct sock *s)
+{
+	struct fam_sock *f = s->f;
+	link_ready(s);
+	int how = token_take(s, &f->tx_token);
+	if (f->tx_epoch & 1 && !load_acquire(&s->linked)) { /* another process has linked it this moment */
+		token_drop(s, &f->tx_token, how);
+		link_ready(s);
+		how = token_take(s, &f->tx_token);
+	}
+	bool down = f->tx_epoch & 1 && load_acquire(&s->linked);
+	if (down)
+		move_down(s, WHY_CALL);
+	add_acqrel(&f->tx_inkernel, 1u);
+	token_drop(s, &f->tx_token, how);
+	if (down)
+		notify_peer(&s->chan); /* it may sleep on the ring alone */
+}
+
+void tx_kernel_leave(struct sock *s, long r)
+{
+	if (r > 0)
+		sock_count_kernel(&s->f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
+	sub_acqrel(&s->f->tx_inkernel, 1u);
+}
+
 /* Space in the ring, as far as the reader has published. -1: the reader wrote nonsense. */
 static int64_t ring_room(struct sock *s, uint64_t tail, size_t want)
 {
@@ -205,7 +231,8 @@ static bool wait_for_room(struct sock *s, struct sig_mark mark, int64_t *since, 
 	struct chan *c = &s->chan;
 	uint64_t head = load_acquire(&c->peer->rx_head);
 	int64_t now = now_ns();
-	if (!*since || head != *seen) {
+	/* Where a time-out counts, only the kernel knows how long it has waited for a reader that takes a little now and then. */
+	if (!*since || (head != *seen && !(sock_flags(s) & FAM_TIMED))) {
 		*seen = head;
 		*since = now;
 	}
@@ -361,7 +388,12 @@ static long send_unlinked(struct sock *s, struct put *p)
 	}
 	if (link_try(s, p->len))
 		return send_linked(s, p);
-	return send_by_kernel(s, token_take(s, &s->f->tx_token), p);
+	int how = token_take(s, &s->f->tx_token);
+	if (__builtin_expect(s->f->tx_epoch & 1, 0)) { /* another thread has linked it since, and gone up */
+		token_drop(s, &s->f->tx_token, how);
+		return link_ready(s) ? send_linked(s, p) : -ECONNRESET;
+	}
+	return send_by_kernel(s, how, p);
 }
 
 long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since)

@@ -4,6 +4,7 @@
 #define SHUNT_WRAP_H
 
 #include <errno.h>
+#include <pthread.h>
 
 #include "real.h"
 #include "sock.h"
@@ -16,6 +17,13 @@ static inline long wrap_result(long r)
 		return -1;
 	}
 	return r;
+}
+
+/* A call that the ring can answer is a cancellation point all the same. Nothing is held. */
+static inline void wrap_testcancel(void)
+{
+	if (__builtin_expect(cancels, 0))
+		pthread_testcancel();
 }
 
 /* Is this the process that the tables describe? A child of vfork, _Fork or raw clone shares or copies them without our knowing: it must not change them. */
