@@ -169,6 +169,17 @@ FCNTL(fcntl)
 FCNTL(fcntl64)
 FCNTL(__fcntl)
 
+/* The mark lies in the kernel's octets, behind the ring's; a duplicate of those that have been read is not between. */
+static int at_mark(struct sock *s, int fd, int *v)
+{
+	ready_follow(s);
+	ready_drop(s);
+	int r = real.ioctl(fd, SIOCATMARK, (long)(uintptr_t)v);
+	if (r == 0 && ring_unread_by_us(s))
+		*v = 0;
+	return r;
+}
+
 static int ioctl_sock(struct sock *s, int fd, unsigned long req, long arg)
 {
 	int r = real.ioctl(fd, req, arg);
@@ -181,8 +192,8 @@ static int ioctl_sock(struct sock *s, int fd, unsigned long req, long arg)
 		*v = (int)ready_unread(s, *v);
 	else if (req == SIOCOUTQ && link_ready(s))
 		*v += (int)ready_unsent(s);
-	else if (req == SIOCATMARK && link_ready(s) && ring_unread_by_us(s))
-		*v = 0; /* the mark lies in the kernel's octets, behind these */
+	else if (req == SIOCATMARK && link_ready(s))
+		return at_mark(s, fd, v);
 	else if (req == FIOASYNC && *v)
 		move_pin(s, WHY_OPTION);
 	return r;
