@@ -34,6 +34,12 @@ def right(key, v):
     return v[:40] == hashlib.sha1(key + v[40:]).hexdigest().encode()
 
 
+def check(c, k, n, end=b"\r\n"):
+    v, e = c.take(n), c.take(len(end))
+    if not right(k, v) or e != end:
+        raise Wrong("%s: %d octets, end %r, value %s, %d in front of us: %r ... %r" % (k, n, e, right(k, v), len(c.buf), v[:48], v[-16:]))
+
+
 def length():
     return rnd.choice((1, 20, 300, 300, 4000, 70000)) + rnd.randrange(100)
 
@@ -86,8 +92,8 @@ def redis(c):
     l = c.line()
     if l[:1] != b"$":
         raise Wrong(repr(l))
-    if l != b"$-1" and (not right(k, c.take(int(l[1:]))) or c.take(2) != b"\r\n"):
-        raise Wrong("value of " + k.decode())
+    if l != b"$-1":
+        check(c, k, int(l[1:]))
 
 
 def memcached(c):
@@ -102,8 +108,11 @@ def memcached(c):
     l = c.line()
     if l == b"END":
         return
-    if not l.startswith(b"VALUE " + k) or not right(k, c.take(int(l.split()[3]))) or c.take(2) != b"\r\n" or c.line() != b"END":
-        raise Wrong("value of " + k.decode())
+    if not l.startswith(b"VALUE %s " % k):
+        raise Wrong("asked for %s, got %r" % (k, l))
+    check(c, k, int(l.split()[3]))
+    if (l := c.line()) != b"END":
+        raise Wrong("%r after the value of %s" % (l, k))
 
 
 def http(c):
@@ -115,8 +124,7 @@ def http(c):
     while l := c.line():
         if l.lower().startswith(b"content-length:"):
             n = int(l.split(b":")[1])
-    if not right(k, c.take(n)):
-        raise Wrong("file " + k.decode())
+    check(c, k, n, b"")
 
 
 def touched():
