@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* epset_int.h - inside epoll sets: shared by epset.c (life, membership) and epwait.c (waiting). */
+/* epset_int.h - inside epoll sets: shared by epset.c (life), epmember.c (membership), epctl.c (epoll_ctl), epready.c (events) and epwait.c (waiting). */
 #ifndef SHUNT_EPSET_INT_H
 #define SHUNT_EPSET_INT_H
 
@@ -81,24 +81,56 @@ static inline bool slot_rang(const struct slot *sl)
 	return load_acquire(&sl->bell->any) && slot_lives(sl);
 }
 
+#define IN_BITS (EPOLLIN | EPOLLRDNORM)
+#define OUT_BITS (EPOLLOUT | EPOLLWRNORM)
+
+/* Has input in the ring to be told to this member? */
+static inline bool epset_wants_ring(const struct member *m)
+{
+	return m->side && !m->disabled && !m->ghost && m->events & IN_BITS && load_acquire(&m->s->linked);
+}
+
 #define COOKIE UINT64_C(0x73686e745f736574)	 /* data of S in P */
 #define COOKIE_BELL UINT64_C(0x73686e745f626c6c) /* and of the bell */
 
+/* ---- epset.c */
 void epset_lock(struct epset *e);
 bool epset_lock_is_mine(const struct epset *e);
 void epset_unlock(struct epset *e);
+void epset_note_inner(struct epset *outer, struct epset *inner);
+void epset_forget_inner(struct epset *outer, const struct epset *inner);
+
+/* ---- epmember.c; all under the lock, what makes or ends a member under g_lock too */
 struct member *epset_member(struct epset *e, struct sock *s, int fd);
-/* Under the lock. */
+struct member *epset_new_member(struct epset *e, struct sock *s, int fd);
+void epset_unlink_member(struct epset *e, struct member *m);
+/* S and the bell exist, S is in P. false: no descriptors to be had. */
+bool epset_make_side(struct epset *e);
+/* The hot list has room for one more member of S. */
+bool epset_grow_hot(struct epset *e);
 void epset_heat(struct epset *e, struct member *m);
 void epset_ring_self(struct epset *e);
-/* Bell slot of the set in the member's association; NULL: none to be had. */
+/* Bell slot of the set in the member's association; NULL: none. */
 struct slot *epset_slot(struct epset *e, struct assoc *a);
+/* The same, made on need. false: none to be had. */
+bool epset_make_slot(struct epset *e, struct assoc *a);
 /* ONESHOT fired from the ring: the kernel's half must be silent too. */
 void epset_detach(struct member *m);
 /* Bring S up to date with what the program has asked for since. */
 void epset_sync(struct member *m);
+
+/* ---- epready.c; all under the lock */
+/* Events of the side's members, beginning behind the one that was reported last. */
 int epset_collect(struct epset *e, struct epoll_event *ev, int max);
+/* Would a collect report something? */
+bool epset_any_ready(struct epset *e);
 /* Announce the member to its writer, and look once more. true: it has something to report already. */
 bool epset_arm(struct epset *e, struct member *m);
+void epset_take_bells(struct epset *e);
+/* Events of S into the members; they are reported by the next collect. */
+void epset_drain_side(struct epset *e);
+/* All hot members go cold. true: nothing to report, the set may sleep. A bell that rings from now on stays in the queue, and P is readable. */
+bool epset_make_cold(struct epset *e);
+void epset_set_sleeping(struct epset *e, uint32_t v);
 
 #endif

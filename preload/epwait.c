@@ -1,246 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* epwait.c - waiting on an epoll set: rings and kernel as one list of events. */
 #include <errno.h>
-#include <string.h>
 
 #include "assoc.h"
-#include "end.h"
+#include "bell.h"
 #include "epset_int.h"
 #include "move.h"
-#include "notify.h"
 #include "ready.h"
 #include "real.h"
 #include "stats.h"
 #include "svc.h"
 #include "sys.h"
 
-#define IN_BITS (EPOLLIN | EPOLLRDNORM)
-#define OUT_BITS (EPOLLOUT | EPOLLWRNORM)
 /*
  * A busy ring never keeps the kernel's events waiting for longer. Where the program itself may have made something ready just now (an eventfd, a pipe), the
  * kernel is asked every time: it would have reported both.
  */
 #define KERNEL_NS 10000
 #define LOOKS 16 /* under one lock, while spinning: about half a microsecond */
-
-static bool wants_ring(const struct member *m)
-{
-	return m->side && !m->disabled && !m->ghost && m->events & IN_BITS && load_acquire(&m->s->linked);
-}
-
-/* Is there input in the ring that this member has to be told of? *tail: for the edge's memory. */
-static bool ring_input(const struct member *m, uint64_t *tail)
-{
-	struct sock *s = m->s;
-	uint64_t n = ready_octets(s, tail), low = load_relaxed(&s->f->lowat);
-	if (!n || n < (low ? low : 1))
-		return false;
-	/* The kernel reports a fresh edge for every write, also when earlier octets are unread. */
-	return !(m->events & EPOLLET) || m->force || *tail != m->et_tail;
-}
-
-/*
- * With input in the ring, what else holds now? The kernel would report all that is ready with it. While the connection is whole and we send through the ring we know;
- * otherwise we ask.
- */
-static uint32_t with_the_rest(const struct member *m)
-{
-	struct sock *s = m->s;
-	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
-	struct timespec zero = {0, 0};
-	bool whole = !load_relaxed(&s->hup) && !(load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED)) &&
-		     !(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
-	if (whole && !(m->events & EPOLLPRI) && (!(m->events & OUT_BITS) || ready_out(s)))
-		return m->events & OUT_BITS;
-	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
-}
-
-/* Level-triggered, and a send would go into the ring: writable without asking. (For an edge-triggered one the kernel's own edges are right.) */
-static bool ring_output(const struct member *m)
-{
-	return m->events & OUT_BITS && !(m->events & EPOLLET) && m->side && !m->disabled && !m->ghost &&
-	       load_acquire(&m->s->linked) && ready_out(m->s);
-}
-
-/* The kernel does not know of this member's interest, but has something to say about its socket: ask. */
-static uint32_t ask_kernel(struct member *m)
-{
-	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
-	struct timespec zero = {0, 0};
-	epset_sync(m);
-	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
-}
-
-/* What to report of a member now; 0: nothing. */
-static uint32_t member_events(struct member *m)
-{
-	uint32_t bits = m->kev;
-	uint64_t tail = 0;
-	m->kev = 0;
-	if (m->ghost)
-		return 0;
-	if (wants_ring(m)) {
-		m->force |= bits != 0; /* an edge from the kernel comes with all that is ready */
-		if (ring_input(m, &tail)) {
-			bits |= (m->events & IN_BITS) | with_the_rest(m);
-			m->et_tail = tail;
-		}
-		m->force = false;
-	}
-	if (ring_output(m))
-		bits |= m->events & OUT_BITS;
-	if (m->dirty && (load_relaxed(&m->s->look) || !(m->s->f->tx_epoch & load_relaxed(&m->s->f->rx_epoch) & 1)))
-		bits |= ask_kernel(m);
-	if (bits)
-		bits |= end_events(m->s);
-	return bits;
-}
-
-static void take_ready_bits(struct epset *e, struct slot *sl)
-{
-	for (uint32_t w = 0; w < SM_N_CHAN / 64; w++) {
-		uint64_t bits = load_relaxed(&sl->bell->ready[w]) ? xchg_acqrel(&sl->bell->ready[w], UINT64_C(0)) : 0;
-		for (; bits; bits &= bits - 1) {
-			struct sock *s = load_acquire(&sl->a->chan_sock[w * 64 + (uint32_t)__builtin_ctzll(bits)]);
-			for (struct member *m = s ? s->members : NULL; m; m = m->next)
-				if (m->set == e && m->side)
-					epset_heat(e, m);
-		}
-	}
-}
-
-static void take_bells(struct epset *e)
-{
-	for (uint32_t i = 0; i < e->n_slot; i++) {
-		struct slot *sl = &e->slots[i];
-		if (__builtin_expect(slot_rang(sl), 0) && xchg_acqrel(&sl->bell->any, 0u))
-			take_ready_bits(e, sl);
-	}
-}
-
-/* A member that has nothing to report, and has not been active lately. true: it is cold now. */
-static bool cool_down(struct epset *e, uint32_t at)
-{
-	struct member *m = e->hot[at];
-	epset_sync(m);
-	if (m->kev || epset_arm(e, m))
-		return false;
-	m->hot = false;
-	memmove(&e->hot[at], &e->hot[at + 1], (--e->n_hot - at) * sizeof(*e->hot));
-	return true;
-}
-
-/* Under the lock: events of the side's members, beginning behind the one that was reported last. */
-int epset_collect(struct epset *e, struct epoll_event *ev, int max)
-{
-	int n = 0;
-	take_bells(e);
-	uint32_t at = e->start < e->n_hot ? e->start : 0;
-	for (uint32_t left = e->n_hot; left && n < max; left--) {
-		if (at >= e->n_hot)
-			at = 0;
-		struct member *m = e->hot[at];
-		uint32_t bits = member_events(m);
-		if (!bits && (e->n_hot > N_HOT || ++m->idle > IDLE_LOOKS) && cool_down(e, at))
-			continue;
-		at++;
-		if (!bits)
-			continue;
-		m->idle = 0;
-		ev[n].events = bits;
-		ev[n++].data = m->data;
-		e->start = at;
-		if (m->events & EPOLLONESHOT && !m->disabled) {
-			m->disabled = true;
-			epset_detach(m);
-		}
-	}
-	return n;
-}
-
-/* Announce the member to its writer; a fence and another look must follow. */
-static void announce(struct epset *e, const struct member *m)
-{
-	struct slot *sl = wants_ring(m) ? epset_slot(e, m->s->chan.assoc) : NULL;
-	if (sl)
-		or_acqrel(&m->s->chan.my->armed, UINT64_C(1) << sl->idx);
-}
-
-static bool has_news(const struct member *m)
-{
-	uint64_t tail;
-	return m->kev || ring_output(m) || (wants_ring(m) && ring_input(m, &tail));
-}
-
-/* The second look, which must not miss what another thread that reads just now may leave. */
-static bool may_have_news(const struct member *m)
-{
-	return (wants_ring(m) && !ready_follow(m->s)) || has_news(m);
-}
-
-bool epset_arm(struct epset *e, struct member *m)
-{
-	if (ring_output(m))
-		return true;
-	if (!wants_ring(m))
-		return false;
-	announce(e, m);
-	fence_for_sender(&m->s->chan); /* faces the sender: publish, fence, armed */
-	return may_have_news(m);
-}
-
-/* Events of S into the members; they are reported by the next collect. Under the lock. */
-static void drain_side(struct epset *e)
-{
-	struct epoll_event ev[64];
-	long n = sys6(SYS_epoll_pwait, e->side, ev, 64, 0, 0, 0);
-	for (long i = 0; i < n; i++) {
-		struct member *m = ev[i].data.ptr;
-		if (m->set != e || m->disabled || m->ghost)
-			continue;
-		m->kev = ev[i].events & (m->events | EPOLLERR | EPOLLHUP);
-		if (!m->kev)
-			continue;
-		if (load_acquire(&m->s->linked))
-			end_kernel_says(m->s, ev[i].events);
-		epset_heat(e, m);
-	}
-}
-
-static void set_sleeping(struct epset *e, uint32_t v)
-{
-	for (uint32_t i = 0; i < e->n_slot; i++)
-		if (slot_lives(&e->slots[i]))
-			store_relaxed(&e->slots[i].bell->sleeping, v);
-}
-
-/*
- * Under the lock: all hot members go cold. true: nothing to report, the set may sleep. A bell that rings from now on stays in the queue, and P is readable.
- */
-static bool make_cold(struct epset *e)
-{
-	bool ready = false, lazy = false;
-	set_sleeping(e, 1);
-	for (uint32_t i = 0; i < e->n_hot; i++) {
-		epset_sync(e->hot[i]);
-		announce(e, e->hot[i]);
-	}
-	fence_storeload(); /* faces the senders: publish, fence, armed; and notify_bell: any, fence, sleeping */
-	for (uint32_t i = 0; i < e->n_hot && !lazy; i++)
-		lazy = wants_ring(e->hot[i]) && load_acquire(&e->hot[i]->s->chan.peer->lazy);
-	if (lazy)
-		barrier_everywhere(); /* one for all (notify.h) */
-	for (uint32_t i = 0; i < e->n_hot; i++)
-		ready |= may_have_news(e->hot[i]);
-	for (uint32_t i = 0; i < e->n_slot; i++)
-		ready |= slot_rang(&e->slots[i]);
-	if (ready)
-		return false;
-	for (uint32_t i = 0; i < e->n_hot; i++)
-		e->hot[i]->hot = false;
-	e->n_hot = 0;
-	return true;
-}
 
 /* The bell is made to say what is now, not what was. */
 void epset_expose(struct epset *e)
@@ -251,12 +28,12 @@ void epset_expose(struct epset *e)
 		epset_unlock(e);
 		return;
 	}
-	take_bells(e);
-	bool cold = make_cold(e);
+	epset_take_bells(e);
+	bool cold = epset_make_cold(e);
 	if (cold) { /* what rang is over; what rings from now on finds the bell empty, or the members ready once more */
 		bell_drain(e->bell_fd);
 		e->rung = false;
-		cold = make_cold(e);
+		cold = epset_make_cold(e);
 	}
 	if (cold) {
 		epset_unlock(e);
@@ -308,7 +85,7 @@ static int kernel_look(
 		e->rung = false;
 	}
 	if (side)
-		drain_side(e);
+		epset_drain_side(e);
 	epset_unlock(e);
 	return n;
 }
@@ -316,7 +93,7 @@ static int kernel_look(
 /* Others sleep on this set, or watch it from outside: what is left is theirs to be woken for. Under the lock. */
 static void leave_cold(struct epset *e)
 {
-	if (!make_cold(e))
+	if (!epset_make_cold(e))
 		epset_ring_self(e);
 }
 
@@ -330,21 +107,10 @@ static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool
 	return n;
 }
 
-/* Under the lock: would a collect report something? */
-static bool any_ready(struct epset *e)
-{
-	bool ready = false;
-	for (uint32_t i = 0; i < e->n_hot && !ready; i++)
-		ready = has_news(e->hot[i]);
-	for (uint32_t i = 0; i < e->n_slot && !ready; i++)
-		ready = slot_rang(&e->slots[i]);
-	return ready;
-}
-
 static void prefetch(const struct epset *e)
 {
 	for (uint32_t i = 0; i < e->n_hot && i < 4; i++)
-		if (wants_ring(e->hot[i]))
+		if (epset_wants_ring(e->hot[i]))
 			ready_prefetch(e->hot[i]->s);
 }
 
@@ -355,13 +121,13 @@ static bool spin_for_hot(struct epset *e)
 	int cpu = spin_cpu();
 	bool pays = false, hit = false;
 	for (uint32_t i = 0; i < e->n_hot && !pays; i++)
-		pays = wants_ring(e->hot[i]) && sock_spin_pays(e->hot[i]->s, cpu);
+		pays = epset_wants_ring(e->hot[i]) && sock_spin_pays(e->hot[i]->s, cpu);
 	if (!spin_begin(&e->spin, &r, pays))
 		return false;
 	bool more;
 	do { /* the lock is locked instructions: one pair for several looks */
 		epset_lock(e);
-		for (int i = 0; (more = !(hit = any_ready(e)) && spin_again(&r)) && i < LOOKS; i++)
+		for (int i = 0; (more = !(hit = epset_any_ready(e)) && spin_again(&r)) && i < LOOKS; i++)
 			prefetch(e);
 		epset_unlock(e);
 	} while (more);
@@ -383,7 +149,7 @@ static int sleep_in_kernel(struct epset *e, int fd_ep, struct epoll_event *ev, i
 	struct timespec ts = {0, 0};
 	epset_lock(e);
 	add_acqrel(&e->sleepers, 1u);
-	bool cold = make_cold(e);
+	bool cold = epset_make_cold(e);
 	epset_unlock(e);
 	if (cold && deadline)
 		ts = rest_of(deadline);
@@ -392,7 +158,7 @@ static int sleep_in_kernel(struct epset *e, int fd_ep, struct epoll_event *ev, i
 	int n = kernel_look(e, fd_ep, ev, max, cold && !deadline ? NULL : &ts, mask);
 	epset_lock(e);
 	if (sub_acqrel(&e->sleepers, 1u) == 1 && !e->exposed)
-		set_sleeping(e, 0);
+		epset_set_sleeping(e, 0);
 	epset_unlock(e);
 	return n;
 }
@@ -421,7 +187,7 @@ static bool look_is_due(struct epset *e)
 	if (!load_relaxed(&e->n_other) && now_ns() - e->looked_ns <= KERNEL_NS)
 		return false;
 	epset_lock(e);
-	bool due = any_ready(e);
+	bool due = epset_any_ready(e);
 	epset_unlock(e);
 	return due;
 }
