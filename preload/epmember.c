@@ -117,6 +117,30 @@ void epset_forget_sock(struct sock *s)
 	}
 }
 
+/* It stays in the set as long as another number leads to the socket; not if the program had taken it out. */
+static void member_loses_number(struct epset *e, struct member *m)
+{
+	epset_sync(m);
+	if (m->ghost)
+		epset_unlink_member(e, m);
+}
+
+void epset_number_closes(struct sock *s, int fd)
+{
+	for (struct member *m = s->members, *next; m; m = next) {
+		struct epset *e = m->set;
+		next = m->next;
+		if (m->fd != fd)
+			continue;
+		bool mine = epset_lock_is_mine(e);
+		if (!mine)
+			epset_lock(e);
+		member_loses_number(e, m);
+		if (!mine)
+			epset_unlock(e);
+	}
+}
+
 /* There is room: see grow_hot. */
 void epset_heat(struct epset *e, struct member *m)
 {
@@ -182,9 +206,15 @@ bool epset_make_slot(struct epset *e, struct assoc *a)
 	return true;
 }
 
+/* The kernel finds a registration by file and number: once the number is closed, it can be neither changed nor taken out. */
+static bool has_number(const struct member *m)
+{
+	return fd_sock(m->fd) == m->s;
+}
+
 void epset_detach(struct member *m)
 {
-	if (m->in_kernel)
+	if (m->in_kernel && has_number(m))
 		sys4(SYS_epoll_ctl, m->set->side, EPOLL_CTL_DEL, m->fd, 0);
 	m->in_kernel = false;
 }
@@ -199,6 +229,8 @@ void epset_sync(struct member *m)
 		epset_detach(m);
 		return;
 	}
+	if (!has_number(m))
+		return;
 	sys4(SYS_epoll_ctl, m->set->side, m->in_kernel ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, m->fd, &ev);
 	m->in_kernel = true;
 }

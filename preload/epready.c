@@ -27,7 +27,7 @@ static bool ring_input(const struct member *m, uint64_t *tail)
 static uint32_t with_the_rest(const struct member *m)
 {
 	struct sock *s = m->s;
-	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
+	struct pollfd p = {.fd = m->s->fd, .events = (short)(m->events & 0x7fff)};
 	struct timespec zero = {0, 0};
 	bool whole = !load_relaxed(&s->hup) && !(load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED)) &&
 		     !(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
@@ -46,7 +46,7 @@ static bool ring_output(const struct member *m)
 /* The kernel does not know of this member's interest, but has something to say about its socket: ask. */
 static uint32_t ask_kernel(struct member *m)
 {
-	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
+	struct pollfd p = {.fd = m->s->fd, .events = (short)(m->events & 0x7fff)};
 	struct timespec zero = {0, 0};
 	epset_sync(m);
 	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
