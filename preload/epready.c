@@ -20,6 +20,13 @@ static bool ring_input(const struct member *m, uint64_t *tail)
 	return !(m->events & EPOLLET) || m->force || *tail != m->et_tail;
 }
 
+static uint32_t ask_kernel(const struct member *m)
+{
+	struct pollfd p = {.fd = m->s->fd, .events = (short)(m->events & 0x7fff)};
+	struct timespec zero = {0, 0};
+	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
+}
+
 /*
  * With input in the ring, what else holds now? The kernel would report all that is ready with it. While the connection is whole and we send through the ring we know;
  * otherwise we ask.
@@ -27,13 +34,11 @@ static bool ring_input(const struct member *m, uint64_t *tail)
 static uint32_t with_the_rest(const struct member *m)
 {
 	struct sock *s = m->s;
-	struct pollfd p = {.fd = m->s->fd, .events = (short)(m->events & 0x7fff)};
-	struct timespec zero = {0, 0};
 	bool whole = !load_relaxed(&s->hup) && !(load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED)) &&
 		     !(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
 	if (whole && !(m->events & EPOLLPRI) && (!(m->events & OUT_BITS) || ready_out(s)))
 		return m->events & OUT_BITS;
-	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
+	return ask_kernel(m);
 }
 
 /* Level-triggered, and a send would go into the ring: writable without asking. (For an edge-triggered one the kernel's own edges are right.) */
@@ -43,19 +48,27 @@ static bool ring_output(const struct member *m)
 	       load_acquire(&m->s->linked) && ready_out(m->s);
 }
 
-/* The kernel does not know of this member's interest, but has something to say about its socket: ask. */
-static uint32_t ask_kernel(struct member *m)
+/*
+ * Kernel events that are still true. There was no room for them when they were fetched, and the program may have read since: the kernel asks again before it
+ * reports, and so do we.
+ */
+static uint32_t kernel_events(struct member *m)
 {
-	struct pollfd p = {.fd = m->s->fd, .events = (short)(m->events & 0x7fff)};
-	struct timespec zero = {0, 0};
-	epset_sync(m);
-	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
+	if (m->kev && __builtin_expect(m->kev_turn != m->set->turn, 0)) {
+		m->kev = ask_kernel(m) & (m->events | EPOLLERR | EPOLLHUP);
+		m->kev_turn = m->set->turn;
+		if (!m->kev && m->events & EPOLLONESHOT) { /* S has fired, but not for the program: once more */
+			m->dirty = true;
+			epset_sync(m);
+		}
+	}
+	return m->kev;
 }
 
 /* What to report of a member now; 0: nothing. */
 static uint32_t member_events(struct member *m)
 {
-	uint32_t bits = m->kev;
+	uint32_t bits = kernel_events(m);
 	uint64_t tail = 0;
 	m->kev = 0;
 	if (m->ghost)
@@ -70,8 +83,11 @@ static uint32_t member_events(struct member *m)
 	}
 	if (ring_output(m))
 		bits |= m->events & OUT_BITS;
-	if (m->dirty && (load_relaxed(&m->s->look) || !(m->s->f->tx_epoch & load_relaxed(&m->s->f->rx_epoch) & 1)))
+	if (m->dirty && (load_relaxed(&m->s->look) || !(m->s->f->tx_epoch & load_relaxed(&m->s->f->rx_epoch) & 1))) {
+		epset_sync(
+			m); /* the kernel does not know of this member's interest, but has something to say about its socket */
 		bits |= ask_kernel(m);
+	}
 	if (bits)
 		bits |= end_events(m->s);
 	return bits;
@@ -136,6 +152,7 @@ int epset_collect(struct epset *e, struct epoll_event *ev, int max)
 			epset_detach(m);
 		}
 	}
+	e->turn++;
 	return n;
 }
 
@@ -147,14 +164,14 @@ static void announce(struct epset *e, const struct member *m)
 		or_acqrel(&m->s->chan.my->armed, UINT64_C(1) << sl->idx);
 }
 
-static bool has_news(const struct member *m)
+static bool has_news(struct member *m)
 {
 	uint64_t tail;
-	return m->kev || ring_output(m) || (epset_wants_ring(m) && ring_input(m, &tail));
+	return kernel_events(m) || ring_output(m) || (epset_wants_ring(m) && ring_input(m, &tail));
 }
 
 /* The second look, which must not miss what another thread that reads just now may leave. */
-static bool may_have_news(const struct member *m)
+static bool may_have_news(struct member *m)
 {
 	return (epset_wants_ring(m) && !ready_follow(m->s)) || has_news(m);
 }
@@ -180,6 +197,7 @@ void epset_drain_side(struct epset *e)
 		if (m->set != e || m->disabled || m->ghost)
 			continue;
 		m->kev = ev[i].events & (m->events | EPOLLERR | EPOLLHUP);
+		m->kev_turn = e->turn;
 		if (!m->kev)
 			continue;
 		if (load_acquire(&m->s->linked))

@@ -30,6 +30,7 @@ struct member {
 	uint16_t idle;		  /* looks in a row that found nothing to report */
 	bool force;		  /* ET: report present input once, as ADD and MOD do */
 	uint32_t kev;		  /* kernel events fetched from S, not yet reported */
+	uint32_t kev_turn;	  /* in which turn of the set: those of an earlier one may be over */
 	uint64_t et_tail;	  /* ET: the ring's tail at the last report */
 	struct member *next;	  /* of the same sock */
 	struct member *next_free; /* free list */
@@ -54,6 +55,8 @@ struct epset {
 	uint32_t n_members;	   /* sockets, in P and S */
 	_Atomic uint32_t n_other;  /* other descriptors in P (at least; closed ones are not counted out) */
 	bool foreign;		   /* inherited over fork: kernel only here */
+	bool owed;		   /* the kernel's events left no room for those of rings: next time these come first */
+	uint32_t turn;		   /* counts collects: see member.kev_turn */
 	uint32_t start;		   /* where in the hot list the next report begins: each ready member gets its turn */
 	int64_t looked_ns;	   /* when the kernel was asked last */
 	uint32_t n_hot, n_slot, n_side;

@@ -101,6 +101,8 @@ static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool
 {
 	epset_lock(e);
 	int n = max > 0 ? epset_collect(e, ev, max) : 0;
+	if (__builtin_expect(max == 0, 0))
+		e->owed = epset_any_ready(e);
 	if ((n || last) && __builtin_expect(e->exposed || load_relaxed(&e->sleepers), 0))
 		leave_cold(e);
 	epset_unlock(e);
@@ -210,6 +212,20 @@ static int wait_plain(
 	return n;
 }
 
+/* With one event at a time, what P itself has ready for ever would keep all others waiting. -EAGAIN: nothing is owed. */
+static int others_first(struct epset *e, int fd_ep, struct epoll_event *ev, int max)
+{
+	static const struct timespec zero;
+	epset_lock(e);
+	e->owed = false;
+	if (e->side >= 0)
+		epset_drain_side(e);
+	epset_unlock(e);
+	int n = collect_locked(e, ev, max, true);
+	int k = n && n < max ? kernel_look(e, fd_ep, ev + n, max - n, &zero, NULL) : 0;
+	return n ? n + (k > 0 ? k : 0) : -EAGAIN;
+}
+
 int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
 {
 	static const struct timespec zero;
@@ -217,6 +233,11 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 	bool spun = false;
 	if (__builtin_expect(e->foreign, 0))
 		sock_each(withdraw_members, e);
+	if (__builtin_expect(e->owed, 0)) {
+		int n = others_first(e, fd_ep, ev, max);
+		if (n != -EAGAIN)
+			return n;
+	}
 	for (;;) {
 		int k = 0, n;
 		if (e->side < 0) {
