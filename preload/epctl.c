@@ -143,8 +143,10 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 			add_relaxed(&e->n_other, 1u);
 		if (op == EPOLL_CTL_DEL && r == 0)
 			sub_acqrel(&e->n_other, 1u);
-		if (inner && op == EPOLL_CTL_ADD && r == 0)
+		if (inner && op == EPOLL_CTL_ADD && r == 0) {
 			epset_note_inner(e, inner);
+			epset_expose(inner); /* somebody may sleep in the outer one already */
+		}
 		if (inner && op == EPOLL_CTL_DEL && r == 0)
 			epset_forget_inner(e, inner);
 		return r;

@@ -99,16 +99,16 @@ static void drop_members(struct sock *s, void *arg)
 void epset_forget_inner(struct epset *outer, const struct epset *e)
 {
 	for (int i = 0; i < N_INNER; i++)
-		if (outer->inner[i] == e)
-			outer->inner[i] = NULL;
+		if (load_relaxed(&outer->inner[i]) == e)
+			store_relaxed(&outer->inner[i], NULL);
 }
 
 void epset_note_inner(struct epset *outer, struct epset *e)
 {
 	epset_forget_inner(outer, e);
 	for (int i = 0; i < N_INNER; i++) {
-		if (!outer->inner[i]) {
-			outer->inner[i] = e;
+		if (!load_relaxed(&outer->inner[i])) {
+			store_release(&outer->inner[i], e);
 			return;
 		}
 	}

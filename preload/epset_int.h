@@ -62,8 +62,8 @@ struct epset {
 	uint32_t n_hot, n_slot, n_side;
 	uint32_t room; /* entries of hot: at least n_side */
 	struct member **hot;
-	struct member *cache[N_CACHE]; /* by descriptor number: the last one found */
-	struct epset *inner[N_INNER];  /* sets that are members of this one */
+	struct member *cache[N_CACHE];		/* by descriptor number: the last one found */
+	_Atomic(struct epset *) inner[N_INNER]; /* sets that are members of this one */
 	struct slot slots[N_SLOT];
 	struct spin spin;
 	struct epset *next; /* all sets of the process, in use or free */

@@ -20,7 +20,7 @@
 #define LOOKS 16 /* under one lock, while spinning: about half a microsecond */
 
 /* The bell is made to say what is now, not what was. */
-void epset_expose(struct epset *e)
+static void expose_one(struct epset *e)
 {
 	epset_lock(e);
 	e->exposed = true; /* also of a set without a side: it may get one while the outer wait lasts */
@@ -35,22 +35,31 @@ void epset_expose(struct epset *e)
 		e->rung = false;
 		cold = epset_make_cold(e);
 	}
-	if (cold) {
-		epset_unlock(e);
-		return;
-	}
-	if (!e->rung) { /* once: an edge-triggered outer set would see each ring */
+	if (!cold && !e->rung) { /* once: an edge-triggered outer set would see each ring */
 		epset_ring_self(e);
 		e->rung = true;
 	}
 	epset_unlock(e);
 }
 
-static void expose_inner(struct epset *e)
+/* Sets in sets in sets: whatever is below. The kernel allows no more than MAX_DEPTH, and no circle. */
+#define MAX_DEPTH 6
+
+static void expose_below(struct epset *e, int depth)
 {
-	for (int i = 0; i < N_INNER; i++)
-		if (e->inner[i])
-			epset_expose(e->inner[i]);
+	for (int i = 0; i < N_INNER && depth; i++) {
+		struct epset *inner = load_acquire(&e->inner[i]);
+		if (!inner)
+			continue;
+		expose_below(inner, depth - 1);
+		expose_one(inner);
+	}
+}
+
+void epset_expose(struct epset *e)
+{
+	expose_below(e, MAX_DEPTH);
+	expose_one(e);
 }
 
 /*
@@ -59,7 +68,7 @@ static void expose_inner(struct epset *e)
 static int kernel_look(
 	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
 {
-	expose_inner(e);
+	expose_below(e, MAX_DEPTH);
 	int saved = errno, n = real.epoll_pwait2(fd_ep, ev, max, ts, mask);
 	e->looked_ns = now_ns();
 	if (n < 0) {
