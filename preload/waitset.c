@@ -189,6 +189,16 @@ static void kernel_copy(struct pollfd *k, const struct pollfd *p, nfds_t n)
 	}
 }
 
+/* What the kernel says of epoll sets shall be what is now. */
+static void expose_sets(const struct pollfd *p, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++) {
+		struct epset *e = fd_epset(p[i].fd);
+		if (__builtin_expect(e != NULL, 0))
+			epset_expose(e);
+	}
+}
+
 struct sleep_state {
 	bool bells;  /* some linked socket is armed with our bell */
 	bool blind;  /* no bell for some association, or another thread is reading just now: sleep in short naps */
@@ -199,12 +209,10 @@ struct sleep_state {
 static void announce(const struct pollfd *p, nfds_t n, bool *entered, struct sleep_state *st)
 {
 	memset(st, 0, sizeof(*st));
+	expose_sets(p, n);
 	for (nfds_t i = 0; i < n; i++) {
 		entered[i] = false;
 		struct sock *s = fd_sock(p[i].fd);
-		struct epset *e = s ? NULL : fd_epset(p[i].fd);
-		if (e)
-			epset_expose(e);
 		if (!s)
 			continue;
 		if (!link_ready(s)) {
@@ -343,6 +351,7 @@ static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n
 			return ready;
 		if (ready || timeout_ns == 0) {
 			kernel_copy(k, p, n);
+			expose_sets(p, n);
 			bell.looked_ns = now_ns();
 			int r = real.ppoll(k, n, &zero, mask);
 			return r < 0 ? (ready ? ready : -errno) : merge(p, k, n);

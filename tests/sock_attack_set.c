@@ -219,6 +219,24 @@ static void deep_poll_server(void)
 	TRY(close(fd));
 }
 
+/* poll() that does not wait, before anybody has: of a set, and of one that has it in it. */
+static void poll_at_once_server(void)
+{
+	int fd = serve_warm(), inner = new_set(), outer = new_set();
+	struct pollfd p[2] = {{.fd = inner, .events = POLLIN}, {.fd = outer, .events = POLLIN}};
+
+	set_add(inner, fd, EPOLLIN, 1);
+	set_add(outer, inner, EPOLLIN, 2);
+	TRY(poll(p, 2, 0));
+	send_me(5);
+	unread_is(fd, 5);
+	TRY(poll(p, 2, 0));
+	get(fd, 5, 1, 0);
+	TRY(poll(p, 2, 0));
+	close_yours();
+	TRY(close(fd));
+}
+
 /* Another thread sleeps in the outer set already. */
 static void late_inner_server(void)
 {
@@ -405,6 +423,7 @@ const struct oracle_case oracle_cases[] = {
 	{"deep", deep_server, sender_client, 0, NULL},
 	{"deep_asleep", deep_asleep_server, sender_client, 0, NULL},
 	{"deep_poll", deep_poll_server, sender_client, 0, NULL},
+	{"poll_at_once", poll_at_once_server, sender_client, 0, NULL},
 	{"late_inner", late_inner_server, sender_client, 0, NULL},
 	{"one_at_a_time", one_at_a_time_server, sender_client, 0, NULL},
 	{"stale", stale_server, stale_client, 0, NULL},
