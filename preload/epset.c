@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* epset.c - the life of epoll sets: their lock, descriptors, fork. */
+#include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -48,34 +50,59 @@ void epset_unlock(struct epset *e)
 
 /* ---- life */
 
-void epset_new(int fd)
+/*
+ * A thread may still be in a set that has been closed, a little behind or ahead of where it sleeps. So structs stay sets for ever, with their lock and their count of
+ * sleepers, and are used again only when nobody sleeps there and a while has gone by: sooner only if there are very many.
+ */
+#define REST_NS INT64_C(1000000000)
+#define REST_MAX 256
+
+static struct epset *find_rested(void)
 {
-	struct guard g;
-	struct epset *e;
-	if (!fdtab_init() || (unsigned)fd >= fdtab_len)
-		return;
-	guard_enter(&g);
-	for (e = all; e && load_relaxed(&e->refs); e = e->next)
-		;
+	struct epset *oldest = NULL;
+	uint32_t n = 0;
+	for (struct epset *e = all; e; e = e->next) {
+		if (load_acquire(&e->refs) || load_acquire(&e->sleepers) || e->side >= 0)
+			continue;
+		n++;
+		if (!oldest || e->ended_ns < oldest->ended_ns)
+			oldest = e;
+	}
+	return oldest && (n > REST_MAX || now_ns() - oldest->ended_ns > REST_NS) ? oldest : NULL;
+}
+
+static struct epset *new_epset(void)
+{
+	struct epset *e = find_rested();
 	if (!e) {
 		long p = sys6(SYS_mmap, 0, sizeof(*e), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (p < 0 && p > -4096) {
-			guard_leave(&g);
-			return;
-		}
+		if (p < 0 && p > -4096)
+			return NULL;
 		e = (struct epset *)(uintptr_t)p;
 		e->next = all;
 		all = e;
 	}
-	struct epset *next = e->next;
+	epset_lock(e);
 	if (e->room)
 		sys2(SYS_munmap, e->hot, e->room * sizeof(*e->hot));
-	memset((void *)e, 0, sizeof(*e));
-	e->next = next;
-	e->fd = fd;
-	e->side = e->bell_fd = -1;
-	store_release(&e->refs, 1);
-	fdtab_set(fd, (uintptr_t)e | FD_EPSET);
+	memset(&e->fd, 0, offsetof(struct epset, next) - offsetof(struct epset, fd));
+	e->side = e->bell_fd = e->kept = -1;
+	epset_unlock(e);
+	return e;
+}
+
+void epset_new(int fd)
+{
+	struct guard g;
+	if (!fdtab_init() || (unsigned)fd >= fdtab_len)
+		return;
+	guard_enter(&g);
+	struct epset *e = new_epset();
+	if (e) {
+		e->fd = fd;
+		store_release(&e->refs, 1);
+		fdtab_set(fd, (uintptr_t)e | FD_EPSET);
+	}
 	guard_leave(&g);
 }
 
@@ -114,6 +141,48 @@ void epset_note_inner(struct epset *outer, struct epset *e)
 	}
 }
 
+/* No descriptor leads here, and nobody sleeps here. Under g_lock. */
+static void end(struct epset *e)
+{
+	bool mine = epset_lock_is_mine(e);
+	if (!mine)
+		epset_lock(e);
+	if (e->n_members)
+		sock_each(drop_members, e);
+	for (uint32_t i = 0; e->side >= 0 && i < e->n_slot && !e->foreign; i++)
+		if (slot_lives(&e->slots[i]))
+			seg_bell_free(&e->slots[i].a->seg, e->slots[i].a->side, e->slots[i].idx);
+	e->n_slot = 0;
+	fdtab_close_hidden(e->side);
+	fdtab_close_hidden(e->bell_fd);
+	fdtab_close_hidden(e->kept);
+	e->side = e->bell_fd = e->kept = -1;
+	e->ended_ns = now_ns();
+	if (!mine)
+		epset_unlock(e);
+}
+
+void epset_left(struct epset *e)
+{
+	struct guard g;
+	guard_enter(&g);
+	if (!load_acquire(&e->refs) && !load_acquire(&e->sleepers))
+		end(e);
+	guard_leave(&g);
+}
+
+/* Who waits in the set when its last descriptor is closed goes on waiting: the kernel keeps it for him, and so do we. */
+static void outlive(struct epset *e)
+{
+	for (struct epset *o = all; o; o = o->next)
+		epset_forget_inner(o, e);
+	if (load_acquire(&e->sleepers) && !e->foreign)
+		e->kept = fdtab_hide((int)sys3(SYS_fcntl, e->fd, F_DUPFD_CLOEXEC, 0));
+	e->fd = e->kept;
+	if (e->kept < 0)
+		end(e);
+}
+
 void epset_forget(int fd)
 {
 	struct guard g;
@@ -125,21 +194,8 @@ void epset_forget(int fd)
 		for (unsigned i = 0; !last && e->fd == fd && i < fdtab_len; i++)
 			if (fd_epset((int)i) == e)
 				e->fd = (int)i;
-		if (last) {
-			for (struct epset *o = all; o; o = o->next)
-				epset_forget_inner(o, e);
-		}
-		if (last && e->n_members)
-			sock_each(drop_members, e);
-		if (last && e->side >= 0) {
-			for (uint32_t i = 0; i < e->n_slot; i++)
-				if (load_acquire(&e->slots[i].a->live) && e->slots[i].a->seg.nonce == e->slots[i].nonce &&
-					!e->foreign)
-					seg_bell_free(&e->slots[i].a->seg, e->slots[i].a->side, e->slots[i].idx);
-			fdtab_close_hidden(e->side);
-			fdtab_close_hidden(e->bell_fd);
-			e->side = e->bell_fd = -1;
-		}
+		if (last)
+			outlive(e);
 	}
 	guard_leave(&g);
 }
@@ -167,5 +223,7 @@ void epset_fork_child(void)
 		for (uint32_t i = 0; i < e->n_hot; i++)
 			e->hot[i]->hot = false;
 		e->n_hot = 0;
+		if (!load_relaxed(&e->refs) && e->side >= 0)
+			end(e);
 	}
 }

@@ -45,20 +45,22 @@ struct slot {
 };
 
 struct epset {
-	int fd, side, bell_fd; /* P; S and the bell are hidden, -1 until the first member needs them */
-	uint8_t bell_name[BELL_NAME_LEN];
 	_Atomic uint32_t refs;	   /* descriptors */
 	_Atomic uint32_t lock;	   /* guards all below; 0, or tid, high bit: waiters */
 	_Atomic uint32_t sleepers; /* threads inside the kernel's wait */
-	bool exposed;		   /* P is member of another set, or polled */
-	bool rung;		   /* we have rung our own bell to say so */
-	uint32_t n_members;	   /* sockets, in P and S */
-	_Atomic uint32_t n_other;  /* other descriptors in P (at least; closed ones are not counted out) */
-	bool foreign;		   /* inherited over fork: kernel only here */
-	bool owed;		   /* the kernel's events left no room for those of rings: next time these come first */
-	uint32_t turn;		   /* counts collects: see member.kev_turn */
-	uint32_t start;		   /* where in the hot list the next report begins: each ready member gets its turn */
-	int64_t looked_ns;	   /* when the kernel was asked last */
+	/* what follows begins anew when the struct is used again */
+	int fd, side, bell_fd; /* P; S and the bell are hidden, -1 until the first member needs them */
+	int kept;	       /* closed while somebody slept here: P all the same, hidden; else -1 */
+	uint8_t bell_name[BELL_NAME_LEN];
+	bool exposed;		  /* P is member of another set, or polled */
+	bool rung;		  /* we have rung our own bell to say so */
+	uint32_t n_members;	  /* sockets, in P and S */
+	_Atomic uint32_t n_other; /* other descriptors in P (at least; closed ones are not counted out) */
+	bool foreign;		  /* inherited over fork: kernel only here */
+	bool owed;		  /* the kernel's events left no room for those of rings: next time these come first */
+	uint32_t turn;		  /* counts collects: see member.kev_turn */
+	uint32_t start;		  /* where in the hot list the next report begins: each ready member gets its turn */
+	int64_t looked_ns;	  /* when the kernel was asked last */
 	uint32_t n_hot, n_slot, n_side;
 	uint32_t room; /* entries of hot: at least n_side */
 	struct member **hot;
@@ -66,6 +68,7 @@ struct epset {
 	_Atomic(struct epset *) inner[N_INNER]; /* sets that are members of this one */
 	struct slot slots[N_SLOT];
 	struct spin spin;
+	int64_t ended_ns;
 	struct epset *next; /* all sets of the process, in use or free */
 };
 
@@ -100,6 +103,8 @@ static inline bool epset_wants_ring(const struct member *m)
 void epset_lock(struct epset *e);
 bool epset_lock_is_mine(const struct epset *e);
 void epset_unlock(struct epset *e);
+/* A thread leaves a set that no descriptor leads to any more. */
+void epset_left(struct epset *e);
 void epset_note_inner(struct epset *outer, struct epset *inner);
 void epset_forget_inner(struct epset *outer, const struct epset *inner);
 

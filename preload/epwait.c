@@ -69,7 +69,7 @@ static int kernel_look(
 	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const sigset_t *mask)
 {
 	expose_below(e, MAX_DEPTH);
-	int saved = errno, n = real.epoll_pwait2(fd_ep, ev, max, ts, mask);
+	int saved = errno, n = real.epoll_pwait2(e->kept < 0 ? fd_ep : e->kept, ev, max, ts, mask);
 	e->looked_ns = now_ns();
 	if (n < 0) {
 		n = -errno;
@@ -235,7 +235,7 @@ static int others_first(struct epset *e, int fd_ep, struct epoll_event *ev, int 
 	return n ? n + (k > 0 ? k : 0) : -EAGAIN;
 }
 
-int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
+static int wait_events(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
 {
 	static const struct timespec zero;
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
@@ -281,4 +281,12 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 		if (n + k || over)
 			return n + k;
 	}
+}
+
+int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
+{
+	int n = wait_events(e, fd_ep, ev, max, timeout_ns, mask);
+	if (__builtin_expect(!load_relaxed(&e->refs), 0))
+		epset_left(e);
+	return n;
 }
