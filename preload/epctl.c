@@ -36,7 +36,7 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 		return -ENOMEM;
 	m->events = ev->events;
 	m->data = ev->data;
-	struct epoll_event kev = {.events = ev->events, .data.ptr = m};
+	struct epoll_event kev = {.events = ev->events, .data.u64 = epset_data(m)};
 	long r = sys4(SYS_epoll_ctl, side ? e->side : e->fd, EPOLL_CTL_ADD, fd, side ? &kev : ev);
 	if (r < 0) {
 		epset_unlink_member(e, m);
@@ -65,7 +65,7 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 
 static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
 {
-	struct epoll_event kev = {.events = ev->events, .data.ptr = m};
+	struct epoll_event kev = {.events = ev->events, .data.u64 = epset_data(m)};
 	int op = m->in_kernel ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 	if (m->ghost)
 		return -ENOENT;

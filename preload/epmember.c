@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* epmember.c - who is in an epoll set: the side instance, members, the hot list, bells. */
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -9,7 +10,15 @@
 #include "svc.h"
 #include "sys.h"
 
-static struct member *free_members; /* under g_lock */
+#define SLAB_LEN 65536
+#define SLAB_N ((SLAB_LEN - sizeof(struct slab)) / sizeof(struct member))
+
+/* Under g_lock; never unmapped. */
+static struct slab {
+	struct slab *next;
+	struct member members[];
+} * slabs;
+static struct member *free_members;
 
 /* Make S and the bell, and put S into P. */
 bool epset_make_side(struct epset *e)
@@ -47,21 +56,45 @@ struct member *epset_member(struct epset *e, struct sock *s, int fd)
 	return NULL;
 }
 
+/* The kernel finds a registration by file and number: once the number is closed, it can be neither changed nor taken out. */
+static bool has_number(const struct member *m)
+{
+	return fd_sock(m->fd) == m->s;
+}
+
+struct member *epset_data_member(const struct epset *e, uint64_t data)
+{
+	struct member *m = (struct member *)(uintptr_t)(data & 0xffffffffffff);
+	bool known = !e->foreign; /* in a child: what the parent has added since means nothing here */
+	for (const struct slab *b = slabs; b && !known; b = b->next)
+		known = m >= b->members && m < b->members + SLAB_N;
+	return known && m->set == e && m->gen == data >> 48 ? m : NULL;
+}
+
+static bool more_members(void)
+{
+	long p = sys6(SYS_mmap, 0, SLAB_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p < 0 && p > -4096)
+		return false;
+	struct slab *b = (struct slab *)(uintptr_t)p;
+	b->next = slabs;
+	slabs = b;
+	for (size_t i = 0; i < SLAB_N; i++) {
+		b->members[i].next_free = free_members;
+		free_members = &b->members[i];
+	}
+	return true;
+}
+
 struct member *epset_new_member(struct epset *e, struct sock *s, int fd)
 {
-	if (!free_members) {
-		long p = sys6(SYS_mmap, 0, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (p < 0 && p > -4096)
-			return NULL;
-		struct member *m = (struct member *)(uintptr_t)p;
-		for (size_t i = 0; i < 65536 / sizeof(*m); i++) {
-			m[i].next_free = free_members;
-			free_members = &m[i];
-		}
-	}
+	if (!free_members && !more_members())
+		return NULL;
 	struct member *m = free_members;
 	free_members = m->next_free;
+	uint16_t gen = m->gen + 1;
 	memset(m, 0, sizeof(*m));
+	m->gen = gen;
 	m->set = e;
 	m->s = s;
 	m->fd = fd;
@@ -117,28 +150,69 @@ void epset_forget_sock(struct sock *s)
 	}
 }
 
+/*
+ * The last number here goes, but another process holds the socket: the kernel's set would go on reporting it, and nobody could take it out any more. From now on
+ * that is the kernel's own business, without us.
+ */
+static void leave_to_kernel(struct epset *e, struct member *m)
+{
+	struct epoll_event ev = {.events = m->events, .data = m->data};
+	int lent = -1;
+	if (!has_number(m)) { /* closed before: the registration is found under this number only, if it is free */
+		lent = (int)sys3(SYS_fcntl, m->s->fd, F_DUPFD_CLOEXEC, m->fd);
+		if (lent != m->fd) {
+			sys_fd_close(lent);
+			return;
+		}
+	}
+	if (m->in_kernel)
+		sys4(SYS_epoll_ctl, e->side, EPOLL_CTL_DEL, m->fd, 0);
+	if (!m->disabled)
+		sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, m->fd, &ev);
+	m->in_kernel = false;
+	sys_fd_close(lent);
+}
+
 /* It stays in the set as long as another number leads to the socket; not if the program had taken it out. */
-static void member_loses_number(struct epset *e, struct member *m)
+static void member_loses_number(struct epset *e, struct member *m, bool last)
 {
 	epset_sync(m);
 	if (m->ghost)
 		epset_unlink_member(e, m);
+	else if (last && m->side && !e->foreign)
+		leave_to_kernel(e, m);
 }
 
 void epset_number_closes(struct sock *s, int fd)
 {
+	bool last = load_acquire(&s->open) == 1 && load_acquire(&s->f->holders) > 1;
 	for (struct member *m = s->members, *next; m; m = next) {
 		struct epset *e = m->set;
 		next = m->next;
-		if (m->fd != fd)
+		if (m->fd != fd && !last)
 			continue;
 		bool mine = epset_lock_is_mine(e);
 		if (!mine)
 			epset_lock(e);
-		member_loses_number(e, m);
+		member_loses_number(e, m, last);
 		if (!mine)
 			epset_unlock(e);
 	}
+}
+
+/* Not under g_lock: the peer's service thread is asked to give back, and may be our own. */
+void epset_before_close(struct sock *s)
+{
+	bool ours = false;
+	struct guard g;
+	if (load_acquire(&s->open) != 1 || load_acquire(&s->f->holders) == 1 || !load_acquire(&s->linked))
+		return;
+	guard_enter(&g);
+	for (const struct member *m = s->members; m; m = m->next)
+		ours |= !m->set->foreign && !m->ghost && m->events & IN_BITS;
+	guard_leave(&g);
+	if (ours && !load_relaxed(&s->hup) && !(sock_flags(s) & FAM_PIN_RX))
+		move_withdraw(s, WHY_EPOLL);
 }
 
 /* There is room: see grow_hot. */
@@ -206,12 +280,6 @@ bool epset_make_slot(struct epset *e, struct assoc *a)
 	return true;
 }
 
-/* The kernel finds a registration by file and number: once the number is closed, it can be neither changed nor taken out. */
-static bool has_number(const struct member *m)
-{
-	return fd_sock(m->fd) == m->s;
-}
-
 void epset_detach(struct member *m)
 {
 	if (m->in_kernel && has_number(m))
@@ -221,7 +289,7 @@ void epset_detach(struct member *m)
 
 void epset_sync(struct member *m)
 {
-	struct epoll_event ev = {.events = m->events, .data.ptr = m};
+	struct epoll_event ev = {.events = m->events, .data.u64 = epset_data(m)};
 	if (!m->dirty)
 		return;
 	m->dirty = false;
@@ -241,7 +309,7 @@ void epset_sync(struct member *m)
  */
 static bool move_to_side(struct epset *e, struct member *m)
 {
-	struct epoll_event ev = {.events = m->events, .data.ptr = m};
+	struct epoll_event ev = {.events = m->events, .data.u64 = epset_data(m)};
 	if (m->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE) || e->foreign || !epset_make_side(e) || !epset_grow_hot(e))
 		return false;
 	if (sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, m->fd, 0) < 0)

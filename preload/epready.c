@@ -193,8 +193,8 @@ void epset_drain_side(struct epset *e)
 	struct epoll_event ev[64];
 	long n = sys6(SYS_epoll_pwait, e->side, ev, 64, 0, 0, 0);
 	for (long i = 0; i < n; i++) {
-		struct member *m = ev[i].data.ptr;
-		if (m->set != e || m->disabled || m->ghost)
+		struct member *m = epset_data_member(e, ev[i].data.u64);
+		if (!m || m->disabled || m->ghost)
 			continue;
 		m->kev = ev[i].events & (m->events | EPOLLERR | EPOLLHUP);
 		m->kev_turn = e->turn;

@@ -19,6 +19,7 @@ struct member {
 	struct epset *set;
 	struct sock *s;
 	int fd;
+	uint16_t gen;	 /* counts the uses of this struct */
 	uint32_t events; /* as the program registered */
 	epoll_data_t data;
 	bool side;	/* registered in S (else in P) */
@@ -35,6 +36,12 @@ struct member {
 	struct member *next;	  /* of the same sock */
 	struct member *next_free; /* free list */
 };
+
+/* A member in the data of S. An event of one that is gone is not the next one's: at the top of a pointer 16 bits are free. */
+static inline uint64_t epset_data(const struct member *m)
+{
+	return (uint64_t)(uintptr_t)m | (uint64_t)m->gen << 48;
+}
 
 /* The set's bell in one association. */
 struct slot {
@@ -111,6 +118,8 @@ void epset_forget_inner(struct epset *outer, const struct epset *inner);
 /* ---- epmember.c; all under the lock, what makes or ends a member under g_lock too */
 struct member *epset_member(struct epset *e, struct sock *s, int fd);
 struct member *epset_new_member(struct epset *e, struct sock *s, int fd);
+/* Whose event is it? NULL: nobody's any more. */
+struct member *epset_data_member(const struct epset *e, uint64_t data);
 void epset_unlink_member(struct epset *e, struct member *m);
 /* S and the bell exist, S is in P. false: no descriptors to be had. */
 bool epset_make_side(struct epset *e);

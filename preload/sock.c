@@ -116,6 +116,8 @@ static void other_fd(struct sock *s, int closed)
 void sock_forget(struct sock *s, int fd)
 {
 	struct guard g;
+	if (s && s->members)
+		epset_before_close(s);
 	guard_enter(&g);
 	if (s && fd_sock(fd) == s) {
 		epset_number_closes(s, fd);
