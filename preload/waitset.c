@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "assoc.h"
 #include "bell.h"
@@ -296,7 +297,9 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 	}
 	stats_sleep();
 	svc_stir();
-	int saved = errno, r = real.ppoll(k, n + 1, rest, mask);
+	int saved = errno, r = real.ppoll(k, n + st.bells, rest, mask);
+	if (r < 0 && errno == EINVAL && st.bells) /* as many as may be: no place for the bell */
+		r = real.ppoll(k, n, rest_of(deadline, true, &ts), mask);
 	int e = r < 0 ? -errno : 0;
 	errno = saved;
 	withdraw(p, n, entered);
@@ -373,6 +376,9 @@ int waitset_poll(struct pollfd *p, nfds_t n, int64_t timeout_ns, const sigset_t 
 	bool stack_e[ON_STACK];
 	if (n <= ON_STACK)
 		return poll_with(p, stack_k, stack_e, n, timeout_ns, mask);
+	struct rlimit rl; /* rings would answer for more than the kernel takes */
+	if (sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &rl) == 0 && n > rl.rlim_cur)
+		return -EINVAL;
 	/* poll() is async-signal-safe, so no malloc. */
 	size_t len = (n + 1) * (sizeof(struct pollfd) + 1);
 	long m = sys6(SYS_mmap, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -388,7 +394,8 @@ int waitset_poll(struct pollfd *p, nfds_t n, int64_t timeout_ns, const sigset_t 
 
 static bool has(int fd, const fd_set *set)
 {
-	return set && ((const unsigned long *)set)[fd / (8 * (int)sizeof(long))] >> (fd % (8 * (int)sizeof(long))) & 1;
+	return set && fd >= 0 &&
+	       ((const unsigned long *)set)[fd / (8 * (int)sizeof(long))] >> (fd % (8 * (int)sizeof(long))) & 1;
 }
 
 static void put(int fd, fd_set *set)
@@ -433,6 +440,26 @@ static int from_poll(const struct pollfd *p, nfds_t n, int nfds, fd_set *const s
 	return count;
 }
 
+#define NAP_NS INT64_C(10000000)
+
+/*
+ * A descriptor may be ready in a way that its sets do not ask for (HUP, when it is only in w): then select goes on waiting, but poll would not. So such descriptors
+ * are left out (as negative numbers, which poll ignores) of a short wait, and then asked again. true: there are some.
+ */
+static bool quieten(struct pollfd *p, nfds_t n, bool quiet)
+{
+	bool any = false;
+	for (nfds_t i = 0; i < n; i++) {
+		if (quiet && p[i].fd < 0)
+			p[i].fd = ~p[i].fd;
+		else if (!quiet && p[i].revents) {
+			p[i].fd = ~p[i].fd;
+			any = true;
+		}
+	}
+	return any;
+}
+
 int waitset_select(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns, const sigset_t *mask)
 {
 	static const short got[3] = {POLLIN | POLLHUP | POLLERR, POLLOUT | POLLERR, POLLPRI};
@@ -445,19 +472,20 @@ int waitset_select(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns
 			p[n++] = (struct pollfd){.fd = fd, .events = ev};
 	}
 	int64_t end = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
+	bool quiet = false;
 	for (;;) {
 		int64_t left = timeout_ns;
 		if (end && (left = end - now_ns()) < 0)
 			left = 0;
-		int e = waitset_poll(p, n, left, mask);
+		int e = waitset_poll(p, n, quiet && (left < 0 || left > NAP_NS) ? NAP_NS : left, mask);
 		if (e < 0)
 			return e;
 		int count = 0;
-		/* A descriptor may be ready in a way that its sets do not ask for (HUP, when it is only in w): then select goes on waiting. */
 		for (nfds_t i = 0; i < n; i++)
 			for (int k = 0; k < 3; k++)
 				count += has(p[i].fd, set[k]) && p[i].revents & (got[k] | POLLNVAL);
-		if (count || left == 0 || e == 0)
+		if (count || left == 0 || (e == 0 && !quiet))
 			return from_poll(p, n, nfds, set, got);
+		quiet = quieten(p, n, quiet);
 	}
 }
