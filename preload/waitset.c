@@ -207,19 +207,19 @@ struct sleep_state {
 };
 
 /* Announce this thread everywhere; after it, look at the rings again. */
-static void announce(const struct pollfd *p, nfds_t n, bool *entered, struct sleep_state *st)
+static void announce(const struct pollfd *p, nfds_t n, struct sock **entered, struct sleep_state *st)
 {
 	memset(st, 0, sizeof(*st));
 	expose_sets(p, n);
 	for (nfds_t i = 0; i < n; i++) {
-		entered[i] = false;
+		entered[i] = NULL;
 		struct sock *s = fd_sock(p[i].fd);
 		if (!s)
 			continue;
 		if (!link_ready(s)) {
 			if (candidate(s)) {
 				rx_kernel_enter(s);
-				entered[i] = true;
+				entered[i] = s;
 				st->relook |= load_acquire(&s->f->link) == 2;
 			}
 			continue;
@@ -252,14 +252,12 @@ static void announce(const struct pollfd *p, nfds_t n, bool *entered, struct sle
 	}
 }
 
-/* `entered[i]` tells what announce() entered; a socket may have been linked since. */
-static void withdraw(const struct pollfd *p, nfds_t n, const bool *entered)
+/* `entered[i]` tells what announce() entered. It may have been linked since, or closed, and its number may be another's; a closed one's record is nobody's to count in. */
+static void withdraw(nfds_t n, struct sock *const *entered)
 {
-	for (nfds_t i = 0; i < n; i++) {
-		struct sock *s = fd_sock(p[i].fd);
-		if (s && entered[i])
-			rx_kernel_leave(s);
-	}
+	for (nfds_t i = 0; i < n; i++)
+		if (entered[i] && load_acquire(&entered[i]->open))
+			rx_kernel_leave(entered[i]);
 	for (uint32_t i = 0; i < bell.n_slot; i++)
 		if (load_acquire(&bell.slots[i].a->live) && bell.slots[i].a->seg.nonce == bell.slots[i].nonce)
 			store_relaxed(&seg_bell(&bell.slots[i].a->seg, bell.slots[i].a->side, bell.slots[i].idx)->sleeping, 0);
@@ -282,7 +280,8 @@ static struct timespec *rest_of(int64_t deadline, bool blind, struct timespec *t
 }
 
 /* One sleep. Ready descriptors, 0 (look again, or time-out), -errno. k has room for n + 1. */
-static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t deadline, const sigset_t *mask)
+static int sleep_once(
+	struct pollfd *p, struct pollfd *k, struct sock **entered, nfds_t n, int64_t deadline, const sigset_t *mask)
 {
 	struct sleep_state st;
 	struct timespec ts, *rest;
@@ -302,7 +301,7 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 		r = real.ppoll(k, n, rest_of(deadline, true, &ts), mask);
 	int e = r < 0 ? -errno : 0;
 	errno = saved;
-	withdraw(p, n, entered);
+	withdraw(n, entered);
 	if (e && !ready)
 		return e;
 	if (e)
@@ -343,7 +342,8 @@ static bool spin_once(struct pollfd *p, nfds_t n)
 	return hit;
 }
 
-static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t timeout_ns, const sigset_t *mask)
+static int poll_with(
+	struct pollfd *p, struct pollfd *k, struct sock **entered, nfds_t n, int64_t timeout_ns, const sigset_t *mask)
 {
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
 	const struct timespec zero = {0, 0};
@@ -373,19 +373,19 @@ static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n
 int waitset_poll(struct pollfd *p, nfds_t n, int64_t timeout_ns, const sigset_t *mask)
 {
 	struct pollfd stack_k[ON_STACK + 1];
-	bool stack_e[ON_STACK];
+	struct sock *stack_e[ON_STACK];
 	if (n <= ON_STACK)
 		return poll_with(p, stack_k, stack_e, n, timeout_ns, mask);
 	struct rlimit rl; /* rings would answer for more than the kernel takes */
 	if (sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &rl) == 0 && n > rl.rlim_cur)
 		return -EINVAL;
 	/* poll() is async-signal-safe, so no malloc. */
-	size_t len = (n + 1) * (sizeof(struct pollfd) + 1);
+	size_t len = (n + 1) * (sizeof(struct pollfd) + sizeof(struct sock *));
 	long m = sys6(SYS_mmap, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (m < 0 && m > -4096)
 		return -ENOMEM;
 	struct pollfd *k = (struct pollfd *)(uintptr_t)m;
-	int r = poll_with(p, k, (bool *)(k + n + 1), n, timeout_ns, mask);
+	int r = poll_with(p, k, (struct sock **)(k + n + 1), n, timeout_ns, mask);
 	sys2(SYS_munmap, m, len);
 	return r;
 }
