@@ -86,6 +86,62 @@ static bool more_members(void)
 	return true;
 }
 
+/*
+ * A socket's members are changed under g_lock. Who has the lock of one set only may read the list while another set's member comes or goes: structs stay members for
+ * ever, so he cannot get lost, but he may miss one, and then he has to look again.
+ */
+static void list_changes(struct sock *s)
+{
+	store_relaxed(&s->members_seq, load_relaxed(&s->members_seq) + 1);
+	fence_storeload();
+}
+
+static void list_changed(struct sock *s)
+{
+	store_release(&s->members_seq, load_relaxed(&s->members_seq) + 1);
+}
+
+static bool visit(struct epset *e, const struct sock *s, void (*fn)(struct epset *e, struct member *m))
+{
+	bool any = false;
+	for (struct member *m = s->members; m; m = m->next) {
+		if (m->set != e || m->s != s)
+			continue;
+		any = true;
+		if (fn)
+			fn(e, m);
+	}
+	return any;
+}
+
+static bool visit_all(struct epset *e, const struct sock *s, void (*fn)(struct epset *e, struct member *m))
+{
+	uint32_t seq;
+	bool any;
+	do {
+		seq = load_acquire(&s->members_seq);
+		any = visit(e, s, fn);
+		fence_acquire();
+	} while (seq & 1 || load_relaxed(&s->members_seq) != seq);
+	return any;
+}
+
+static void heat_side(struct epset *e, struct member *m)
+{
+	if (m->side)
+		epset_heat(e, m);
+}
+
+void epset_heat_all(struct epset *e, const struct sock *s)
+{
+	visit_all(e, s, heat_side);
+}
+
+bool epset_has(struct epset *e, const struct sock *s)
+{
+	return s->members && visit_all(e, s, NULL);
+}
+
 struct member *epset_new_member(struct epset *e, struct sock *s, int fd)
 {
 	if (!free_members && !more_members())
@@ -98,8 +154,10 @@ struct member *epset_new_member(struct epset *e, struct sock *s, int fd)
 	m->set = e;
 	m->s = s;
 	m->fd = fd;
+	list_changes(s);
 	m->next = s->members;
 	s->members = m;
+	list_changed(s);
 	e->n_members++;
 	return m;
 }
@@ -120,12 +178,14 @@ void epset_unlink_member(struct epset *e, struct member *m)
 {
 	if (m->hot)
 		cool(e, m);
+	list_changes(m->s);
 	for (struct member **p = &m->s->members; *p; p = &(*p)->next) {
 		if (*p == m) {
 			*p = m->next;
 			break;
 		}
 	}
+	list_changed(m->s);
 	if (m->side)
 		e->n_side--;
 	e->n_members--;

@@ -99,9 +99,8 @@ static void take_ready_bits(struct epset *e, struct slot *sl)
 		uint64_t bits = load_relaxed(&sl->bell->ready[w]) ? xchg_acqrel(&sl->bell->ready[w], UINT64_C(0)) : 0;
 		for (; bits; bits &= bits - 1) {
 			struct sock *s = load_acquire(&sl->a->chan_sock[w * 64 + (uint32_t)__builtin_ctzll(bits)]);
-			for (struct member *m = s ? s->members : NULL; m; m = m->next)
-				if (m->set == e && m->side)
-					epset_heat(e, m);
+			if (s)
+				epset_heat_all(e, s);
 		}
 	}
 }

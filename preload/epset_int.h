@@ -126,6 +126,10 @@ bool epset_make_side(struct epset *e);
 /* The hot list has room for one more member of S. */
 bool epset_grow_hot(struct epset *e);
 void epset_heat(struct epset *e, struct member *m);
+/* All members of the set that are this socket. */
+void epset_heat_all(struct epset *e, const struct sock *s);
+/* Has the set such a member? Not under any lock. */
+bool epset_has(struct epset *e, const struct sock *s);
 void epset_ring_self(struct epset *e);
 /* Bell slot of the set in the member's association; NULL: none. */
 struct slot *epset_slot(struct epset *e, struct assoc *a);

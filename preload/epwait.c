@@ -19,9 +19,20 @@
 #define KERNEL_NS 10000
 #define LOOKS 16 /* under one lock, while spinning: about half a microsecond */
 
+/* A set inherited over fork: its bell is the parent's. Its members are in the kernel here; S still has to be translated. */
+static void withdraw_members(struct sock *s, void *arg)
+{
+	if (!(sock_flags(s) & FAM_PIN_RX) && epset_has(arg, s) && link_ready(s))
+		move_withdraw(s, WHY_EPOLL);
+}
+
 /* The bell is made to say what is now, not what was. */
 static void expose_one(struct epset *e)
 {
+	if (e->foreign) { /* its bell is the parent's: the kernel shall know all */
+		sock_each(withdraw_members, e);
+		return;
+	}
 	epset_lock(e);
 	e->exposed = true; /* also of a set without a side: it may get one while the outer wait lasts */
 	if (e->side < 0) {
@@ -182,14 +193,6 @@ static void publish_cpu(struct epset *e)
 		if (load_relaxed(&s->linked) && load_relaxed(&s->chan.my->cpu) != cpu)
 			store_relaxed(&s->chan.my->cpu, cpu);
 	}
-}
-
-/* A set inherited over fork: its bell is the parent's. Its members are in the kernel here; S still has to be translated. */
-static void withdraw_members(struct sock *s, void *arg)
-{
-	for (struct member *m = s->members; m; m = m->next)
-		if (m->set == arg && link_ready(s) && !(sock_flags(s) & FAM_PIN_RX))
-			move_withdraw(s, WHY_EPOLL);
 }
 
 /* This call will not sleep, because of rings: is it the kernel's turn to be asked first? */
