@@ -28,6 +28,15 @@ static uint32_t ask_kernel(const struct member *m)
 }
 
 /*
+ * ET: input has come since the last report, and has been read already. The kernel's wake-up made the member one to be looked at, and so it reports what else is so.
+ */
+static bool ring_edge(const struct member *m, uint64_t tail)
+{
+	return m->events & EPOLLET && !m->force && tail != m->et_tail && load_relaxed(&m->s->f->rx_epoch) & 1 &&
+	       tail == load_relaxed(&m->s->f->rx_head) && m->events & OUT_BITS && ready_out(m->s);
+}
+
+/*
  * With input in the ring, what else holds now? The kernel would report all that is ready with it. While the connection is whole and we send through the ring we know;
  * otherwise we ask.
  */
@@ -78,7 +87,11 @@ static uint32_t member_events(struct member *m)
 		if (ring_input(m, &tail)) {
 			bits |= (m->events & IN_BITS) | with_the_rest(m);
 			m->et_tail = tail;
+		} else if (ring_edge(m, tail)) {
+			bits |= with_the_rest(m);
 		}
+		if (tail == load_relaxed(&m->s->f->rx_head)) /* nothing is left of what has been seen */
+			m->et_tail = tail;
 		m->force = false;
 	}
 	if (ring_output(m))
@@ -165,8 +178,8 @@ static void announce(struct epset *e, const struct member *m)
 
 static bool has_news(struct member *m)
 {
-	uint64_t tail;
-	return kernel_events(m) || ring_output(m) || (epset_wants_ring(m) && ring_input(m, &tail));
+	uint64_t tail = 0;
+	return kernel_events(m) || ring_output(m) || (epset_wants_ring(m) && (ring_input(m, &tail) || ring_edge(m, tail)));
 }
 
 /* The second look, which must not miss what another thread that reads just now may leave. */
