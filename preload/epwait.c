@@ -117,7 +117,22 @@ static void leave_cold(struct epset *e)
 		epset_ring_self(e);
 }
 
-static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool last)
+/* Nothing is there. Tell the peers on which CPU we wait. true: some hot member's peer is at work on another, and looking a little longer can pay. Under the lock. */
+static bool before_waiting(struct epset *e)
+{
+	int cpu = spin_cpu();
+	bool pays = false;
+	for (uint32_t i = 0; i < e->n_hot; i++) {
+		struct member *m = e->hot[i];
+		if (!load_acquire(&m->s->linked))
+			continue;
+		sock_publish_cpu(&m->s->chan);
+		pays |= epset_wants_ring(m) && sock_spin_pays(m->s, cpu);
+	}
+	return pays;
+}
+
+static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool last, bool *pays)
 {
 	epset_lock(e);
 	int n = max > 0 ? epset_collect(e, ev, max) : 0;
@@ -125,6 +140,8 @@ static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool
 		e->owed = epset_any_ready(e);
 	if ((n || last) && __builtin_expect(e->exposed || load_relaxed(&e->sleepers), 0))
 		leave_cold(e);
+	if (!n && !last)
+		*pays = before_waiting(e);
 	epset_unlock(e);
 	return n;
 }
@@ -136,14 +153,11 @@ static void prefetch(const struct epset *e)
 			ready_prefetch(e->hot[i]->s);
 }
 
-/* Look a little longer before sleeping, if some hot member's peer is at work on another CPU. */
-static bool spin_for_hot(struct epset *e)
+/* Look a little longer before sleeping. */
+static bool spin_for_hot(struct epset *e, bool pays)
 {
 	struct spin_run r;
-	int cpu = spin_cpu();
-	bool pays = false, hit = false;
-	for (uint32_t i = 0; i < e->n_hot && !pays; i++)
-		pays = epset_wants_ring(e->hot[i]) && sock_spin_pays(e->hot[i]->s, cpu);
+	bool hit = false;
 	if (!spin_begin(&e->spin, &r, pays))
 		return false;
 	bool more;
@@ -185,16 +199,6 @@ static int sleep_in_kernel(struct epset *e, int fd_ep, struct epoll_event *ev, i
 	return n;
 }
 
-static void publish_cpu(struct epset *e)
-{
-	uint32_t cpu = (uint32_t)spin_cpu() + 1;
-	for (uint32_t i = 0; i < e->n_hot; i++) {
-		struct sock *s = e->hot[i]->s;
-		if (load_relaxed(&s->linked) && load_relaxed(&s->chan.my->cpu) != cpu)
-			store_relaxed(&s->chan.my->cpu, cpu);
-	}
-}
-
 /* This call will not sleep, because of rings: is it the kernel's turn to be asked first? */
 static bool look_is_due(struct epset *e)
 {
@@ -233,7 +237,7 @@ static int others_first(struct epset *e, int fd_ep, struct epoll_event *ev, int 
 	if (e->side >= 0)
 		epset_drain_side(e);
 	epset_unlock(e);
-	int n = collect_locked(e, ev, max, true);
+	int n = collect_locked(e, ev, max, true, NULL);
 	int k = n && n < max ? kernel_look(e, fd_ep, ev + n, max - n, &zero, NULL) : 0;
 	return n ? n + (k > 0 ? k : 0) : -EAGAIN;
 }
@@ -242,7 +246,7 @@ static int wait_events(struct epset *e, int fd_ep, struct epoll_event *ev, int m
 {
 	static const struct timespec zero;
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
-	bool spun = false;
+	bool spun = false, pays = false;
 	if (__builtin_expect(e->foreign, 0))
 		sock_each(withdraw_members, e);
 	if (__builtin_expect(e->owed, 0)) {
@@ -259,20 +263,19 @@ static int wait_events(struct epset *e, int fd_ep, struct epoll_event *ev, int m
 				continue;
 			if (k < 0 || e->side < 0)
 				return k;
-			n = k + collect_locked(e, ev + k, max - k, true);
+			n = k + collect_locked(e, ev + k, max - k, true, NULL);
 		} else {
 			if (timeout_ns == 0 || look_is_due(e))
 				k = kernel_look(e, fd_ep, ev, max, &zero, mask);
 			if (k < 0)
 				return k;
-			n = k + collect_locked(e, ev + k, max - k, timeout_ns == 0 || k > 0);
+			n = k + collect_locked(e, ev + k, max - k, timeout_ns == 0 || k > 0, &pays);
 		}
 		if (n || timeout_ns == 0)
 			return n;
-		publish_cpu(e);
 		if (!spun) {
 			spun = true;
-			if (e->n_hot && spin_for_hot(e))
+			if (spin_for_hot(e, pays))
 				continue;
 		}
 		k = sleep_in_kernel(e, fd_ep, ev, max, deadline, mask);
@@ -280,7 +283,7 @@ static int wait_events(struct epset *e, int fd_ep, struct epoll_event *ev, int m
 			return k;
 		/* The bell may have rung for others too: who leaves, with something or without, leaves them a set that can wake them. */
 		bool over = deadline && now_ns() >= deadline;
-		n = collect_locked(e, ev + k, max - k, k > 0 || over);
+		n = collect_locked(e, ev + k, max - k, k > 0 || over, &pays);
 		if (n + k || over)
 			return n + k;
 	}
