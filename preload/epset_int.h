@@ -116,7 +116,7 @@ void epset_note_inner(struct epset *outer, struct epset *inner);
 void epset_forget_inner(struct epset *outer, const struct epset *inner);
 
 /* ---- epmember.c; all under the lock, what makes or ends a member under g_lock too */
-struct member *epset_member(struct epset *e, struct sock *s, int fd);
+struct member *epset_member(const struct epset *e, struct sock *s, int fd);
 struct member *epset_new_member(struct epset *e, struct sock *s, int fd);
 /* Whose event is it? NULL: nobody's any more. */
 struct member *epset_data_member(const struct epset *e, uint64_t data);
@@ -135,6 +135,8 @@ void epset_ring_self(struct epset *e);
 struct slot *epset_slot(struct epset *e, struct assoc *a);
 /* The same, made on need. false: none to be had. */
 bool epset_make_slot(struct epset *e, struct assoc *a);
+
+/* ---- epnumber.c; under the lock */
 /* ONESHOT fired from the ring: the kernel's half must be silent too. */
 void epset_detach(struct member *m);
 /* Bring S up to date with what the program has asked for since. */

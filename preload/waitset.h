@@ -9,6 +9,14 @@
 #include <stdint.h>
 #include <sys/select.h>
 
+#include "sock.h"
+
+/* An unlinked socket that may be linked while we sleep: the link must wait for us. */
+static inline bool waitset_candidate(const struct sock *s)
+{
+	return (s->endpoint || s->server) && !(sock_flags(s) & FAM_LISTEN) && sock_flags(s) & FAM_CONNECTED;
+}
+
 /* Is there anything in the set that the kernel alone cannot answer for? */
 bool waitset_poll_concerns(struct pollfd *p, nfds_t n);
 /* poll: number of ready descriptors or -errno. timeout_ns < 0: no limit. */
