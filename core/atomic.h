@@ -39,6 +39,12 @@ static inline void fence_storeload(void)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
+/* Between reading what a counter guards and reading the counter again. */
+static inline void fence_acquire(void)
+{
+	atomic_thread_fence(memory_order_acquire);
+}
+
 /*
  * Compare-and-swap that is atomic only towards this thread's own signal handlers: the word is guarded by a token, but a handler that
  * interrupts the holder is let in. On x86 that is the plain instruction without the lock, a tenth of its price.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* epset_int.h - inside epoll sets: shared by epset.c (life, membership) and epwait.c (waiting). */
+/* epset_int.h - inside epoll sets: shared by epset.c (life), epmember.c (membership), epctl.c (epoll_ctl), epready.c (events) and epwait.c (waiting). */
 #ifndef SHUNT_EPSET_INT_H
 #define SHUNT_EPSET_INT_H
 
@@ -19,6 +19,7 @@ struct member {
 	struct epset *set;
 	struct sock *s;
 	int fd;
+	uint16_t gen;	 /* counts the uses of this struct */
 	uint32_t events; /* as the program registered */
 	epoll_data_t data;
 	bool side;	/* registered in S (else in P) */
@@ -30,10 +31,17 @@ struct member {
 	uint16_t idle;		  /* looks in a row that found nothing to report */
 	bool force;		  /* ET: report present input once, as ADD and MOD do */
 	uint32_t kev;		  /* kernel events fetched from S, not yet reported */
+	uint32_t kev_turn;	  /* in which turn of the set: those of an earlier one may be over */
 	uint64_t et_tail;	  /* ET: the ring's tail at the last report */
 	struct member *next;	  /* of the same sock */
 	struct member *next_free; /* free list */
 };
+
+/* A member in the data of S. An event of one that is gone is not the next one's: at the top of a pointer 16 bits are free. */
+static inline uint64_t epset_data(const struct member *m)
+{
+	return (uint64_t)(uintptr_t)m | (uint64_t)m->gen << 48;
+}
 
 /* The set's bell in one association. */
 struct slot {
@@ -44,25 +52,30 @@ struct slot {
 };
 
 struct epset {
-	int fd, side, bell_fd; /* P; S and the bell are hidden, -1 until the first member needs them */
-	uint8_t bell_name[BELL_NAME_LEN];
 	_Atomic uint32_t refs;	   /* descriptors */
 	_Atomic uint32_t lock;	   /* guards all below; 0, or tid, high bit: waiters */
 	_Atomic uint32_t sleepers; /* threads inside the kernel's wait */
-	bool exposed;		   /* P is member of another set, or polled */
-	bool rung;		   /* we have rung our own bell to say so */
-	uint32_t n_members;	   /* sockets, in P and S */
-	_Atomic uint32_t n_other;  /* other descriptors in P (at least; closed ones are not counted out) */
-	bool foreign;		   /* inherited over fork: kernel only here */
-	uint32_t start;		   /* where in the hot list the next report begins: each ready member gets its turn */
-	int64_t looked_ns;	   /* when the kernel was asked last */
+	/* what follows begins anew when the struct is used again */
+	int fd, side, bell_fd; /* P; S and the bell are hidden, -1 until the first member needs them */
+	int kept;	       /* closed while somebody slept here: P all the same, hidden; else -1 */
+	uint8_t bell_name[BELL_NAME_LEN];
+	bool exposed;		  /* P is member of another set, or polled */
+	bool rung;		  /* we have rung our own bell to say so */
+	uint32_t n_members;	  /* sockets, in P and S */
+	_Atomic uint32_t n_other; /* other descriptors in P (at least; closed ones are not counted out) */
+	bool foreign;		  /* inherited over fork: kernel only here */
+	bool owed;		  /* the kernel's events left no room for those of rings: next time these come first */
+	uint32_t turn;		  /* counts collects: see member.kev_turn */
+	uint32_t start;		  /* where in the hot list the next report begins: each ready member gets its turn */
+	int64_t looked_ns;	  /* when the kernel was asked last */
 	uint32_t n_hot, n_slot, n_side;
 	uint32_t room; /* entries of hot: at least n_side */
 	struct member **hot;
-	struct member *cache[N_CACHE]; /* by descriptor number: the last one found */
-	struct epset *inner[N_INNER];  /* sets that are members of this one */
+	struct member *cache[N_CACHE];		/* by descriptor number: the last one found */
+	_Atomic(struct epset *) inner[N_INNER]; /* sets that are members of this one */
 	struct slot slots[N_SLOT];
 	struct spin spin;
+	int64_t ended_ns;
 	struct epset *next; /* all sets of the process, in use or free */
 };
 
@@ -81,24 +94,66 @@ static inline bool slot_rang(const struct slot *sl)
 	return load_acquire(&sl->bell->any) && slot_lives(sl);
 }
 
+#define IN_BITS (EPOLLIN | EPOLLRDNORM)
+#define OUT_BITS (EPOLLOUT | EPOLLWRNORM)
+
+/* Has input in the ring to be told to this member? */
+static inline bool epset_wants_ring(const struct member *m)
+{
+	return m->side && !m->disabled && !m->ghost && m->events & IN_BITS && load_acquire(&m->s->linked);
+}
+
 #define COOKIE UINT64_C(0x73686e745f736574)	 /* data of S in P */
 #define COOKIE_BELL UINT64_C(0x73686e745f626c6c) /* and of the bell */
 
+/* ---- epset.c */
 void epset_lock(struct epset *e);
 bool epset_lock_is_mine(const struct epset *e);
 void epset_unlock(struct epset *e);
-struct member *epset_member(struct epset *e, struct sock *s, int fd);
-/* Under the lock. */
+/* A thread leaves a set that no descriptor leads to any more. */
+void epset_left(struct epset *e);
+void epset_note_inner(struct epset *outer, struct epset *inner);
+void epset_forget_inner(struct epset *outer, const struct epset *inner);
+
+/* ---- epmember.c; all under the lock, what makes or ends a member under g_lock too */
+struct member *epset_member(const struct epset *e, struct sock *s, int fd);
+struct member *epset_new_member(struct epset *e, struct sock *s, int fd);
+/* Whose event is it? NULL: nobody's any more. */
+struct member *epset_data_member(const struct epset *e, uint64_t data);
+void epset_unlink_member(struct epset *e, struct member *m);
+/* S and the bell exist, S is in P. false: no descriptors to be had. */
+bool epset_make_side(struct epset *e);
+/* The hot list has room for one more member of S. */
+bool epset_grow_hot(struct epset *e);
 void epset_heat(struct epset *e, struct member *m);
+/* All members of the set that are this socket. */
+void epset_heat_all(struct epset *e, const struct sock *s);
+/* Has the set such a member? Not under any lock. */
+bool epset_has(struct epset *e, const struct sock *s);
 void epset_ring_self(struct epset *e);
-/* Bell slot of the set in the member's association; NULL: none to be had. */
+/* Bell slot of the set in the member's association; NULL: none. */
 struct slot *epset_slot(struct epset *e, struct assoc *a);
+/* The same, made on need. false: none to be had. */
+bool epset_make_slot(struct epset *e, struct assoc *a);
+
+/* ---- epnumber.c; under the lock */
 /* ONESHOT fired from the ring: the kernel's half must be silent too. */
 void epset_detach(struct member *m);
 /* Bring S up to date with what the program has asked for since. */
 void epset_sync(struct member *m);
+
+/* ---- epready.c; all under the lock */
+/* Events of the side's members, beginning behind the one that was reported last. */
 int epset_collect(struct epset *e, struct epoll_event *ev, int max);
+/* Would a collect report something? */
+bool epset_any_ready(struct epset *e);
 /* Announce the member to its writer, and look once more. true: it has something to report already. */
 bool epset_arm(struct epset *e, struct member *m);
+void epset_take_bells(struct epset *e);
+/* Events of S into the members; they are reported by the next collect. */
+void epset_drain_side(struct epset *e);
+/* All hot members go cold. true: nothing to report, the set may sleep. A bell that rings from now on stays in the queue, and P is readable. */
+bool epset_make_cold(struct epset *e);
+void epset_set_sleeping(struct epset *e, uint32_t v);
 
 #endif

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* epwait.c - waiting on an epoll set: rings and kernel as one list of events. */
 #include <errno.h>
-#include <string.h>
 
 #include "assoc.h"
-#include "end.h"
+#include "bell.h"
 #include "epset_int.h"
 #include "move.h"
-#include "notify.h"
 #include "ready.h"
 #include "real.h"
 #include "sig.h"
@@ -15,8 +13,6 @@
 #include "svc.h"
 #include "sys.h"
 
-#define IN_BITS (EPOLLIN | EPOLLRDNORM)
-#define OUT_BITS (EPOLLOUT | EPOLLWRNORM)
 /*
  * A busy ring never keeps the kernel's events waiting for longer. Where the program itself may have made something ready just now (an eventfd, a pipe), the
  * kernel is asked every time: it would have reported both.
@@ -24,262 +20,58 @@
 #define KERNEL_NS 10000
 #define LOOKS 16 /* under one lock, while spinning: about half a microsecond */
 
-static bool wants_ring(const struct member *m)
+/* A set inherited over fork: its bell is the parent's. Its members are in the kernel here; S still has to be translated. */
+static void withdraw_members(struct sock *s, void *arg)
 {
-	return m->side && !m->disabled && !m->ghost && m->events & IN_BITS && load_acquire(&m->s->linked);
-}
-
-/* Is there input in the ring that this member has to be told of? *tail: for the edge's memory. */
-static bool ring_input(const struct member *m, uint64_t *tail)
-{
-	struct sock *s = m->s;
-	uint64_t n = ready_octets(s, tail), low = load_relaxed(&s->f->lowat);
-	if (!n || n < (low ? low : 1))
-		return false;
-	/* The kernel reports a fresh edge for every write, also when earlier octets are unread. */
-	return !(m->events & EPOLLET) || m->force || *tail != m->et_tail;
-}
-
-/*
- * With input in the ring, what else holds now? The kernel would report all that is ready with it. While the connection is whole and we send through the ring we know;
- * otherwise we ask.
- */
-static uint32_t with_the_rest(const struct member *m)
-{
-	struct sock *s = m->s;
-	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
-	struct timespec zero = {0, 0};
-	bool whole = !load_relaxed(&s->hup) && !(load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED)) &&
-		     !(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
-	if (whole && !(m->events & EPOLLPRI) && (!(m->events & OUT_BITS) || ready_out(s)))
-		return m->events & OUT_BITS;
-	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
-}
-
-/* Level-triggered, and a send would go into the ring: writable without asking. (For an edge-triggered one the kernel's own edges are right.) */
-static bool ring_output(const struct member *m)
-{
-	return m->events & OUT_BITS && !(m->events & EPOLLET) && m->side && !m->disabled && !m->ghost &&
-	       load_acquire(&m->s->linked) && ready_out(m->s);
-}
-
-/* The kernel does not know of this member's interest, but has something to say about its socket: ask. */
-static uint32_t ask_kernel(struct member *m)
-{
-	struct pollfd p = {.fd = m->fd, .events = (short)(m->events & 0x7fff)};
-	struct timespec zero = {0, 0};
-	epset_sync(m);
-	if (sys5(SYS_ppoll, &p, 1, &zero, 0, 8) != 1)
-		return 0;
-	uint32_t bits = (unsigned short)p.revents;
-	return load_acquire(&m->s->linked) ? ready_really(m->s, m->fd, m->events, bits) : bits;
-}
-
-/* What to report of a member now; 0: nothing. */
-static uint32_t member_events(struct member *m)
-{
-	uint32_t bits = m->kev;
-	uint64_t tail = 0;
-	m->kev = 0;
-	if (m->ghost)
-		return 0;
-	if (wants_ring(m)) {
-		m->force |= bits != 0; /* an edge from the kernel comes with all that is ready */
-		if (ring_input(m, &tail)) {
-			bits |= (m->events & IN_BITS) | with_the_rest(m);
-			m->et_tail = tail;
-		}
-		m->force = false;
-	}
-	if (ring_output(m))
-		bits |= m->events & OUT_BITS;
-	if (m->dirty && (load_relaxed(&m->s->look) || !(m->s->f->tx_epoch & load_relaxed(&m->s->f->rx_epoch) & 1)))
-		bits |= ask_kernel(m);
-	if (bits)
-		bits |= end_events(m->s);
-	return bits;
-}
-
-static void take_ready_bits(struct epset *e, struct slot *sl)
-{
-	for (uint32_t w = 0; w < SM_N_CHAN / 64; w++) {
-		uint64_t bits = load_relaxed(&sl->bell->ready[w]) ? xchg_acqrel(&sl->bell->ready[w], UINT64_C(0)) : 0;
-		for (; bits; bits &= bits - 1) {
-			struct sock *s = load_acquire(&sl->a->chan_sock[w * 64 + (uint32_t)__builtin_ctzll(bits)]);
-			for (struct member *m = s ? s->members : NULL; m; m = m->next)
-				if (m->set == e && m->side)
-					epset_heat(e, m);
-		}
-	}
-}
-
-static void take_bells(struct epset *e)
-{
-	for (uint32_t i = 0; i < e->n_slot; i++) {
-		struct slot *sl = &e->slots[i];
-		if (__builtin_expect(slot_rang(sl), 0) && xchg_acqrel(&sl->bell->any, 0u))
-			take_ready_bits(e, sl);
-	}
-}
-
-/* A member that has nothing to report, and has not been active lately. true: it is cold now. */
-static bool cool_down(struct epset *e, uint32_t at)
-{
-	struct member *m = e->hot[at];
-	epset_sync(m);
-	if (m->kev || epset_arm(e, m))
-		return false;
-	m->hot = false;
-	memmove(&e->hot[at], &e->hot[at + 1], (--e->n_hot - at) * sizeof(*e->hot));
-	return true;
-}
-
-/* Under the lock: events of the side's members, beginning behind the one that was reported last. */
-int epset_collect(struct epset *e, struct epoll_event *ev, int max)
-{
-	int n = 0;
-	take_bells(e);
-	uint32_t at = e->start < e->n_hot ? e->start : 0;
-	for (uint32_t left = e->n_hot; left && n < max; left--) {
-		if (at >= e->n_hot)
-			at = 0;
-		struct member *m = e->hot[at];
-		uint32_t bits = member_events(m);
-		if (!bits && (e->n_hot > N_HOT || ++m->idle > IDLE_LOOKS) && cool_down(e, at))
-			continue;
-		at++;
-		if (!bits)
-			continue;
-		m->idle = 0;
-		ev[n].events = bits;
-		ev[n++].data = m->data;
-		e->start = at;
-		if (m->events & EPOLLONESHOT && !m->disabled) {
-			m->disabled = true;
-			epset_detach(m);
-		}
-	}
-	return n;
-}
-
-/* Announce the member to its writer; a fence and another look must follow. */
-static void announce(struct epset *e, const struct member *m)
-{
-	struct slot *sl = wants_ring(m) ? epset_slot(e, m->s->chan.assoc) : NULL;
-	if (sl)
-		or_acqrel(&m->s->chan.my->armed, UINT64_C(1) << sl->idx);
-}
-
-static bool has_news(const struct member *m)
-{
-	uint64_t tail;
-	return m->kev || ring_output(m) || (wants_ring(m) && ring_input(m, &tail));
-}
-
-/* The second look, which must not miss what another thread that reads just now may leave. */
-static bool may_have_news(const struct member *m)
-{
-	return (wants_ring(m) && !ready_follow(m->s)) || has_news(m);
-}
-
-bool epset_arm(struct epset *e, struct member *m)
-{
-	if (ring_output(m))
-		return true;
-	if (!wants_ring(m))
-		return false;
-	announce(e, m);
-	fence_for_sender(&m->s->chan); /* faces the sender: publish, fence, armed */
-	return may_have_news(m);
-}
-
-/* Events of S into the members; they are reported by the next collect. Under the lock. */
-static void drain_side(struct epset *e)
-{
-	struct epoll_event ev[64];
-	long n = sys6(SYS_epoll_pwait, e->side, ev, 64, 0, 0, 0);
-	for (long i = 0; i < n; i++) {
-		struct member *m = ev[i].data.ptr;
-		if (m->set != e || m->disabled || m->ghost)
-			continue;
-		m->kev = ev[i].events & (m->events | EPOLLERR | EPOLLHUP);
-		if (!m->kev)
-			continue;
-		if (load_acquire(&m->s->linked)) {
-			end_kernel_says(m->s, ev[i].events);
-			m->kev &= ready_really(m->s, m->fd, m->events, ev[i].events);
-		}
-		epset_heat(e, m);
-	}
-}
-
-static void set_sleeping(struct epset *e, uint32_t v)
-{
-	for (uint32_t i = 0; i < e->n_slot; i++)
-		if (slot_lives(&e->slots[i]))
-			store_relaxed(&e->slots[i].bell->sleeping, v);
-}
-
-/*
- * Under the lock: all hot members go cold. true: nothing to report, the set may sleep. A bell that rings from now on stays in the queue, and P is readable.
- */
-static bool make_cold(struct epset *e)
-{
-	bool ready = false, lazy = false;
-	set_sleeping(e, 1);
-	for (uint32_t i = 0; i < e->n_hot; i++) {
-		epset_sync(e->hot[i]);
-		announce(e, e->hot[i]);
-	}
-	fence_storeload(); /* faces the senders: publish, fence, armed; and notify_bell: any, fence, sleeping */
-	for (uint32_t i = 0; i < e->n_hot && !lazy; i++)
-		lazy = wants_ring(e->hot[i]) && load_acquire(&e->hot[i]->s->chan.peer->lazy);
-	if (lazy)
-		barrier_everywhere(); /* one for all (notify.h) */
-	for (uint32_t i = 0; i < e->n_hot; i++)
-		ready |= may_have_news(e->hot[i]);
-	for (uint32_t i = 0; i < e->n_slot; i++)
-		ready |= slot_rang(&e->slots[i]);
-	if (ready)
-		return false;
-	for (uint32_t i = 0; i < e->n_hot; i++)
-		e->hot[i]->hot = false;
-	e->n_hot = 0;
-	return true;
+	if (!(sock_flags(s) & FAM_PIN_RX) && epset_has(arg, s) && link_ready(s))
+		move_withdraw(s, WHY_EPOLL);
 }
 
 /* The bell is made to say what is now, not what was. */
-void epset_expose(struct epset *e)
+static void expose_one(struct epset *e)
 {
+	if (e->foreign) { /* its bell is the parent's: the kernel shall know all */
+		sock_each(withdraw_members, e);
+		return;
+	}
 	epset_lock(e);
 	e->exposed = true; /* also of a set without a side: it may get one while the outer wait lasts */
 	if (e->side < 0) {
 		epset_unlock(e);
 		return;
 	}
-	take_bells(e);
-	bool cold = make_cold(e);
+	epset_take_bells(e);
+	bool cold = epset_make_cold(e);
 	if (cold) { /* what rang is over; what rings from now on finds the bell empty, or the members ready once more */
 		bell_drain(e->bell_fd);
 		e->rung = false;
-		cold = make_cold(e);
+		cold = epset_make_cold(e);
 	}
-	if (cold) {
-		epset_unlock(e);
-		return;
-	}
-	if (!e->rung) { /* once: an edge-triggered outer set would see each ring */
+	if (!cold && !e->rung) { /* once: an edge-triggered outer set would see each ring */
 		epset_ring_self(e);
 		e->rung = true;
 	}
 	epset_unlock(e);
 }
 
-static void expose_inner(struct epset *e)
+/* Sets in sets in sets: whatever is below. The kernel allows no more than MAX_DEPTH, and no circle. */
+#define MAX_DEPTH 6
+
+static void expose_below(struct epset *e, int depth)
 {
-	for (int i = 0; i < N_INNER; i++)
-		if (e->inner[i])
-			epset_expose(e->inner[i]);
+	for (int i = 0; i < N_INNER && depth; i++) {
+		struct epset *inner = load_acquire(&e->inner[i]);
+		if (!inner)
+			continue;
+		expose_below(inner, depth - 1);
+		expose_one(inner);
+	}
+}
+
+void epset_expose(struct epset *e)
+{
+	expose_below(e, MAX_DEPTH);
+	expose_one(e);
 }
 
 static const struct timespec zero;
@@ -313,8 +105,9 @@ static int wait_in_kernel(int fd_ep, struct epoll_event *ev, int max, const stru
 static int kernel_look(
 	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const struct sig_wait *w)
 {
-	expose_inner(e);
-	int n = w ? wait_in_kernel(fd_ep, ev, max, ts, w) : real_wait(fd_ep, ev, max, ts, NULL);
+	expose_below(e, MAX_DEPTH);
+	int ep = e->kept < 0 ? fd_ep : e->kept;
+	int n = w ? wait_in_kernel(ep, ev, max, ts, w) : real_wait(ep, ev, max, ts, NULL);
 	e->looked_ns = now_ns();
 	if (n < 0)
 		return n;
@@ -336,7 +129,7 @@ static int kernel_look(
 		e->rung = false;
 	}
 	if (side)
-		drain_side(e);
+		epset_drain_side(e);
 	epset_unlock(e);
 	return n;
 }
@@ -344,52 +137,57 @@ static int kernel_look(
 /* Others sleep on this set, or watch it from outside: what is left is theirs to be woken for. Under the lock. */
 static void leave_cold(struct epset *e)
 {
-	if (!make_cold(e))
+	if (!epset_make_cold(e))
 		epset_ring_self(e);
 }
 
-static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool last)
+/* Nothing is there. Tell the peers on which CPU we wait. true: some hot member's peer is at work on another, and looking a little longer can pay. Under the lock. */
+static bool before_waiting(struct epset *e)
+{
+	int cpu = spin_cpu();
+	bool pays = false;
+	for (uint32_t i = 0; i < e->n_hot; i++) {
+		struct member *m = e->hot[i];
+		if (!load_acquire(&m->s->linked))
+			continue;
+		sock_publish_cpu(&m->s->chan);
+		pays |= epset_wants_ring(m) && sock_spin_pays(m->s, cpu);
+	}
+	return pays;
+}
+
+static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool last, bool *pays)
 {
 	epset_lock(e);
 	int n = max > 0 ? epset_collect(e, ev, max) : 0;
+	if (__builtin_expect(max == 0, 0))
+		e->owed = epset_any_ready(e);
 	if ((n || last) && __builtin_expect(e->exposed || load_relaxed(&e->sleepers), 0))
 		leave_cold(e);
+	if (!n && !last)
+		*pays = before_waiting(e);
 	epset_unlock(e);
 	return n;
-}
-
-/* Under the lock: would a collect report something? */
-static bool any_ready(struct epset *e)
-{
-	bool ready = false;
-	for (uint32_t i = 0; i < e->n_hot && !ready; i++)
-		ready = has_news(e->hot[i]);
-	for (uint32_t i = 0; i < e->n_slot && !ready; i++)
-		ready = slot_rang(&e->slots[i]);
-	return ready;
 }
 
 static void prefetch(const struct epset *e)
 {
 	for (uint32_t i = 0; i < e->n_hot && i < 4; i++)
-		if (wants_ring(e->hot[i]))
+		if (epset_wants_ring(e->hot[i]))
 			ready_prefetch(e->hot[i]->s);
 }
 
-/* Look a little longer before sleeping, if some hot member's peer is at work on another CPU. */
-static bool spin_for_hot(struct epset *e)
+/* Look a little longer before sleeping. */
+static bool spin_for_hot(struct epset *e, bool pays)
 {
 	struct spin_run r;
-	int cpu = spin_cpu();
-	bool pays = false, hit = false;
-	for (uint32_t i = 0; i < e->n_hot && !pays; i++)
-		pays = wants_ring(e->hot[i]) && sock_spin_pays(e->hot[i]->s, cpu);
+	bool hit = false;
 	if (!spin_begin(&e->spin, &r, pays))
 		return false;
 	bool more;
 	do { /* the lock is locked instructions: one pair for several looks */
 		epset_lock(e);
-		for (int i = 0; (more = !(hit = any_ready(e)) && spin_again(&r)) && i < LOOKS; i++)
+		for (int i = 0; (more = !(hit = epset_any_ready(e)) && spin_again(&r)) && i < LOOKS; i++)
 			prefetch(e);
 		epset_unlock(e);
 	} while (more);
@@ -412,7 +210,7 @@ static int sleep_in_kernel(
 	struct timespec ts = {0, 0};
 	epset_lock(e);
 	add_acqrel(&e->sleepers, 1u);
-	bool cold = make_cold(e);
+	bool cold = epset_make_cold(e);
 	epset_unlock(e);
 	if (cold && deadline)
 		ts = rest_of(deadline);
@@ -421,27 +219,9 @@ static int sleep_in_kernel(
 	int n = kernel_look(e, fd_ep, ev, max, cold && !deadline ? NULL : &ts, cold ? w : NULL);
 	epset_lock(e);
 	if (sub_acqrel(&e->sleepers, 1u) == 1 && !e->exposed)
-		set_sleeping(e, 0);
+		epset_set_sleeping(e, 0);
 	epset_unlock(e);
 	return n;
-}
-
-static void publish_cpu(struct epset *e)
-{
-	uint32_t cpu = (uint32_t)spin_cpu() + 1;
-	for (uint32_t i = 0; i < e->n_hot; i++) {
-		struct sock *s = e->hot[i]->s;
-		if (load_relaxed(&s->linked) && load_relaxed(&s->chan.my->cpu) != cpu)
-			store_relaxed(&s->chan.my->cpu, cpu);
-	}
-}
-
-/* A set inherited over fork: its bell is the parent's. Its members are in the kernel here; S still has to be translated. */
-static void withdraw_members(struct sock *s, void *arg)
-{
-	for (struct member *m = s->members; m; m = m->next)
-		if (m->set == arg && link_ready(s) && !(sock_flags(s) & FAM_PIN_RX))
-			move_withdraw(s, WHY_EPOLL);
 }
 
 /* This call will not sleep, because of rings: is it the kernel's turn to be asked first? */
@@ -450,7 +230,7 @@ static bool look_is_due(struct epset *e)
 	if (!load_relaxed(&e->n_other) && now_ns() - e->looked_ns <= KERNEL_NS)
 		return false;
 	epset_lock(e);
-	bool due = any_ready(e);
+	bool due = epset_any_ready(e);
 	epset_unlock(e);
 	return due;
 }
@@ -473,6 +253,19 @@ static int wait_plain(
 	return n;
 }
 
+/* With one event at a time, what P itself has ready for ever would keep all others waiting. -EAGAIN: nothing is owed. */
+static int others_first(struct epset *e, int fd_ep, struct epoll_event *ev, int max)
+{
+	epset_lock(e);
+	e->owed = false;
+	if (e->side >= 0)
+		epset_drain_side(e);
+	epset_unlock(e);
+	int n = collect_locked(e, ev, max, true, NULL);
+	int k = n && n < max ? kernel_look(e, fd_ep, ev + n, max - n, &zero, NULL) : 0;
+	return n ? n + (k > 0 ? k : 0) : -EAGAIN;
+}
+
 /* A set without a side: the kernel's call, and what a side that came meanwhile has. -EAGAIN: look at both parts. */
 static int turn_plain(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, int64_t deadline,
 	const struct sig_wait *w)
@@ -481,28 +274,28 @@ static int turn_plain(struct epset *e, int fd_ep, struct epoll_event *ev, int ma
 	int k = wait_plain(e, fd_ep, ev, max, timeout_ns < 0 ? NULL : &ts, w);
 	if (k < 0 || e->side < 0)
 		return k;
-	return k + collect_locked(e, ev + k, max - k, true);
+	return k + collect_locked(e, ev + k, max - k, true, NULL);
 }
 
 /* What is ready now, of both parts; the kernel is asked when it is due. */
-static int turn_both(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns)
+static int turn_both(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, bool *pays)
 {
 	int k = 0;
 	if (timeout_ns == 0 || look_is_due(e))
 		k = kernel_look(e, fd_ep, ev, max, &zero, NULL);
 	if (k < 0)
 		return k;
-	return k + collect_locked(e, ev + k, max - k, timeout_ns == 0 || k > 0);
+	return k + collect_locked(e, ev + k, max - k, timeout_ns == 0 || k > 0, pays);
 }
 
 static int wait_with(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, struct sig_wait *w)
 {
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
-	bool spun = false;
+	bool spun = false, pays = false;
 	for (;;) {
 		bool plain = e->side < 0;
 		int n = plain ? turn_plain(e, fd_ep, ev, max, timeout_ns, deadline, w)
-			      : turn_both(e, fd_ep, ev, max, timeout_ns);
+			      : turn_both(e, fd_ep, ev, max, timeout_ns, &pays);
 		if (plain && n == -EAGAIN)
 			continue;
 		if (n || timeout_ns == 0 || (plain && e->side < 0))
@@ -511,10 +304,9 @@ static int wait_with(struct epset *e, int fd_ep, struct epoll_event *ev, int max
 			sig_hold(w);
 			continue;
 		}
-		publish_cpu(e);
 		if (!spun && !w->mask) {
 			spun = true;
-			if (e->n_hot && spin_for_hot(e))
+			if (spin_for_hot(e, pays))
 				continue;
 		}
 		int k = sleep_in_kernel(e, fd_ep, ev, max, deadline, w);
@@ -525,18 +317,31 @@ static int wait_with(struct epset *e, int fd_ep, struct epoll_event *ev, int max
 			k = 0;
 		/* The bell may have rung for others too: who leaves, with something or without, leaves them a set that can wake them. */
 		bool over = came || (deadline && now_ns() >= deadline);
-		n = collect_locked(e, ev + k, max - k, k > 0 || over);
+		n = collect_locked(e, ev + k, max - k, k > 0 || over, &pays);
 		if (n + k || over)
 			return n + k || !came ? n + k : -EINTR;
 	}
 }
 
-int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
+static int wait_events(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
 {
 	struct sig_wait w = {.since = sig_now(), .mask = mask};
 	if (__builtin_expect(e->foreign, 0))
 		sock_each(withdraw_members, e);
+	if (__builtin_expect(e->owed, 0)) {
+		int n = others_first(e, fd_ep, ev, max);
+		if (n != -EAGAIN)
+			return n;
+	}
 	int n = wait_with(e, fd_ep, ev, max, timeout_ns, &w);
 	sig_release(&w);
+	return n;
+}
+
+int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask)
+{
+	int n = wait_events(e, fd_ep, ev, max, timeout_ns, mask);
+	if (__builtin_expect(!load_relaxed(&e->refs), 0))
+		epset_left(e);
 	return n;
 }

@@ -116,8 +116,11 @@ static void other_fd(struct sock *s, int closed)
 void sock_forget(struct sock *s, int fd)
 {
 	struct guard g;
+	if (s && s->members)
+		epset_before_close(s);
 	guard_enter(&g);
 	if (s && fd_sock(fd) == s) {
+		epset_number_closes(s, fd);
 		fdtab_set(fd, 0);
 		if (sub_acqrel(&s->open, 1u) != 1) {
 			if (s->fd == fd) { /* what is registered under the old number has to go while that is open */

@@ -60,13 +60,14 @@ struct sock {
 	bool rare;	     /* the last send that woke the peer came after a pause */
 	uint64_t rang_msgs;  /* messages sent until then */
 	int64_t rang_ns;
-	uint64_t quiet_tail;	   /* tx_tail when the service thread looked last (trim.h) */
-	uint64_t trimmed;	   /* and when it gave the ring's pages back */
-	_Atomic uint32_t watched;  /* the service thread's epoll has the kernel socket */
-	struct endpoint *endpoint; /* client: where it connects to (shunt is there), or NULL */
-	struct server *server;	   /* listener or accepted: the published endpoint, or NULL */
-	struct member *members;	   /* epoll registrations; under epset_lock */
-	struct sock *next;	   /* free list */
+	uint64_t quiet_tail;	      /* tx_tail when the service thread looked last (trim.h) */
+	uint64_t trimmed;	      /* and when it gave the ring's pages back */
+	_Atomic uint32_t watched;     /* the service thread's epoll has the kernel socket */
+	struct endpoint *endpoint;    /* client: where it connects to (shunt is there), or NULL */
+	struct server *server;	      /* listener or accepted: the published endpoint, or NULL */
+	struct member *members;	      /* epoll registrations; changed under g_lock */
+	_Atomic uint32_t members_seq; /* odd while they are being changed */
+	struct sock *next;	      /* free list */
 };
 
 /* ---- the table: descriptor number -> object. Tagged pointers: what else than a sock a number may be. */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "assoc.h"
 #include "bell.h"
@@ -105,19 +106,13 @@ static struct sock *linked_sock(int fd)
 	return s && link_ready(s) ? s : NULL;
 }
 
-/* An unlinked socket that may be linked while we sleep: the link must wait for us. */
-static bool candidate(const struct sock *s)
-{
-	return (s->endpoint || s->server) && !(sock_flags(s) & FAM_LISTEN) && sock_flags(s) & FAM_CONNECTED;
-}
-
 bool waitset_poll_concerns(struct pollfd *p, nfds_t n)
 {
 	if (!fdtab_len || n > fdtab_len || (uintptr_t)p < 4096)
 		return false;
 	for (nfds_t i = 0; i < n; i++) {
 		struct sock *s = fd_sock(p[i].fd);
-		if (s ? link_ready(s) || candidate(s) : fd_epset(p[i].fd) != NULL)
+		if (s ? link_ready(s) || waitset_candidate(s) : fd_epset(p[i].fd) != NULL)
 			return true;
 	}
 	return false;
@@ -192,6 +187,16 @@ static void kernel_copy(struct pollfd *k, const struct pollfd *p, nfds_t n)
 	}
 }
 
+/* What the kernel says of epoll sets shall be what is now. */
+static void expose_sets(const struct pollfd *p, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++) {
+		struct epset *e = fd_epset(p[i].fd);
+		if (__builtin_expect(e != NULL, 0))
+			epset_expose(e);
+	}
+}
+
 struct sleep_state {
 	bool bells;  /* some linked socket is armed with our bell */
 	bool blind;  /* no bell for some association, or another thread is reading just now: sleep in short naps */
@@ -199,21 +204,19 @@ struct sleep_state {
 };
 
 /* Announce this thread everywhere; after it, look at the rings again. */
-static void announce(const struct pollfd *p, nfds_t n, bool *entered, struct sleep_state *st)
+static void announce(const struct pollfd *p, nfds_t n, struct sock **entered, struct sleep_state *st)
 {
 	memset(st, 0, sizeof(*st));
+	expose_sets(p, n);
 	for (nfds_t i = 0; i < n; i++) {
-		entered[i] = false;
+		entered[i] = NULL;
 		struct sock *s = fd_sock(p[i].fd);
-		struct epset *e = s ? NULL : fd_epset(p[i].fd);
-		if (e)
-			epset_expose(e);
 		if (!s)
 			continue;
 		if (!link_ready(s)) {
-			if (candidate(s)) {
+			if (waitset_candidate(s)) {
 				rx_kernel_enter(s);
-				entered[i] = true;
+				entered[i] = s;
 				st->relook |= load_acquire(&s->f->link) == 2;
 			}
 			continue;
@@ -246,14 +249,12 @@ static void announce(const struct pollfd *p, nfds_t n, bool *entered, struct sle
 	}
 }
 
-/* `entered[i]` tells what announce() entered; a socket may have been linked since. */
-static void withdraw(const struct pollfd *p, nfds_t n, const bool *entered)
+/* `entered[i]` tells what announce() entered. It may have been linked since, or closed, and its number may be another's; a closed one's record is nobody's to count in. */
+static void withdraw(nfds_t n, struct sock *const *entered)
 {
-	for (nfds_t i = 0; i < n; i++) {
-		struct sock *s = fd_sock(p[i].fd);
-		if (s && entered[i])
-			rx_kernel_leave(s);
-	}
+	for (nfds_t i = 0; i < n; i++)
+		if (entered[i] && load_acquire(&entered[i]->open))
+			rx_kernel_leave(entered[i]);
 	for (uint32_t i = 0; i < bell.n_slot; i++)
 		if (load_acquire(&bell.slots[i].a->live) && bell.slots[i].a->seg.nonce == bell.slots[i].nonce)
 			store_relaxed(&seg_bell(&bell.slots[i].a->seg, bell.slots[i].a->side, bell.slots[i].idx)->sleeping, 0);
@@ -304,7 +305,8 @@ static int sleep_in_kernel(struct pollfd *k, nfds_t n, const struct timespec *re
 }
 
 /* One sleep. Ready descriptors, 0 (look again, or time-out), -errno. k has room for n + 1. */
-static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t deadline, const struct sig_wait *w)
+static int sleep_once(
+	struct pollfd *p, struct pollfd *k, struct sock **entered, nfds_t n, int64_t deadline, const struct sig_wait *w)
 {
 	struct sleep_state st;
 	struct timespec ts, *rest;
@@ -315,8 +317,10 @@ static int sleep_once(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t 
 	rest = rest_of(deadline, st.blind, &ts);
 	stats_sleep();
 	svc_stir();
-	int r = ready || st.relook ? real_ppoll(k, n + 1, &zero, NULL) : sleep_in_kernel(k, n + 1, rest, w);
-	withdraw(p, n, entered);
+	int r = ready || st.relook ? real_ppoll(k, n, &zero, NULL) : sleep_in_kernel(k, n + st.bells, rest, w);
+	if (r == -EINVAL && st.bells && !ready && !st.relook) /* as many as may be: no place for the bell */
+		r = sleep_in_kernel(k, n, rest_of(deadline, true, &ts), w);
+	withdraw(n, entered);
 	if (r < 0)
 		return ready ? ready : r;
 	look_at_rings(p, n);
@@ -356,7 +360,8 @@ static bool spin_once(struct pollfd *p, nfds_t n)
 }
 
 /* What is ready is preferred to a signal that the mask would let in; that one stays pending. */
-static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n, int64_t timeout_ns, struct sig_wait *w)
+static int poll_with(
+	struct pollfd *p, struct pollfd *k, struct sock **entered, nfds_t n, int64_t timeout_ns, struct sig_wait *w)
 {
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
 	bool spun = false;
@@ -366,6 +371,7 @@ static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n
 			return ready;
 		if (ready || timeout_ns == 0) {
 			kernel_copy(k, p, n);
+			expose_sets(p, n);
 			bell.looked_ns = now_ns();
 			int r = real_ppoll(k, n, &zero, ready ? NULL : w->mask);
 			return r < 0 ? (ready ? ready : r) : merge(p, k, n);
@@ -385,19 +391,22 @@ static int poll_with(struct pollfd *p, struct pollfd *k, bool *entered, nfds_t n
 	}
 }
 
-static int poll_any(struct pollfd *p, nfds_t n, int64_t timeout_ns, struct sig_wait *w)
+int waitset_poll_as(struct pollfd *p, nfds_t n, int64_t timeout_ns, struct sig_wait *w)
 {
 	struct pollfd stack_k[ON_STACK + 1];
-	bool stack_e[ON_STACK];
+	struct sock *stack_e[ON_STACK];
 	if (n <= ON_STACK)
 		return poll_with(p, stack_k, stack_e, n, timeout_ns, w);
+	struct rlimit rl; /* rings would answer for more than the kernel takes */
+	if (sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &rl) == 0 && n > rl.rlim_cur)
+		return -EINVAL;
 	/* poll() is async-signal-safe, so no malloc. */
-	size_t len = (n + 1) * (sizeof(struct pollfd) + 1);
+	size_t len = (n + 1) * (sizeof(struct pollfd) + sizeof(struct sock *));
 	long m = sys6(SYS_mmap, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (m < 0 && m > -4096)
 		return -ENOMEM;
 	struct pollfd *k = (struct pollfd *)(uintptr_t)m;
-	int r = poll_with(p, k, (bool *)(k + n + 1), n, timeout_ns, w);
+	int r = poll_with(p, k, (struct sock **)(k + n + 1), n, timeout_ns, w);
 	sys2(SYS_munmap, m, len);
 	return r;
 }
@@ -405,93 +414,7 @@ static int poll_any(struct pollfd *p, nfds_t n, int64_t timeout_ns, struct sig_w
 int waitset_poll(struct pollfd *p, nfds_t n, int64_t timeout_ns, const sigset_t *mask)
 {
 	struct sig_wait w = {.since = sig_now(), .mask = mask};
-	int r = poll_any(p, n, timeout_ns, &w);
+	int r = waitset_poll_as(p, n, timeout_ns, &w);
 	sig_release(&w);
 	return r;
-}
-
-/* ---- select: as poll over the descriptors that are in a set */
-
-static bool has(int fd, const fd_set *set)
-{
-	return set && ((const unsigned long *)set)[fd / (8 * (int)sizeof(long))] >> (fd % (8 * (int)sizeof(long))) & 1;
-}
-
-static void put(int fd, fd_set *set)
-{
-	((unsigned long *)set)[fd / (8 * (int)sizeof(long))] |= 1ul << (fd % (8 * (int)sizeof(long)));
-}
-
-bool waitset_select_concerns(int n, const fd_set *r, const fd_set *w, const fd_set *x)
-{
-	for (int fd = 0; fd < n; fd++) {
-		struct sock *s = fd_sock(fd);
-		if (!s && !fd_epset(fd))
-			continue;
-		if (!has(fd, r) && !has(fd, w) && !has(fd, x))
-			continue;
-		if (!s || link_ready(s) || candidate(s))
-			return true;
-	}
-	return false;
-}
-
-static int from_poll(const struct pollfd *p, nfds_t n, int nfds, fd_set *const set[3], const short *got)
-{
-	int count = 0;
-	for (nfds_t i = 0; i < n; i++)
-		if (p[i].revents & POLLNVAL)
-			return -EBADF;
-	size_t len = ((size_t)nfds + 8 * sizeof(long) - 1) / (8 * sizeof(long)) * sizeof(long);
-	for (int k = 0; k < 3; k++) {
-		if (!set[k])
-			continue;
-		unsigned long old[len / sizeof(long) + 1];
-		memcpy(old, set[k], len);
-		memset(set[k], 0, len);
-		for (nfds_t i = 0; i < n; i++) {
-			if (!has(p[i].fd, (const fd_set *)old) || !(p[i].revents & got[k]))
-				continue;
-			put(p[i].fd, set[k]);
-			count++;
-		}
-	}
-	return count;
-}
-
-static int select_with(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns, struct sig_wait *sw)
-{
-	static const short got[3] = {POLLIN | POLLHUP | POLLERR, POLLOUT | POLLERR, POLLPRI};
-	struct pollfd p[nfds];
-	fd_set *const set[3] = {r, w, x};
-	nfds_t n = 0;
-	for (int fd = 0; fd < nfds; fd++) {
-		short ev = (short)((has(fd, r) ? POLLIN : 0) | (has(fd, w) ? POLLOUT : 0) | (has(fd, x) ? POLLPRI : 0));
-		if (ev)
-			p[n++] = (struct pollfd){.fd = fd, .events = ev};
-	}
-	int64_t end = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
-	for (;;) {
-		int64_t left = timeout_ns;
-		if (end && (left = end - now_ns()) < 0)
-			left = 0;
-		int e = poll_any(p, n, left, sw);
-		if (e < 0)
-			return e;
-		int count = 0;
-		/* A descriptor may be ready in a way that its sets do not ask for (HUP, when it is only in w): then select goes on waiting. */
-		for (nfds_t i = 0; i < n; i++)
-			for (int k = 0; k < 3; k++)
-				count += has(p[i].fd, set[k]) && p[i].revents & (got[k] | POLLNVAL);
-		if (count || left == 0 || e == 0)
-			return from_poll(p, n, nfds, set, got);
-	}
-}
-
-int waitset_select(int nfds, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns, const sigset_t *mask)
-{
-	struct sig_wait sw = {.since = sig_now(), .mask = mask};
-	int e = select_with(nfds, r, w, x, timeout_ns, &sw);
-	sig_release(&sw);
-	return e;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sock_attack_set.c - epoll sets where it is crowded: numbers that are gone, sets in sets in sets, one event at a time, others' changes. */
+/* sock_attack_set.c - epoll sets where it is crowded: numbers that are gone, one event at a time, edges. */
 #include "oracle.h"
 
 #include <fcntl.h>
@@ -12,56 +12,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-static int shared_ep, shared_fd, thread_tid;
-
-static int thread_sleeps(void *arg)
-{
-	char path[64], text[256] = {0};
-	int tid = *(volatile int *)arg;
-
-	if (!tid)
-		return 0;
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-	close(fd);
-	char *p = n > 0 ? strrchr(text, ')') : NULL;
-	return p && p[2] == 'S';
-}
-
-/* The thread sleeps, and goes on doing so. */
-static void asleep(void)
-{
-	int times = 0;
-
-	while (times < 20) {
-		times = wait_until(thread_sleeps, &thread_tid) ? times + 1 : 0;
-		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	}
-}
-
-static void *set_waiter(void *arg)
-{
-	(void)arg;
-	thread_tid = gettid();
-	int64_t before = now_ms();
-	set_says(shared_ep, SOON);
-	HOLDS(now_ms() - before < SOON - 500);
-	return NULL;
-}
-
-static void *poll_waiter(void *arg)
-{
-	struct pollfd p = {.fd = shared_fd, .events = POLLIN};
-
-	(void)arg;
-	thread_tid = gettid();
-	int64_t before = now_ms();
-	TRY(poll(&p, 1, SOON));
-	HOLDS(now_ms() - before < SOON - 500);
-	return NULL;
-}
 
 /* ---- a number that is closed while its socket lives on in a copy */
 
@@ -166,75 +116,6 @@ static void number_again_client(void)
 	close(fd);
 }
 
-/* ---- sets in sets in sets */
-
-static void deep_server(void)
-{
-	int fd = serve_warm(), inner = new_set(), mid = new_set(), outer = new_set();
-
-	set_add(inner, fd, EPOLLIN, 1);
-	set_add(mid, inner, EPOLLIN, 2);
-	set_add(outer, mid, EPOLLIN, 3);
-	send_me(5);
-	set_says(outer, SOON);
-	set_says(mid, 0);
-	set_says(inner, 0);
-	get(fd, 5, 1, 0);
-	set_says(outer, 0);
-	close_yours();
-	set_says(outer, SOON);
-	TRY(close(fd));
-}
-
-static void deep_asleep_server(void)
-{
-	int inner = new_set(), mid = new_set();
-
-	shared_fd = serve_warm();
-	shared_ep = new_set();
-	set_add(inner, shared_fd, EPOLLIN, 1);
-	set_add(mid, inner, EPOLLIN, 2);
-	set_add(shared_ep, mid, EPOLLIN, 3);
-	pthread_t t = start_thread(set_waiter, NULL);
-	asleep();
-	send_me(5);
-	pthread_join(t, NULL);
-	close_yours();
-	TRY(close(shared_fd));
-}
-
-/* poll() of a set that has another in it. */
-static void deep_poll_server(void)
-{
-	int fd = serve_warm(), inner = new_set();
-
-	shared_fd = new_set();
-	set_add(inner, fd, EPOLLIN, 1);
-	set_add(shared_fd, inner, EPOLLIN, 2);
-	pthread_t t = start_thread(poll_waiter, NULL);
-	asleep();
-	send_me(5);
-	pthread_join(t, NULL);
-	close_yours();
-	TRY(close(fd));
-}
-
-/* Another thread sleeps in the outer set already. */
-static void late_inner_server(void)
-{
-	int fd = serve_warm(), inner = new_set();
-
-	shared_ep = new_set();
-	set_add(inner, fd, EPOLLIN, 1);
-	pthread_t t = start_thread(set_waiter, NULL);
-	asleep();
-	set_add(shared_ep, inner, EPOLLIN, 2);
-	send_me(5);
-	pthread_join(t, NULL);
-	close_yours();
-	TRY(close(fd));
-}
-
 /* ---- one event at a time */
 
 static void one_at_a_time_server(void)
@@ -336,42 +217,6 @@ static void edge_shut_server(void)
 	TRY(close(fd));
 }
 
-/* ---- SO_RCVLOWAT is lowered while a thread waits */
-
-static void lowat_set_server(void)
-{
-	int low = 100, one = 1;
-
-	shared_fd = serve_warm();
-	shared_ep = new_set();
-	MUST(setsockopt(shared_fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low));
-	set_add(shared_ep, shared_fd, EPOLLIN, 1);
-	send_me(10);
-	unread_is(shared_fd, 10);
-	pthread_t t = start_thread(set_waiter, NULL);
-	asleep();
-	MUST(setsockopt(shared_fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one));
-	pthread_join(t, NULL);
-	close_yours();
-	TRY(close(shared_fd));
-}
-
-static void lowat_poll_server(void)
-{
-	int low = 100, one = 1;
-
-	shared_fd = serve_warm();
-	MUST(setsockopt(shared_fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low));
-	send_me(10);
-	unread_is(shared_fd, 10);
-	pthread_t t = start_thread(poll_waiter, NULL);
-	asleep();
-	MUST(setsockopt(shared_fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one));
-	pthread_join(t, NULL);
-	close_yours();
-	TRY(close(shared_fd));
-}
-
 /* ---- closed here, but a child holds it: the kernel's set goes on reporting it */
 
 static void held_by_child_server(void)
@@ -402,16 +247,10 @@ const struct oracle_case oracle_cases[] = {
 	{"closed_number", closed_number_server, sender_client, 0, NULL},
 	{"deleted_number", deleted_number_server, sender_client, 0, NULL},
 	{"number_again", number_again_server, number_again_client, 0, NULL},
-	{"deep", deep_server, sender_client, 0, NULL},
-	{"deep_asleep", deep_asleep_server, sender_client, 0, NULL},
-	{"deep_poll", deep_poll_server, sender_client, 0, NULL},
-	{"late_inner", late_inner_server, sender_client, 0, NULL},
 	{"one_at_a_time", one_at_a_time_server, sender_client, 0, NULL},
 	{"stale", stale_server, stale_client, 0, NULL},
 	{"edge_consumed", edge_consumed_server, sender_client, 0, NULL},
 	{"edge_shut", edge_shut_server, sender_client, 0, NULL},
-	{"lowat_set", lowat_set_server, sender_client, 0, NULL},
-	{"lowat_poll", lowat_poll_server, sender_client, 0, NULL},
 	{"held_by_child", held_by_child_server, sender_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };

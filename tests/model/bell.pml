@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * bell.pml - who sleeps in poll or epoll, and is woken through a bell socket: preload/notify.c (notify_bell), epwait.c (make_cold, take_bells, kernel_look,
+ * bell.pml - who sleeps in poll or epoll, and is woken through a bell socket: preload/notify.c (notify_bell), epready.c (epset_make_cold, epset_take_bells), epwait.c (kernel_look,
  * epset_expose), waitset.c (announce, withdraw), svc.c (serve_requests).
  *
  * Two channels with a sender each, N and N2 messages; one sleeper, whose bell has one place in shared memory for both. What the token's exchange does for a

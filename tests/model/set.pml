@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * set.pml - several threads wait on one epoll set: preload/epwait.c (epset_wait, wait_plain, sleep_in_kernel, collect_locked), epset.c (epset_linked).
+ * set.pml - several threads wait on one epoll set: preload/epwait.c (epset_wait, wait_plain, sleep_in_kernel, collect_locked), epmember.c (epset_linked).
  *
  * One channel, N messages. T is a thread that waits without a limit; U one that waits once, may run into its time-out, and never comes back; W reads a message without
  * asking the set. An event is told, and then one message is read. Wanted: T reads whatever the others leave.

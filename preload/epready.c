@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* epready.c - what the members of an epoll set have to report, and how they are announced to their writers. */
+#include <poll.h>
+#include <string.h>
+
+#include "end.h"
+#include "epset_int.h"
+#include "notify.h"
+#include "ready.h"
+#include "sys.h"
+
+/* Is there input in the ring that this member has to be told of? *tail: for the edge's memory. */
+static bool ring_input(const struct member *m, uint64_t *tail)
+{
+	struct sock *s = m->s;
+	uint64_t n = ready_octets(s, tail), low = load_relaxed(&s->f->lowat);
+	if (!n || n < (low ? low : 1))
+		return false;
+	/* The kernel reports a fresh edge for every write, also when earlier octets are unread. */
+	return !(m->events & EPOLLET) || m->force || *tail != m->et_tail;
+}
+
+static uint32_t ask_kernel(const struct member *m)
+{
+	struct pollfd p = {.fd = m->s->fd, .events = (short)(m->events & 0x7fff)};
+	struct timespec zero = {0, 0};
+	if (sys5(SYS_ppoll, &p, 1, &zero, 0, 8) != 1)
+		return 0;
+	uint32_t bits = (unsigned short)p.revents;
+	return load_acquire(&m->s->linked) ? ready_really(m->s, m->s->fd, m->events, bits) : bits;
+}
+
+/*
+ * ET: input has come since the last report, and has been read already. The kernel's wake-up made the member one to be looked at, and so it reports what else is so.
+ */
+static bool ring_edge(const struct member *m, uint64_t tail)
+{
+	return m->events & EPOLLET && !m->force && tail != m->et_tail && load_relaxed(&m->s->f->rx_epoch) & 1 &&
+	       tail == load_relaxed(&m->s->f->rx_head) && m->events & OUT_BITS && ready_out(m->s);
+}
+
+/*
+ * With input in the ring, what else holds now? The kernel would report all that is ready with it. While the connection is whole and we send through the ring we know;
+ * otherwise we ask.
+ */
+static uint32_t with_the_rest(const struct member *m)
+{
+	struct sock *s = m->s;
+	bool whole = !load_relaxed(&s->hup) && !(load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED)) &&
+		     !(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
+	if (whole && !(m->events & EPOLLPRI) && (!(m->events & OUT_BITS) || ready_out(s)))
+		return m->events & OUT_BITS;
+	return ask_kernel(m);
+}
+
+/* Level-triggered, and a send would go into the ring: writable without asking. (For an edge-triggered one the kernel's own edges are right.) */
+static bool ring_output(const struct member *m)
+{
+	return m->events & OUT_BITS && !(m->events & EPOLLET) && m->side && !m->disabled && !m->ghost &&
+	       load_acquire(&m->s->linked) && ready_out(m->s);
+}
+
+/*
+ * Kernel events that are still true. There was no room for them when they were fetched, and the program may have read since: the kernel asks again before it
+ * reports, and so do we.
+ */
+static uint32_t kernel_events(struct member *m)
+{
+	if (m->kev && __builtin_expect(m->kev_turn != m->set->turn, 0)) {
+		m->kev = ask_kernel(m) & (m->events | EPOLLERR | EPOLLHUP);
+		m->kev_turn = m->set->turn;
+		if (!m->kev && m->events & EPOLLONESHOT) { /* S has fired, but not for the program: once more */
+			m->dirty = true;
+			epset_sync(m);
+		}
+	}
+	return m->kev;
+}
+
+/* What to report of a member now; 0: nothing. */
+static uint32_t member_events(struct member *m)
+{
+	uint32_t bits = kernel_events(m);
+	uint64_t tail = 0;
+	m->kev = 0;
+	if (m->ghost)
+		return 0;
+	if (epset_wants_ring(m)) {
+		m->force |= bits != 0; /* an edge from the kernel comes with all that is ready */
+		if (ring_input(m, &tail)) {
+			bits |= (m->events & IN_BITS) | with_the_rest(m);
+			m->et_tail = tail;
+		} else if (ring_edge(m, tail)) {
+			bits |= with_the_rest(m);
+		}
+		if (tail == load_relaxed(&m->s->f->rx_head)) /* nothing is left of what has been seen */
+			m->et_tail = tail;
+		m->force = false;
+	}
+	if (ring_output(m))
+		bits |= m->events & OUT_BITS;
+	if (m->dirty && (load_relaxed(&m->s->look) || !(m->s->f->tx_epoch & load_relaxed(&m->s->f->rx_epoch) & 1))) {
+		epset_sync(
+			m); /* the kernel does not know of this member's interest, but has something to say about its socket */
+		bits |= ask_kernel(m);
+	}
+	if (bits)
+		bits |= end_events(m->s);
+	return bits;
+}
+
+static void take_ready_bits(struct epset *e, struct slot *sl)
+{
+	for (uint32_t w = 0; w < SM_N_CHAN / 64; w++) {
+		uint64_t bits = load_relaxed(&sl->bell->ready[w]) ? xchg_acqrel(&sl->bell->ready[w], UINT64_C(0)) : 0;
+		for (; bits; bits &= bits - 1) {
+			struct sock *s = load_acquire(&sl->a->chan_sock[w * 64 + (uint32_t)__builtin_ctzll(bits)]);
+			if (s)
+				epset_heat_all(e, s);
+		}
+	}
+}
+
+void epset_take_bells(struct epset *e)
+{
+	for (uint32_t i = 0; i < e->n_slot; i++) {
+		struct slot *sl = &e->slots[i];
+		if (__builtin_expect(slot_rang(sl), 0) && xchg_acqrel(&sl->bell->any, 0u))
+			take_ready_bits(e, sl);
+	}
+}
+
+/* A member that has nothing to report, and has not been active lately. true: it is cold now. */
+static bool cool_down(struct epset *e, uint32_t at)
+{
+	struct member *m = e->hot[at];
+	epset_sync(m);
+	if (m->kev || epset_arm(e, m))
+		return false;
+	m->hot = false;
+	memmove(&e->hot[at], &e->hot[at + 1], (--e->n_hot - at) * sizeof(*e->hot));
+	return true;
+}
+
+/* Under the lock: events of the side's members, beginning behind the one that was reported last. */
+int epset_collect(struct epset *e, struct epoll_event *ev, int max)
+{
+	int n = 0;
+	epset_take_bells(e);
+	uint32_t at = e->start < e->n_hot ? e->start : 0;
+	for (uint32_t left = e->n_hot; left && n < max; left--) {
+		if (at >= e->n_hot)
+			at = 0;
+		struct member *m = e->hot[at];
+		uint32_t bits = member_events(m);
+		if (!bits && (e->n_hot > N_HOT || ++m->idle > IDLE_LOOKS) && cool_down(e, at))
+			continue;
+		at++;
+		if (!bits)
+			continue;
+		m->idle = 0;
+		ev[n].events = bits;
+		ev[n++].data = m->data;
+		e->start = at;
+		if (m->events & EPOLLONESHOT && !m->disabled) {
+			m->disabled = true;
+			epset_detach(m);
+		}
+	}
+	e->turn++;
+	return n;
+}
+
+/* Announce the member to its writer; a fence and another look must follow. */
+static void announce(struct epset *e, const struct member *m)
+{
+	struct slot *sl = epset_wants_ring(m) ? epset_slot(e, m->s->chan.assoc) : NULL;
+	if (sl)
+		or_acqrel(&m->s->chan.my->armed, UINT64_C(1) << sl->idx);
+}
+
+static bool has_news(struct member *m)
+{
+	uint64_t tail = 0;
+	return kernel_events(m) || ring_output(m) || (epset_wants_ring(m) && (ring_input(m, &tail) || ring_edge(m, tail)));
+}
+
+/* The second look, which must not miss what another thread that reads just now may leave. */
+static bool may_have_news(struct member *m)
+{
+	return (epset_wants_ring(m) && !ready_follow(m->s)) || has_news(m);
+}
+
+bool epset_arm(struct epset *e, struct member *m)
+{
+	if (ring_output(m))
+		return true;
+	if (!epset_wants_ring(m))
+		return false;
+	announce(e, m);
+	fence_for_sender(&m->s->chan); /* faces the sender: publish, fence, armed */
+	return may_have_news(m);
+}
+
+/* Events of S into the members; they are reported by the next collect. Under the lock. */
+void epset_drain_side(struct epset *e)
+{
+	struct epoll_event ev[64];
+	long n = sys6(SYS_epoll_pwait, e->side, ev, 64, 0, 0, 0);
+	for (long i = 0; i < n; i++) {
+		struct member *m = epset_data_member(e, ev[i].data.u64);
+		if (!m || m->disabled || m->ghost)
+			continue;
+		m->kev = ev[i].events & (m->events | EPOLLERR | EPOLLHUP);
+		m->kev_turn = e->turn;
+		if (!m->kev)
+			continue;
+		if (load_acquire(&m->s->linked)) {
+			end_kernel_says(m->s, ev[i].events);
+			m->kev &= ready_really(m->s, m->s->fd, m->events, ev[i].events);
+		}
+		epset_heat(e, m);
+	}
+}
+
+void epset_set_sleeping(struct epset *e, uint32_t v)
+{
+	for (uint32_t i = 0; i < e->n_slot; i++)
+		if (slot_lives(&e->slots[i]))
+			store_relaxed(&e->slots[i].bell->sleeping, v);
+}
+
+/*
+ * Under the lock: all hot members go cold. true: nothing to report, the set may sleep. A bell that rings from now on stays in the queue, and P is readable.
+ */
+bool epset_make_cold(struct epset *e)
+{
+	bool ready = false, lazy = false;
+	epset_set_sleeping(e, 1);
+	for (uint32_t i = 0; i < e->n_hot; i++) {
+		epset_sync(e->hot[i]);
+		announce(e, e->hot[i]);
+	}
+	fence_storeload(); /* faces the senders: publish, fence, armed; and notify_bell: any, fence, sleeping */
+	for (uint32_t i = 0; i < e->n_hot && !lazy; i++)
+		lazy = epset_wants_ring(e->hot[i]) && load_acquire(&e->hot[i]->s->chan.peer->lazy);
+	if (lazy)
+		barrier_everywhere(); /* one for all (notify.h) */
+	for (uint32_t i = 0; i < e->n_hot; i++)
+		ready |= may_have_news(e->hot[i]);
+	for (uint32_t i = 0; i < e->n_slot; i++)
+		ready |= slot_rang(&e->slots[i]);
+	if (ready)
+		return false;
+	for (uint32_t i = 0; i < e->n_hot; i++)
+		e->hot[i]->hot = false;
+	e->n_hot = 0;
+	return true;
+}
+
+/* Under the lock: would a collect report something? */
+bool epset_any_ready(struct epset *e)
+{
+	bool ready = false;
+	for (uint32_t i = 0; i < e->n_hot && !ready; i++)
+		ready = has_news(e->hot[i]);
+	for (uint32_t i = 0; i < e->n_slot && !ready; i++)
+		ready = slot_rang(&e->slots[i]);
+	return ready;
+}
