@@ -92,11 +92,11 @@ static __attribute__((noinline)) long recv_cut(
 }
 
 /* len: what iov_look() said. */
-static ssize_t recv_vec(
-	struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags, struct sig_mark since)
+static ssize_t recv_vec(struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags, struct sig_mark since)
 {
 	wrap_testcancel();
-	return wrap_result(len > (long)MAX_RW ? recv_cut(s, fd, iov, n, flags, since) : rx_recv(s, fd, iov, (int)n, flags, since));
+	return wrap_result(
+		len > (long)MAX_RW ? recv_cut(s, fd, iov, n, flags, since) : rx_recv(s, fd, iov, (int)n, flags, since));
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)

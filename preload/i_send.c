@@ -104,11 +104,11 @@ static __attribute__((noinline)) long send_cut(
 }
 
 /* len: what iov_look() said. */
-static ssize_t send_vec(
-	struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags, struct sig_mark since)
+static ssize_t send_vec(struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags, struct sig_mark since)
 {
 	wrap_testcancel();
-	return wrap_result(len > (long)MAX_RW ? send_cut(s, fd, iov, n, flags, since) : tx_send(s, fd, iov, (int)n, flags, since));
+	return wrap_result(
+		len > (long)MAX_RW ? send_cut(s, fd, iov, n, flags, since) : tx_send(s, fd, iov, (int)n, flags, since));
 }
 
 /* Writing nothing does not even look at the socket, whatever its state. */
