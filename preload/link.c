@@ -17,6 +17,7 @@
 #include "sys.h"
 #include "token.h"
 
+#define STOP_NS INT64_C(1000000000) /* what the end of a process may take, once it has begun */
 #define WORTH_OPS 2 /* calls on a connection before it gets a channel: one request and its answer never pay for one */
 #define WORTH_BYTES (64 * 1024) /* or this much at once */
 
@@ -191,9 +192,12 @@ static bool try_server(struct sock *s)
 	return false;
 }
 
+static _Atomic uint32_t ender; /* the thread that ends the process; 0: none yet */
+static bool all_ended;	       /* it has ended the links; under g_lock */
+
 static bool try_locked(struct sock *s)
 {
-	if (load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link))
+	if (load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link) || load_relaxed(&ender))
 		return load_acquire(&s->linked);
 	if (sock_names(s) < 0)
 		return false;
@@ -232,10 +236,15 @@ bool link_try(struct sock *s, size_t bytes)
 	return ok;
 }
 
-bool link_resolve(struct sock *s)
+static bool resolve(struct sock *s)
 {
 	struct guard g;
 	guard_enter(&g);
+	uint32_t by = load_relaxed(&ender);
+	if (by && (all_ended || by != (uint32_t)sys0(SYS_gettid))) {
+		guard_leave(&g);
+		return false;
+	}
 	if (!load_acquire(&s->linked) && load_acquire(&s->f->link) == 2) {
 		struct assoc *a = assoc_find(s->f->link_shmid, s->f->link_nonce);
 		struct seg seg;
@@ -248,6 +257,25 @@ bool link_resolve(struct sock *s)
 	}
 	guard_leave(&g);
 	return load_acquire(&s->linked);
+}
+
+bool link_resolve(struct sock *s)
+{
+	if (resolve(s))
+		return true;
+	link_stop(s);
+	return false;
+}
+
+void link_stop(struct sock *s)
+{
+	static const struct timespec nap = {.tv_nsec = 20000000};
+	uint32_t by = load_acquire(&ender);
+	if (!by || by == (uint32_t)sys0(SYS_gettid))
+		return;
+	for (int64_t until = now_ns() + STOP_NS; now_ns() < until;)
+		sys2(SYS_nanosleep, &nap, 0);
+	sys2(SYS_shutdown, s->fd, SHUT_RDWR);
 }
 
 /* The peer may have to leave the ring after we are gone. */
@@ -347,4 +375,23 @@ void link_end(struct sock *s)
 		store_release(&c->shm->state, SM_CHAN_FREE);
 		seg_chan_free(&a->seg, c->idx);
 	}
+}
+
+static void end_one(struct sock *s, void *arg)
+{
+	(void)arg;
+	link_end(s);
+}
+
+void link_end_all(void)
+{
+	store_release(&ender, (uint32_t)sys0(SYS_gettid));
+	sock_each(end_one, NULL);
+	all_ended = true;
+}
+
+void link_fork_child(void)
+{
+	store_relaxed(&ender, 0u);
+	all_ended = false;
 }

@@ -21,6 +21,15 @@ bool link_resolve(struct sock *s);
 void link_end(struct sock *s);
 /* The kernel may close it in a moment, without a word from us (exec): what is unread goes by the kernel too. No mark: the exec may fail. */
 void link_before_end(struct sock *s);
+/*
+ * The process ends: link_end for all its sockets. Under g_lock. Its other threads go on until the kernel stops them; what they would do
+ * with such a socket then could only be wrong (octets that lie in the ring are out of reach, the channel may be another connection's by
+ * now), so link_stop() keeps them, wherever they find a socket that was linked and is not. If the process lives for a second more,
+ * the connection is shut down instead.
+ */
+void link_end_all(void);
+void link_stop(struct sock *s);
+void link_fork_child(void);
 /* "127.0.0.1:80" for logs; returns buf. */
 const char *addr_text(const struct diag_addr *a, char *buf, size_t len);
 /* Readers of this end look at the ring from now on, if nothing forbids it. Under the rx token, or when rx_inkernel drops to 0. */

@@ -493,6 +493,8 @@ static long recv_linked(struct sock *s, struct take *t)
 				continue;
 			r = -EAGAIN; /* a look that has not seen enough: the same octets again, when there are more */
 		}
+		if (r == -EBADF && fd_sock(t->fd) == s)
+			link_stop(s);
 		if (r == -EBADF && !t->done) /* closed by another thread: not what has the number now */
 			return fd_sock(t->fd) == s ? kernel_wait(s, t) : -EBADF;
 		if (r != -EAGAIN || t->ended || t->done >= target || !wait) {

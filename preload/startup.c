@@ -54,6 +54,7 @@ static void fork_child(void)
 	ended = false;
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	flight_fork_child();
+	link_fork_child();
 	barrier_init();
 	fam_fork_child();
 	assoc_fork_child();
@@ -98,13 +99,6 @@ __attribute__((constructor(101))) static void startup(void)
 	last_init();
 }
 
-/* As close() would: the kernel closes the socket in a moment, and knows nothing of the channel. */
-static void end_sock(struct sock *s, void *arg)
-{
-	(void)arg;
-	link_end(s);
-}
-
 void startup_end(bool exec)
 {
 	struct guard g;
@@ -116,7 +110,7 @@ void startup_end(bool exec)
 	server_end_all();
 	if (!exec && !ended) {
 		ended = true;
-		sock_each(end_sock, NULL);
+		link_end_all(); /* as close() would: the kernel closes the sockets in a moment, and knows nothing of the channels */
 		sock_fork_failed(); /* one holder less of each */
 	}
 	guard_leave(&g);

@@ -339,6 +339,8 @@ static long send_linked(struct sock *s, struct put *p)
 		int how = token_take(s, &f->tx_token);
 		if (__builtin_expect(!load_acquire(&s->linked) || fd_sock(p->fd) != s, 0)) {
 			token_drop(s, &f->tx_token, how);
+			if (fd_sock(p->fd) == s)
+				link_stop(s);
 			return p->done ? (long)p->done : kernel_rest(s, p);
 		}
 		if (__builtin_expect(load_relaxed(&s->hup), 0) && end_take_reset(s)) {
