@@ -45,3 +45,29 @@ one_core() {
 	ends kill
 	look
 }
+
+# memcached's main thread returns from main while its four others are in the middle of requests; nobody may see anything of that but the end.
+@test "a server of several threads ends under load, again and again: no wrong answer before the end" {
+	need memcached
+	local i
+	sides both
+	PORT=$(free_port)
+	touch "$D/lines"
+	echo down >"$D/generation"
+	for i in 1 2; do
+		spawn client "client$i" "$PYTHON" "$PROGS/soak.py" memcached "$PORT" "$((SEED + i))" "$D/lines" "$D/generation"
+	done
+	for ((i = 0; i < (${SOAK:-0} ? 500 : 25); i++)); do
+		server memcached memcached -u "$(id -un)" -t 4 -l 127.0.0.1 -p "$PORT" -U 0
+		up memcached
+		echo up >>"$D/generation"
+		sleep 0.3 # of load
+		echo down >>"$D/generation"
+		stop memcached
+	done
+	stop client1
+	stop client2
+	absent WRONG "$D/lines"
+	grep -q '^ok memcached' "$D/lines"
+	paths memcached
+}

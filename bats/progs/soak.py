@@ -152,6 +152,6 @@ while True:
     except Wrong as e:
         note("WRONG %s: %s" % (kind, e))
     except (EOFError, OSError) as e:
-        if touched() == begin and begin % 2 == 0:
+        if touched() == begin and begin % 2 == 0: # neither down nor just been
             note("WRONG %s: %s: %r" % (kind, "ended" if connected else "refused", e))
         time.sleep(0.05)
