@@ -4,7 +4,7 @@
  *
  *   load    1. bind the real functions (a wrapper that is called before this binds them itself)
  *           2. environment: log, statistics, spinning
- *           3. fork handlers, and the key that ends a thread's bell
+ *           3. fork handlers; the keys that end a thread's bell, and tell of the main thread's end
  *           nothing else: no descriptor, no mapping, no thread before the first socket that could be upgraded
  *   fork    prepare: take g_lock, count the child among the sockets' holders; child: forget the parent's threads, descriptors and waiters
  *   end     append the statistics, take our endpoints off the map
@@ -26,6 +26,7 @@
 #include "stats.h"
 #include "svc.h"
 #include "sys.h"
+#include "threads.h"
 #include "token.h"
 #include "waitset.h"
 
@@ -59,6 +60,7 @@ static void fork_child(void)
 	waitset_fork_child();
 	epset_fork_child();
 	sock_fork_child();
+	threads_fork_child();
 	guard_leave(&fork_guard);
 }
 
@@ -86,6 +88,7 @@ __attribute__((constructor(101))) static void startup(void)
 	read_environment();
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	waitset_init();
+	threads_init();
 }
 
 /* As close() would: the kernel closes the socket in a moment, and knows nothing of the channel. */

@@ -4,7 +4,7 @@
  *
  * It answers and makes rendezvous, watches the kernel sockets of linked channels for hang-ups (and for input, when a thread that sleeps on a futex waits for the
  * kernel's part), and gives unread octets back to a peer that leaves shared memory. Started when the first association or offer appears, never before; all
- * signals blocked; idle it costs nothing. After fork the child has none until it needs one.
+ * signals blocked; idle it costs nothing (but 50 looks a second in a process whose main thread has ended: threads.h). After fork the child has none until it needs one.
  */
 #ifndef SHUNT_SVC_H
 #define SHUNT_SVC_H
@@ -15,6 +15,10 @@
 #include "sock.h"
 
 struct assoc;
+struct park {
+	uint64_t mask;
+	bool restart;
+};
 
 /* Start it if it does not run. Under g_lock. */
 void svc_start(void);
@@ -39,6 +43,14 @@ static inline void svc_stir(void)
 void svc_add_assoc(struct assoc *a);
 /* The datagram socket that bells are rung from. */
 int svc_ring_fd(void);
+/*
+ * For calls that behave differently in a process with a second thread: the thread leaves, and is gone for the kernel when svc_park returns; nobody starts it before
+ * svc_unpark, which does if it ran (p->restart; the caller may clear that) or somebody has wanted it meanwhile. Its descriptors stay, and what happens
+ * waits in them. A thread started again has what the caller has now: credentials, namespaces, descriptors. Any program thread, not under g_lock; all
+ * signals are blocked in between. A thread that is busy for more than 2 s stays.
+ */
+void svc_park(struct park *p);
+void svc_unpark(struct park *p);
 void svc_fork_child(void);
 
 #endif
