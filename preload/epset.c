@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include "assoc.h"
+#include "leave.h"
 #include "link.h"
 #include "log.h"
 #include "move.h"
@@ -63,7 +64,7 @@ void epset_new(int fd)
 {
 	struct guard g;
 	struct epset *e;
-	if (!fdtab_init() || (unsigned)fd >= fdtab_len)
+	if (leave_done() || !fdtab_init() || (unsigned)fd >= fdtab_len)
 		return;
 	guard_enter(&g);
 	for (e = all; e && load_relaxed(&e->refs); e = e->next)
@@ -559,6 +560,34 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 	epset_unlock(e);
 	guard_leave(&g);
 	return r;
+}
+
+static void back_to_program(struct sock *s, void *arg)
+{
+	struct epset *e = arg;
+	for (struct member *m = s->members; m; m = m->next) {
+		struct epoll_event ev = {.events = m->events, .data = m->data};
+		if (m->set == e && m->side && !m->ghost)
+			sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, m->fd, &ev);
+	}
+}
+
+/* A thread that waits in P goes on: it is the whole set now. A set inherited over fork is the parent's too, and stays as it is. */
+void epset_leave(void)
+{
+	for (struct epset *e = all; e; e = e->next) {
+		if (!load_relaxed(&e->refs) || e->foreign)
+			continue;
+		epset_lock(e);
+		if (e->side >= 0) {
+			sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, e->side, 0);
+			sock_each(back_to_program, e);
+		}
+		epset_unlock(e);
+		for (int fd = 0; fd < (int)fdtab_len; fd++)
+			if (fd_epset(fd) == e)
+				fdtab_set(fd, 0);
+	}
 }
 
 /* The child inherits S as the kernel has it. */

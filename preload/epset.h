@@ -44,6 +44,8 @@ void epset_expose(struct epset *e);
 void epset_linked(struct sock *s);
 /* A socket's last descriptor goes. Under g_lock. */
 void epset_forget_sock(struct sock *s);
+/* The process leaves shared memory (leave.h): the program's instances get all their members back. Under g_lock. */
+void epset_leave(void);
 void epset_fork_prepare(void);
 void epset_fork_child(void);
 

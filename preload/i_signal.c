@@ -47,6 +47,15 @@ void signal_guard(void)
 	}
 }
 
+void signal_unguard(void)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL}, old;
+	for (size_t i = 0; load_acquire(&guarding) && i < sizeof(fatal) / sizeof(*fatal); i++)
+		if (real.sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler == tidy_and_die)
+			real.sigaction(fatal[i], &dfl, NULL);
+	store_release(&guarding, 0);
+}
+
 /* The default that the program sets is ours too; ours that it finds is the default. */
 EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {

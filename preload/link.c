@@ -8,6 +8,7 @@
 
 #include "assoc.h"
 #include "epset.h"
+#include "leave.h"
 #include "log.h"
 #include "notify.h"
 #include "svc.h"
@@ -189,7 +190,7 @@ static bool try_server(struct sock *s)
 
 static bool try_locked(struct sock *s)
 {
-	if (load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link))
+	if (leave_done() || load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link))
 		return load_acquire(&s->linked);
 	if (sock_names(s) < 0)
 		return false;
@@ -232,7 +233,7 @@ bool link_resolve(struct sock *s)
 {
 	struct guard g;
 	guard_enter(&g);
-	if (!load_acquire(&s->linked) && load_acquire(&s->f->link) == 2) {
+	if (!load_acquire(&s->linked) && load_acquire(&s->f->link) == 2 && !leave_done()) {
 		struct assoc *a = assoc_find(s->f->link_shmid, s->f->link_nonce);
 		struct seg seg;
 		if (!a && seg_attach(&seg, s->f->link_shmid, s->f->link_nonce) == 0)
@@ -275,17 +276,10 @@ static void log_kernel(struct sock *s)
 		why_text(load_relaxed(&s->f->tx_why)));
 }
 
-void link_end(struct sock *s)
+static void unlink_chan(struct sock *s)
 {
-	if (!link_ready(s)) {
-		log_kernel(s);
-		return;
-	}
 	struct chan *c = &s->chan;
 	struct assoc *a = c->assoc;
-	bool last = load_acquire(&s->f->holders) == 1;
-	if (last)
-		end_marks(s);
 	/* Nobody is in the middle of a copy when the channel changes hands. */
 	int tx = token_take(s, &s->f->tx_token), rx = token_take(s, &s->f->rx_token);
 	store_release(&s->linked, 0);
@@ -300,6 +294,26 @@ void link_end(struct sock *s)
 	/* A process that is asleep on this socket in another thread must look again. */
 	add_acqrel(&c->my->futex, 1u);
 	notify_futex(c->my);
+}
+
+void link_leave(struct sock *s)
+{
+	if (load_acquire(&s->linked))
+		unlink_chan(s);
+}
+
+void link_end(struct sock *s)
+{
+	if (!link_ready(s)) {
+		log_kernel(s);
+		return;
+	}
+	struct chan *c = &s->chan;
+	struct assoc *a = c->assoc;
+	bool last = load_acquire(&s->f->holders) == 1;
+	if (last)
+		end_marks(s);
+	unlink_chan(s);
 	if (!last)
 		return;
 	uint32_t mine = 1u << c->side, gone = or_acqrel(&c->shm->gone, mine);

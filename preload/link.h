@@ -19,6 +19,8 @@ bool link_try(struct sock *s, size_t bytes);
 bool link_resolve(struct sock *s);
 /* The last descriptor of this process goes: marks, reset if need be, give the channel back. Under g_lock. */
 void link_end(struct sock *s);
+/* The process leaves shared memory (leave.h): the channel stays as it is, and nobody here uses it any more. Under g_lock. */
+void link_leave(struct sock *s);
 /* "127.0.0.1:80" for logs; returns buf. */
 const char *addr_text(const struct diag_addr *a, char *buf, size_t len);
 /* Readers of this end look at the ring from now on, if nothing forbids it. Under the rx token, or when rx_inkernel drops to 0. */

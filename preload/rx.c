@@ -19,6 +19,7 @@
 #include "bell.h"
 #include "end.h"
 #include "fast.h"
+#include "leave.h"
 #include "link.h"
 #include "move.h"
 #include "notify.h"
@@ -428,7 +429,7 @@ static long recv_linked(struct sock *s, struct take *t)
 			r = -EAGAIN; /* a look that has not seen enough: the same octets again, when there are more */
 		}
 		if (r == -EBADF && !t->done) /* closed by another thread: not what has the number now */
-			return fd_sock(t->fd) == s ? kernel_recv(t->fd, t->iov, t->niov, t->flags) : -EBADF;
+			return fd_sock(t->fd) == s || leave_done() ? kernel_recv(t->fd, t->iov, t->niov, t->flags) : -EBADF;
 		if (r != -EAGAIN || t->ended || t->done >= target || !wait) {
 			if (!t->done && r < 0 && !wait)
 				svc_watch(s);

@@ -20,6 +20,7 @@
 #include "assoc.h"
 #include "barrier.h"
 #include "epset.h"
+#include "leave.h"
 #include "link.h"
 #include "log.h"
 #include "real.h"
@@ -36,6 +37,8 @@ static bool ended; /* startup_end() has let go of the sockets; under g_lock */
 
 static void fork_prepare(void)
 {
+	if (leave_sealed())
+		return;
 	guard_enter(&fork_guard);
 	epset_fork_prepare();
 	sock_fork_prepare();
@@ -43,12 +46,16 @@ static void fork_prepare(void)
 
 static void fork_parent(void)
 {
+	if (leave_sealed())
+		return;
 	guard_leave(&fork_guard);
 }
 
 /* Each module forgets what is the parent's alone. fam before sock: tokens carry the process's number. */
 static void fork_child(void)
 {
+	if (leave_sealed())
+		return;
 	ended = false;
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	barrier_init();
@@ -101,6 +108,8 @@ static void end_sock(struct sock *s, void *arg)
 void startup_end(bool exec)
 {
 	struct guard g;
+	if (leave_sealed())
+		return;
 	if ((uint32_t)sys0(SYS_getpid) != startup_pid)
 		return; /* a child of vfork */
 	stats_write();

@@ -11,6 +11,7 @@
 #include "assoc.h"
 #include "bell.h"
 #include "end.h"
+#include "leave.h"
 #include "log.h"
 #include "move.h"
 #include "notify.h"
@@ -233,7 +234,7 @@ void svc_start(void)
 {
 	pthread_attr_t at;
 	pthread_t t;
-	if (load_acquire(&svc.running) || !open_fds())
+	if (leave_done() || load_acquire(&svc.running) || !open_fds())
 		return;
 	if (load_acquire(&svc.parker)) { /* what it is wanted for waits in its epoll and on its bells */
 		svc.wanted = true;
@@ -257,6 +258,11 @@ void svc_start(void)
 		log_line("no service thread: error %d", e);
 		store_release(&svc.running, 0);
 	}
+}
+
+bool svc_runs(void)
+{
+	return load_acquire(&svc.running);
 }
 
 static void ensure(void)

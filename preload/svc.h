@@ -22,6 +22,7 @@ struct park {
 
 /* Start it if it does not run. Under g_lock. */
 void svc_start(void);
+bool svc_runs(void);
 /* Wake it to look at endpoints' wants and servers' messages. Any thread. */
 void svc_kick(void);
 /* Something may wait at the servers: start the thread if need be, and answer what is there now. Under g_lock. */

@@ -30,6 +30,11 @@ bool threads_alone(void)
 	return n ? n == 1 : sys1(SYS_unshare, CLONE_THREAD) == 0; /* does nothing, if it can do that */
 }
 
+bool threads_alone_but(unsigned ours)
+{
+	return count() == 1 + ours;
+}
+
 /* "pid (name) state ...": the name may hold anything, but comes first and is short. */
 static bool main_has_ended(void)
 {

@@ -18,6 +18,8 @@
 extern _Atomic uint32_t threads_main_gone;
 /* Is the caller the only thread of the process? When that cannot be known: no. */
 bool threads_alone(void);
+/* Is the caller the only thread but for `ours` of ours? The same. */
+bool threads_alone_but(unsigned ours);
 /* Service thread: is nothing left but this thread and a main thread that has ended? */
 bool threads_ours_is_last(void);
 /* Service thread: exit handlers find the signal mask that the main thread had. */
