@@ -128,6 +128,15 @@ struct assoc *assoc_add(const struct seg *seg, int side)
 	return a;
 }
 
+bool assoc_room(void)
+{
+	uint32_t n = load_relaxed(&n_assoc);
+	for (uint32_t i = 0; n == N_ASSOC && i < n; i++)
+		if (!load_relaxed(&assoc_tab[i]->live))
+			return true;
+	return n < N_ASSOC;
+}
+
 struct assoc *assoc_find(int shmid, uint64_t nonce)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {

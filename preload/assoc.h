@@ -94,6 +94,7 @@ void server_serve_all(void);
 struct server *server_at(uint32_t i); /* for iteration; NULL at the end */
 
 struct assoc *assoc_add(const struct seg *g, int side);
+bool assoc_room(void); /* assoc_add will find an entry */
 struct assoc *assoc_find(int shmid, uint64_t nonce);
 void assoc_gc(int64_t now_ns);
 void assoc_fork_child(void);

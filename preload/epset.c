@@ -7,6 +7,7 @@
 
 #include "bell.h"
 #include "epset_int.h"
+#include "leave.h"
 #include "sys.h"
 #include "token.h"
 
@@ -94,7 +95,7 @@ static struct epset *new_epset(void)
 void epset_new(int fd)
 {
 	struct guard g;
-	if (!fdtab_init() || (unsigned)fd >= fdtab_len)
+	if (leave_done() || !fdtab_init() || (unsigned)fd >= fdtab_len)
 		return;
 	guard_enter(&g);
 	struct epset *e = new_epset();
@@ -198,6 +199,34 @@ void epset_forget(int fd)
 			outlive(e);
 	}
 	guard_leave(&g);
+}
+
+static void back_to_program(struct sock *s, void *arg)
+{
+	struct epset *e = arg;
+	for (struct member *m = s->members; m; m = m->next) {
+		struct epoll_event ev = {.events = m->events, .data = m->data};
+		if (m->set == e && m->side && !m->ghost)
+			sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, m->fd, &ev);
+	}
+}
+
+/* A thread that waits in P goes on: it is the whole set now. A set inherited over fork is the parent's too, and stays as it is. */
+void epset_leave(void)
+{
+	for (struct epset *e = all; e; e = e->next) {
+		if (!load_relaxed(&e->refs) || e->foreign)
+			continue;
+		epset_lock(e);
+		if (e->side >= 0) {
+			sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, e->side, 0);
+			sock_each(back_to_program, e);
+		}
+		epset_unlock(e);
+		for (int fd = 0; fd < (int)fdtab_len; fd++)
+			if (fd_epset(fd) == e)
+				fdtab_set(fd, 0);
+	}
 }
 
 /* The child inherits S as the kernel has it. */

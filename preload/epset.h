@@ -48,6 +48,8 @@ void epset_before_close(struct sock *s);
 void epset_number_closes(struct sock *s, int fd);
 /* A socket's last descriptor goes. Under g_lock. */
 void epset_forget_sock(struct sock *s);
+/* The process leaves shared memory (leave.h): the program's instances get all their members back. Under g_lock. */
+void epset_leave(void);
 void epset_fork_prepare(void);
 void epset_fork_child(void);
 

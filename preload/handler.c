@@ -206,6 +206,22 @@ void handler_guard(void)
 	guard_leave(&g);
 }
 
+void handler_unguard(void)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL}, a;
+	struct guard g;
+	guard_enter(&g);
+	for (int sig = 1; guarding && sig < N_SIG; sig++) {
+		if (!is_fatal(sig) || real.sigaction(sig, NULL, &a) < 0)
+			continue;
+		const struct slot *sl = slot_of(sig, &a);
+		if (sl && load_acquire(&sl->handler) == (uintptr_t)SIG_DFL)
+			real.sigaction(sig, &dfl, NULL);
+	}
+	guarding = false;
+	guard_leave(&g);
+}
+
 void handler_trap(void)
 {
 	if (trapping)

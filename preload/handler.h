@@ -19,6 +19,8 @@
 int handler_set(int sig, const struct sigaction *act, struct sigaction *old);
 /* There is something to leave behind from now on. */
 void handler_guard(void);
+/* What there was has been dealt with: the default actions are the kernel's again. */
+void handler_unguard(void);
 /* There are copies that may fault from now on. Under g_lock. */
 void handler_trap(void);
 

@@ -7,6 +7,7 @@
 #include <sys/time.h>
 
 #include "assoc.h"
+#include "leave.h"
 #include "link.h"
 #include "move.h"
 #include "notify.h"
@@ -74,6 +75,8 @@ static struct sock *adopt_listener(int fd)
 {
 	int type = 0, domain = 0;
 	socklen_t len = sizeof(int);
+	if (leave_done())
+		return NULL;
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM ||
 		getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || (domain != AF_INET && domain != AF_INET6))
 		return NULL;

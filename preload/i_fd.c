@@ -13,6 +13,7 @@
 #include "epset.h"
 #include "link.h"
 #include "move.h"
+#include "ns.h"
 #include "ready.h"
 #include "startup.h"
 #include "sys.h"
@@ -212,7 +213,7 @@ EXPORT int ioctl(int fd, unsigned long req, ...)
 }
 
 /* Everything in [first, last] but ours. The highest entry in use bounds the walk: numbers beyond the table are never ours. */
-static int close_range_around(unsigned first, unsigned last, int flags)
+int fd_close_range(unsigned first, unsigned last, int flags)
 {
 	unsigned from = first;
 	unsigned end = last < fdtab_len ? last : fdtab_len - 1;
@@ -235,7 +236,9 @@ EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
 	if (!fdtab_len || first > last || flags & ~(int)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC))
 		return real.close_range(first, last, flags);
-	return close_range_around(first, last, flags);
+	if (flags & CLOSE_RANGE_UNSHARE)
+		return ns_close_range(first, last, flags);
+	return fd_close_range(first, last, flags);
 }
 
 EXPORT void closefrom(int first)
@@ -244,7 +247,7 @@ EXPORT void closefrom(int first)
 		real.closefrom(first);
 		return;
 	}
-	close_range_around(first < 0 ? 0 : (unsigned)first, ~0u, 0);
+	fd_close_range(first < 0 ? 0 : (unsigned)first, ~0u, 0);
 }
 
 /* libuv and others close with the raw number, so that cancellation does not strike. */
@@ -260,5 +263,8 @@ EXPORT long syscall(long nr, ...)
 		return close((int)a[0]);
 	if (nr == SYS_rt_sigaction)
 		guard_beware();
+	long r;
+	if (ns_syscall(nr, a, &r))
+		return r;
 	return real.syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

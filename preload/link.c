@@ -10,6 +10,7 @@
 #include "dup.h"
 #include "epset.h"
 #include "handler.h"
+#include "leave.h"
 #include "log.h"
 #include "move.h"
 #include "notify.h"
@@ -197,7 +198,7 @@ static bool all_ended;	       /* it has ended the links; under g_lock */
 
 static bool try_locked(struct sock *s)
 {
-	if (load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link) || load_relaxed(&ender))
+	if (leave_done() || load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link) || load_relaxed(&ender))
 		return load_acquire(&s->linked);
 	if (sock_names(s) < 0)
 		return false;
@@ -245,7 +246,7 @@ static bool resolve(struct sock *s)
 		guard_leave(&g);
 		return false;
 	}
-	if (!load_acquire(&s->linked) && load_acquire(&s->f->link) == 2) {
+	if (!load_acquire(&s->linked) && load_acquire(&s->f->link) == 2 && !leave_done()) {
 		struct assoc *a = assoc_find(s->f->link_shmid, s->f->link_nonce);
 		struct seg seg;
 		if (!a && seg_attach(&seg, s->f->link_shmid, s->f->link_nonce) == 0)
@@ -340,17 +341,10 @@ static void log_kernel(struct sock *s)
 		why_text(load_relaxed(&s->f->tx_why)));
 }
 
-void link_end(struct sock *s)
+static void unlink_chan(struct sock *s)
 {
-	if (!link_ready(s)) {
-		log_kernel(s);
-		return;
-	}
 	struct chan *c = &s->chan;
 	struct assoc *a = c->assoc;
-	bool last = load_acquire(&s->f->holders) == 1;
-	if (last)
-		end_marks(s);
 	/* Nobody is in the middle of a copy when the channel changes hands. */
 	int tx = token_take(s, &s->f->tx_token), rx = token_take(s, &s->f->rx_token);
 	store_release(&s->linked, 0);
@@ -365,6 +359,26 @@ void link_end(struct sock *s)
 	/* A process that is asleep on this socket in another thread must look again. */
 	add_acqrel(&c->my->futex, 1u);
 	notify_futex(c->my);
+}
+
+void link_leave(struct sock *s)
+{
+	if (load_acquire(&s->linked))
+		unlink_chan(s);
+}
+
+void link_end(struct sock *s)
+{
+	if (!link_ready(s)) {
+		log_kernel(s);
+		return;
+	}
+	struct chan *c = &s->chan;
+	struct assoc *a = c->assoc;
+	bool last = load_acquire(&s->f->holders) == 1;
+	if (last)
+		end_marks(s);
+	unlink_chan(s);
 	if (!last)
 		return;
 	uint32_t mine = 1u << c->side, gone = or_acqrel(&c->shm->gone, mine);

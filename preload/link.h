@@ -30,6 +30,8 @@ void link_before_end(struct sock *s);
 void link_end_all(void);
 void link_stop(struct sock *s);
 void link_fork_child(void);
+/* The process leaves shared memory (leave.h): the channel stays as it is, and nobody here uses it any more. Under g_lock. */
+void link_leave(struct sock *s);
 /* "127.0.0.1:80" for logs; returns buf. */
 const char *addr_text(const struct diag_addr *a, char *buf, size_t len);
 /* Readers of this end look at the ring from now on, if nothing forbids it. Under the rx token, or when rx_inkernel drops to 0. */

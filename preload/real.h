@@ -48,6 +48,7 @@ ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t room, int flags, st
 int __poll_chk(struct pollfd *p, nfds_t n, int ms, size_t room);
 int __ppoll_chk(struct pollfd *p, nfds_t n, const struct timespec *ts, const sigset_t *mask, size_t room);
 int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap);
+int capset(void *hdr, const void *data);
 int __dprintf_chk(int fd, int flag, const char *fmt, ...);
 int __sigaction(int sig, const struct sigaction *act, struct sigaction *old);
 sighandler_t bsd_signal(int sig, sighandler_t handler);

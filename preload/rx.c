@@ -20,6 +20,7 @@
 #include "dup.h"
 #include "end.h"
 #include "fast.h"
+#include "leave.h"
 #include "link.h"
 #include "move.h"
 #include "notify.h"
@@ -496,7 +497,7 @@ static long recv_linked(struct sock *s, struct take *t)
 		if (r == -EBADF && fd_sock(t->fd) == s)
 			link_stop(s);
 		if (r == -EBADF && !t->done) /* closed by another thread: not what has the number now */
-			return fd_sock(t->fd) == s ? kernel_wait(s, t) : -EBADF;
+			return fd_sock(t->fd) == s || leave_done() ? kernel_wait(s, t) : -EBADF;
 		if (r != -EAGAIN || t->ended || t->done >= target || !wait) {
 			if (!t->done && r < 0 && !wait)
 				svc_watch(s);

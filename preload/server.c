@@ -157,15 +157,20 @@ static int known(int shmid, void *arg)
 	return 0;
 }
 
-static void add(struct server *v, const struct seg *seg)
+/* false: it could not be noted, and is let go: to ask for the next would give the same again. */
+static bool add(struct server *v, struct seg *seg)
 {
 	struct assoc *a = assoc_add(seg, SM_SERVER);
-	if (!a)
-		return;
+	if (!a) {
+		seg_detach(seg);
+		return false;
+	}
 	a->server = v;
 	log_line("association from uid %u: segment %d", seg->cuid, seg->shmid);
+	return true;
 }
 
+/* Without room for another association nobody is answered, and he stays in the kernel. */
 void server_serve_all(void)
 {
 	for (uint32_t i = 0; i < n_servers; i++) {
@@ -174,15 +179,16 @@ void server_serve_all(void)
 		int r;
 		if (!load_acquire(&v->live))
 			continue;
-		while ((v->refs || v->retract_ns) && (r = rdv_answer(&v->ept, &seg)) != 0) {
+		while ((v->refs || v->retract_ns) && assoc_room() && (r = rdv_answer(&v->ept, &seg)) != 0) {
 			if (r < 0) {
 				log_line("rendezvous refused: error %d", -r);
 				break;
 			}
-			add(v, &seg);
+			if (!add(v, &seg))
+				break;
 		}
-		while (rdv_adopt(&v->ept, &seg, known, NULL) == 1)
-			add(v, &seg);
+		while (assoc_room() && rdv_adopt(&v->ept, &seg, known, NULL) == 1 && add(v, &seg))
+			;
 	}
 }
 

@@ -12,6 +12,7 @@
 #include "assoc.h"
 #include "barrier.h"
 #include "epset.h"
+#include "leave.h"
 #include "link.h"
 #include "notify.h"
 #include "stats.h"
@@ -77,6 +78,8 @@ struct sock *sock_new(int fd, uint32_t fam_flags)
 {
 	struct guard g;
 	struct sock *s = NULL;
+	if (leave_done())
+		return NULL;
 	guard_enter(&g);
 	struct arena *a;
 	struct fam_sock *f = fdtab_init() && (unsigned)fd < fdtab_len ? fam_alloc(&a) : NULL;

@@ -4,7 +4,7 @@
  *
  *   load    1. bind the real functions (a wrapper that is called before this binds them itself)
  *           2. environment: log, statistics, spinning
- *           3. fork handlers, and the key that ends a thread's bell
+ *           3. fork handlers; the keys that end a thread's bell, and tell of the main thread's end
  *           nothing else: no descriptor, no mapping, no thread before the first socket that could be upgraded
  *   fork    prepare: take g_lock, count the child among the sockets' holders; child: forget the parent's threads, descriptors and waiters
  *   end     append the statistics, take our endpoints off the map
@@ -23,6 +23,7 @@
 #include "flight.h"
 #include "handler.h"
 #include "last.h"
+#include "leave.h"
 #include "link.h"
 #include "log.h"
 #include "real.h"
@@ -38,6 +39,8 @@ static bool ended; /* startup_end() has let go of the sockets; under g_lock */
 
 static void fork_prepare(void)
 {
+	if (leave_sealed())
+		return;
 	guard_enter(&fork_guard);
 	epset_fork_prepare();
 	sock_fork_prepare();
@@ -45,12 +48,16 @@ static void fork_prepare(void)
 
 static void fork_parent(void)
 {
+	if (leave_sealed())
+		return;
 	guard_leave(&fork_guard);
 }
 
 /* Each module forgets what is the parent's alone. fam before sock: tokens carry the process's number. */
 static void fork_child(void)
 {
+	if (leave_sealed())
+		return;
 	ended = false;
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	flight_fork_child();
@@ -102,6 +109,8 @@ __attribute__((constructor(101))) static void startup(void)
 void startup_end(bool exec)
 {
 	struct guard g;
+	if (leave_sealed())
+		return;
 	if ((uint32_t)sys0(SYS_getpid) != startup_pid)
 		return; /* a child of vfork */
 	stats_write();

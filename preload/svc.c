@@ -12,20 +12,27 @@
 #include "bell.h"
 #include "end.h"
 #include "last.h"
+#include "leave.h"
 #include "log.h"
 #include "move.h"
 #include "notify.h"
 #include "sig.h"
 #include "sys.h"
+#include "token.h"
 #include "trim.h"
 
 #define IDLE_MS 5000	       /* an association without channels is let go after this */
 #define STACK_LEN (128 * 1024) /* small: it runs only our own code */
 #define LINGER_MS 250	       /* while an endpoint waits to be taken off the map */
 #define N_EVENT 64
+#define PARK_NS INT64_C(2000000000) /* how long to wait for the thread to leave: a rendezvous takes half a second at most */
 
 static struct {
 	_Atomic uint32_t running;
+	_Atomic uint32_t parker; /* 0; or the tid of who has parked it, high bit: others wait */
+	_Atomic uint32_t leave;	 /* STAY .. */
+	_Atomic int tid;
+	bool wanted; /* while parked somebody wanted it; under g_lock */
 	int ep;	     /* hidden */
 	int bell_fd; /* hidden */
 	int ring_fd; /* hidden; rings others' bells; the one that a child of fork keeps */
@@ -155,14 +162,27 @@ static void chores_do(struct chores *c)
 	}
 }
 
+#define PARK_WAIT 0x80000000u
+enum { STAY, LEAVE_ASKED, LEAVE_DONE };
+
+/* Somebody parks us. */
+static bool leaves(void)
+{
+	if (load_relaxed(&svc.leave) != LEAVE_ASKED || !cas_acqrel(&svc.leave, (uint32_t)LEAVE_ASKED, (uint32_t)LEAVE_DONE))
+		return false;
+	futex_wake(&svc.leave, 1);
+	return true;
+}
+
 static void *svc_main(void *arg)
 {
 	struct epoll_event ev[N_EVENT];
 	struct chores chores = {0};
 	(void)arg;
+	store_relaxed(&svc.tid, (int)sys0(SYS_gettid));
 	sys4(SYS_prctl, 15 /* PR_SET_NAME */, "shunt", 0, 0);
 	on_bell(); /* whatever came before we looked */
-	for (;;) {
+	while (!leaves()) {
 		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT, chores_until(&chores), 0, 0);
 		chores_do(&chores);
 		bool bell = false;
@@ -206,8 +226,12 @@ void svc_start(void)
 	pthread_attr_t at;
 	pthread_t t;
 	uint64_t all = SIG_HOLDABLE, was;
-	if (load_acquire(&svc.running) || !open_fds())
+	if (leave_done() || load_acquire(&svc.running) || !open_fds())
 		return;
+	if (load_acquire(&svc.parker)) { /* what it is wanted for waits in its epoll and on its bells */
+		svc.wanted = true;
+		return;
+	}
 	store_release(&svc.running, 1);
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
 		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->svc_bell)
@@ -229,6 +253,11 @@ void svc_start(void)
 	}
 }
 
+bool svc_runs(void)
+{
+	return load_acquire(&svc.running);
+}
+
 static void ensure(void)
 {
 	struct guard g;
@@ -243,6 +272,67 @@ void svc_nudge(void)
 {
 	if (load_acquire(&svc.running))
 		bell_ring(svc.ring_fd, svc.bell_name);
+}
+
+/* ---- parking */
+
+static void park_lock(void)
+{
+	uint32_t me = token_tid ? token_tid : token_ask_tid(), cur;
+	while (!cas_acquire(&svc.parker, 0u, me)) {
+		cur = load_relaxed(&svc.parker);
+		if (cur && (cur & PARK_WAIT || cas_acquire(&svc.parker, cur, cur | PARK_WAIT)))
+			futex_wait(&svc.parker, cur | PARK_WAIT, -1);
+	}
+}
+
+/*
+ * It says that it leaves, and then is gone once the kernel does not know its number any more: only then does the kernel count one thread less. false: it is
+ * busy, perhaps for what this very thread was doing when a signal took it here; it stays.
+ */
+static bool wait_until_gone(void)
+{
+	int64_t end = now_ns() + PARK_NS, left;
+	struct timespec nap = {0, 20000};
+	bell_ring(svc.ring_fd, svc.bell_name);
+	while (load_acquire(&svc.leave) == LEAVE_ASKED) {
+		if ((left = end - now_ns()) > 0)
+			futex_wait(&svc.leave, LEAVE_ASKED, left);
+		else if (cas_acqrel(&svc.leave, (uint32_t)LEAVE_ASKED, (uint32_t)STAY))
+			return false;
+	}
+	while (sys3(SYS_tgkill, sys0(SYS_getpid), load_relaxed(&svc.tid), 0) == 0)
+		sys2(SYS_nanosleep, &nap, 0);
+	store_release(&svc.leave, STAY);
+	return true;
+}
+
+void svc_park(struct park *p)
+{
+	uint64_t all = ~(UINT64_C(3) << 31); /* but the C library's own two */
+	struct guard g;
+	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &p->mask, 8);
+	park_lock();
+	guard_enter(&g); /* nobody is in the middle of starting it */
+	p->restart = load_acquire(&svc.running);
+	svc.wanted = false;
+	if (p->restart)
+		store_release(&svc.leave, LEAVE_ASKED);
+	guard_leave(&g);
+	if (p->restart && wait_until_gone())
+		store_release(&svc.running, 0);
+}
+
+void svc_unpark(struct park *p)
+{
+	struct guard g;
+	guard_enter(&g);
+	if (xchg_acqrel(&svc.parker, 0u) & PARK_WAIT)
+		futex_wake(&svc.parker, 1);
+	if (p->restart || svc.wanted)
+		svc_start();
+	guard_leave(&g);
+	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &p->mask, 0, 8);
 }
 
 void svc_kick(void)
@@ -304,6 +394,8 @@ void svc_fork_child(void)
 {
 	int ep = svc.ep, bell = svc.bell_fd;
 	store_release(&svc.running, 0);
+	store_release(&svc.parker, 0);
+	store_release(&svc.leave, STAY);
 	store_release(&svc_stirred, 0);
 	svc.ep = svc.bell_fd = -1;
 	fdtab_close_hidden(ep);

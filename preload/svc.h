@@ -15,9 +15,14 @@
 #include "sock.h"
 
 struct assoc;
+struct park {
+	uint64_t mask;
+	bool restart;
+};
 
 /* Start it if it does not run. Under g_lock. */
 void svc_start(void);
+bool svc_runs(void);
 /* Wake it to look at endpoints' wants and servers' messages. Any thread. */
 void svc_kick(void);
 /* Wake it if it runs. */
@@ -41,6 +46,14 @@ static inline void svc_stir(void)
 void svc_add_assoc(struct assoc *a);
 /* The datagram socket that bells are rung from. */
 int svc_ring_fd(void);
+/*
+ * For calls that behave differently in a process with a second thread: the thread leaves, and is gone for the kernel when svc_park returns; nobody starts it before
+ * svc_unpark, which does if it ran (p->restart; the caller may clear that) or somebody has wanted it meanwhile. Its descriptors stay, and what happens
+ * waits in them. A thread started again has what the caller has now: credentials, namespaces, descriptors. Any program thread, not under g_lock; all
+ * signals are blocked in between. A thread that is busy for more than 2 s stays.
+ */
+void svc_park(struct park *p);
+void svc_unpark(struct park *p);
 void svc_fork_child(void);
 
 #endif

@@ -11,6 +11,7 @@
 #include "bell.h"
 #include "end.h"
 #include "epset.h"
+#include "leave.h"
 #include "link.h"
 #include "notify.h"
 #include "ready.h"
@@ -46,6 +47,8 @@ static void bell_free(void *arg)
 {
 	struct guard g;
 	struct thread_bell *b = arg;
+	if (leave_sealed())
+		return;
 	guard_enter(&g);
 	for (uint32_t i = 0; i < b->n_slot; i++)
 		if (load_acquire(&b->slots[i].a->live) && b->slots[i].a->seg.nonce == b->slots[i].nonce)

@@ -18,6 +18,7 @@
 	X(SPLICE, "splice", "splice() moves kernel pages")                                                                     \
 	X(EPOLL, "epoll", "registered with an epoll set before the upgrade in a way that cannot be moved")                     \
 	X(EXEC, "exec", "inherited by another program")                                                                        \
+	X(PROCESS, "process", "the process has other namespaces, two descriptor tables or a system call filter")               \
 	X(PASSED, "passed", "the descriptor was passed to another process")                                                    \
 	X(SYSV, "sysv", "no System V segment could be made (limits, or another IPC namespace)")                                \
 	X(FDS, "fds", "no descriptor or address space left for shunt's own use")                                               \

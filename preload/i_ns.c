@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * i_ns.c - the names that change namespaces, credentials, descriptor tables and filters: of a thread, or of a process that has but one. The service
+ * thread is out of the way while they run, and has what they changed afterwards.
+ */
+#include <linux/close_range.h>
+#include <linux/nsfs.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "diag.h"
+#include "leave.h"
+#include "ns.h"
+#include "svc.h"
+#include "sys.h"
+#include "threads.h"
+#include "wrap.h"
+
+#define NEW_NAMES (CLONE_NEWNET | CLONE_NEWIPC)	  /* what is published, and the bells, are not there */
+#define NO_THREADS (CLONE_NEWPID | CLONE_NEWTIME) /* after these the process cannot start one */
+
+/* false: the call concerns a child of vfork, or there is nothing of ours: just make it. */
+static bool begin(struct park *p, int flags)
+{
+	if (leave_done() || !wrap_own_process())
+		return false;
+	if (flags & NO_THREADS || (fdtab_len && flags & NEW_NAMES))
+		leave(false);
+	else if (fdtab_len && flags & CLONE_FILES && !threads_alone_but(svc_runs()))
+		leave(false); /* two tables of descriptors, and we have one */
+	svc_park(p);
+	return true;
+}
+
+static int end(struct park *p, int r)
+{
+	int e = errno;
+	diag_fork_child(); /* the socket that asks the kernel belongs to the namespaces it was made in */
+	svc_unpark(p);
+	errno = e;
+	return r;
+}
+
+EXPORT int unshare(int flags)
+{
+	struct park p;
+	if (!begin(&p, flags))
+		return real.unshare(flags);
+	return end(&p, real.unshare(flags));
+}
+
+/* Which namespaces setns() is going to change; of an error the kernel will say the same. */
+static int kind_of(int fd, int type)
+{
+	long r = type ? type : sys2(SYS_ioctl, fd, NS_GET_NSTYPE);
+	return r < 0 ? 0 : (int)r;
+}
+
+EXPORT int setns(int fd, int type)
+{
+	struct park p;
+	if (!begin(&p, kind_of(fd, type)))
+		return real.setns(fd, type);
+	return end(&p, real.setns(fd, type));
+}
+
+EXPORT int capset(void *hdr, const void *data)
+{
+	struct park p;
+	if (!begin(&p, 0))
+		return real.capset(hdr, data);
+	return end(&p, real.capset(hdr, data));
+}
+
+int ns_close_range(unsigned first, unsigned last, int flags)
+{
+	struct park p;
+	if (!begin(&p, CLONE_FILES))
+		return fd_close_range(first, last, flags);
+	return end(&p, fd_close_range(first, last, flags));
+}
+
+/* What a thread has of its own, and the next one inherits. */
+static bool of_a_thread(int op)
+{
+	return op == PR_SET_NO_NEW_PRIVS || op == PR_CAPBSET_DROP || op == PR_SET_SECUREBITS || op == PR_CAP_AMBIENT ||
+	       op == PR_SET_KEEPCAPS;
+}
+
+/* Asked with no filter, the kernel only says whether it knows the operation. */
+static bool filters(int op, unsigned long mode, unsigned long filter)
+{
+	return op == PR_SET_SECCOMP && (mode == SECCOMP_MODE_STRICT || filter);
+}
+
+/* A filter forbids what the program does not do: our own calls would be its death. */
+static void seal(void)
+{
+	struct park p;
+	if (leave_sealed() || !wrap_own_process())
+		return;
+	leave(true);
+	svc_park(&p);
+	p.restart = false;
+	svc_unpark(&p);
+}
+
+EXPORT int prctl(int op, ...)
+{
+	struct park p;
+	va_list ap;
+	unsigned long a[4];
+	va_start(ap, op);
+	for (int i = 0; i < 4; i++)
+		a[i] = va_arg(ap, unsigned long);
+	va_end(ap);
+	if (filters(op, a[0], a[1]))
+		seal();
+	if (!of_a_thread(op) || !begin(&p, 0))
+		return real.prctl(op, a[0], a[1], a[2], a[3]);
+	return end(&p, real.prctl(op, a[0], a[1], a[2], a[3]));
+}
+
+bool ns_syscall(long nr, const long *a, long *r)
+{
+	switch (nr) {
+	case SYS_unshare:
+		*r = unshare((int)a[0]);
+		return true;
+	case SYS_setns:
+		*r = setns((int)a[0], (int)a[1]);
+		return true;
+	case SYS_capset:
+		*r = capset((void *)(uintptr_t)a[0], (const void *)(uintptr_t)a[1]);
+		return true;
+	case SYS_prctl:
+		*r = prctl((int)a[0], a[1], a[2], a[3], a[4]);
+		return true;
+	case SYS_seccomp:
+		if (a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2]))
+			seal();
+		return false;
+	default:
+		return false;
+	}
+}

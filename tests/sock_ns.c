@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sock_ns.c - with live connections: other namespaces, credentials, filters and descriptor tables; threads that end before the process. */
+#include "oracle.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int capset(struct __user_cap_header_struct *hdr, const struct __user_cap_data_struct *data);
+
+#define LEN 3000
+static int sock = -1;
+static uint64_t pos;
+
+/* LEN octets each way. */
+static void talk(void)
+{
+	if (is_server) {
+		put(sock, LEN, 1, pos);
+		get(sock, LEN, 2, pos);
+	} else {
+		get(sock, LEN, 1, pos);
+		put(sock, LEN, 2, pos);
+	}
+	pos += LEN;
+}
+
+static void talk_long(void)
+{
+	for (int i = 0; i < 30; i++)
+		talk();
+	say("talked");
+}
+
+/* The client of all that follow: talks as often as the server does. */
+static void talking_client(void)
+{
+	sock = connect_warm();
+	talk_long();
+	for (long n = await_number(); n; n = await_number())
+		talk_long();
+	TRY(close(sock));
+}
+
+static void again(void)
+{
+	tell_number(1);
+	talk_long();
+}
+
+static void start(void)
+{
+	sock = serve_warm();
+	talk_long();
+}
+
+static void finish(void)
+{
+	tell_number(0);
+	poll_is(sock, POLLIN | POLLRDHUP, POLLIN | POLLRDHUP);
+	TRY(close(sock));
+}
+
+static void unshare_server(void)
+{
+	start();
+	TRY(unshare(*(const int *)the_case->arg));
+	again();
+	TRY(unshare(CLONE_FS));
+	again();
+	finish();
+}
+
+/* A new set, and one that had the connection before. */
+static void unshare_set_server(void)
+{
+	int ep = new_set();
+
+	start();
+	set_add(ep, sock, EPOLLIN, 7);
+	set_says(ep, 0);
+	TRY(unshare(*(const int *)the_case->arg));
+	again();
+	set_says(ep, 0);
+	set_mod(ep, sock, EPOLLIN | EPOLLOUT, 8);
+	set_says(ep, SOON);
+	set_del(ep, sock);
+	set_add(ep, sock, EPOLLIN | EPOLLRDHUP, 9);
+	finish();
+}
+
+static void unshare_ready_server(void)
+{
+	int ep = new_set();
+	char buf[10];
+
+	start();
+	set_add(ep, sock, EPOLLIN, 7);
+	TRY(unshare(*(const int *)the_case->arg));
+	tell_number(2);
+	poll_is(sock, POLLIN, POLLIN);
+	set_says(ep, SOON);
+	TRY(recv(sock, buf, 10, MSG_WAITALL));
+	set_says(ep, 0);
+	TRY(close(sock));
+}
+
+static void unshare_ready_client(void)
+{
+	char c;
+
+	sock = connect_warm();
+	talk_long();
+	await_number();
+	usleep(20000); /* the other side may well be asleep by then; nothing depends on it */
+	put(sock, 10, 1, 0);
+	TRY(read(sock, &c, 1));
+	TRY(close(sock));
+}
+
+static void setns_server(void)
+{
+	int own = (int)MUST(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+
+	start();
+	TRY(unshare(CLONE_NEWNET));
+	again();
+	TRY(setns(own, 0));
+	again();
+	TRY(setns(own, CLONE_NEWNET));
+	TRY(setns(own, CLONE_NEWUSER));
+	TRY(setns(sock, 0));
+	again();
+	finish();
+}
+
+/* Joining a child's user namespace is allowed to a process with one thread. */
+static void setns_user_server(void)
+{
+	int go[2], up[2], user;
+	char path[64], c = 'x';
+
+	start();
+	MUST(pipe2(go, O_CLOEXEC));
+	MUST(pipe2(up, O_CLOEXEC));
+	pid_t pid = fork_part();
+	if (!pid) {
+		c = unshare(CLONE_NEWUSER) ? 'n' : 'y';
+		MUST(write(up[1], &c, 1));
+		MUST(read(go[0], &c, 1));
+		_exit(0);
+	}
+	MUST(read(up[0], &c, 1));
+	say("the child: %c", c);
+	snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
+	user = (int)MUST(open(path, O_RDONLY | O_CLOEXEC));
+	TRY(setns(user, CLONE_NEWUSER));
+	again();
+	MUST(write(go[1], &c, 1));
+	join_child(pid);
+	finish();
+}
+
+/* How many different lines that begin with `key` do our threads have in their status? */
+static int differing(const char *key)
+{
+	DIR *d = opendir("/proc/self/task");
+	char first[128] = "", line[128], path[300];
+	int n = 0;
+
+	for (struct dirent *e; d && (e = readdir(d));) {
+		snprintf(path, sizeof path, "/proc/self/task/%s/status", e->d_name);
+		FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "re");
+		while (f && fgets(line, sizeof line, f)) {
+			if (strncmp(line, key, strlen(key)) != 0 || (n && !strcmp(line, first)))
+				continue;
+			n++;
+			strcpy(first, line);
+		}
+		if (f)
+			fclose(f);
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static void uid_server(void)
+{
+	start();
+	TRY(setresgid(-1, 1000, -1));
+	TRY(setresuid(-1, 1000, -1));
+	HOLDS(differing("Uid:") == 1);
+	again();
+	TRY(seteuid(0));
+	TRY(setegid(0));
+	HOLDS(differing("Uid:") == 1);
+	again();
+	finish();
+}
+
+static void caps_server(void)
+{
+	struct __user_cap_header_struct hdr = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2];
+
+	start();
+	MUST(syscall(SYS_capget, &hdr, data));
+	data[0].effective &= ~(1u << CAP_CHOWN);
+	data[0].permitted &= ~(1u << CAP_CHOWN);
+	TRY(capset(&hdr, data));
+	HOLDS(differing("CapEff:") == 1);
+	again();
+	data[0].effective &= ~(1u << CAP_KILL);
+	TRY(syscall(SYS_capset, &hdr, data));
+	HOLDS(differing("CapEff:") == 1);
+	TRY(prctl(PR_CAPBSET_DROP, CAP_SYS_TIME, 0, 0, 0));
+	HOLDS(differing("CapBnd:") == 1);
+	TRY(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	HOLDS(differing("NoNewPrivs:") == 1);
+	again();
+	finish();
+}
+
+/* From here on read, write and the thread's own exit are all that there is. */
+static void strict_server(void)
+{
+	char buf[LEN];
+	bool ok = true;
+
+	start();
+	fill(buf, LEN, 1, 0);
+	tell("strict");
+	long r = prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+	for (int i = 0; i < 30; i++) {
+		ok &= write(sock, buf, LEN) == LEN;
+		ok &= read(sock, buf, 1) == 1 && buf[0] == 'a';
+		fill(buf, 1, 1, 0);
+	}
+	ok &= read(sock, buf, 1) == 0;
+	syscall(SYS_exit, r || !ok);
+}
+
+static void strict_client(void)
+{
+	char buf[LEN];
+
+	sock = connect_warm();
+	talk_long();
+	await("strict");
+	for (int i = 0; i < 30; i++) {
+		get(sock, LEN, 1, 0);
+		MUST(write(sock, "a", 1));
+	}
+	TRY(shutdown(sock, SHUT_WR));
+	TRY(read(sock, buf, 1));
+	TRY(close(sock));
+}
+
+#define ALLOW(nr) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+static void filter_server(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		ALLOW(SYS_read),
+		ALLOW(SYS_write),
+		ALLOW(SYS_sendto),
+		ALLOW(SYS_recvfrom),
+		ALLOW(SYS_close),
+		ALLOW(SYS_exit_group),
+		ALLOW(SYS_rt_sigreturn),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	struct sock_fprog prog = {sizeof code / sizeof *code, code};
+
+	start();
+	TRY(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL));
+	TRY(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	again();
+	tell_number(1);
+	if (the_case->arg)
+		TRY(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog));
+	else
+		TRY(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog));
+	for (int i = 0; i < 30; i++)
+		talk();
+	say("talked");
+	tell_number(0);
+	TRY(close(sock));
+	_exit(0);
+}
+
+/* ---- two tables of descriptors */
+
+static pthread_barrier_t bar;
+
+static void *own_table(void *arg)
+{
+	(void)arg;
+	if (the_case->arg)
+		TRY(close_range(90, 95, CLOSE_RANGE_UNSHARE));
+	else
+		TRY(unshare(CLONE_FILES));
+	/* The number leads elsewhere here, and to the connection there. */
+	TRY(close(sock));
+	int other = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	MUST(dup2(other, sock));
+	TRY(send(sock, "x", 1, MSG_NOSIGNAL));
+	pthread_barrier_wait(&bar);
+	pthread_barrier_wait(&bar);
+	TRY(send(sock, "x", 1, MSG_NOSIGNAL));
+	return NULL;
+}
+
+static void two_tables_server(void)
+{
+	start();
+	pthread_barrier_init(&bar, NULL, 2);
+	pthread_t t = start_thread(own_table, NULL);
+	pthread_barrier_wait(&bar);
+	again();
+	pthread_barrier_wait(&bar);
+	pthread_join(t, NULL);
+	again();
+	finish();
+}
+
+/* ---- the main thread ends, the process goes on, and ends with the last thread */
+
+static void last_words(void)
+{
+	sigset_t now;
+
+	sigprocmask(SIG_BLOCK, NULL, &now);
+	say("last words; USR1 blocked: %d, TERM blocked: %d", sigismember(&now, SIGUSR1), sigismember(&now, SIGTERM));
+}
+
+static int one_is_zombie(void *arg)
+{
+	char buf[200] = "";
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	(void)arg;
+	if (read(fd, buf, sizeof buf - 1) < 0)
+		buf[0] = 0;
+	close(fd);
+	char *p = strrchr(buf, ')');
+	return p && p[2] == 'Z';
+}
+
+static void *goes_on(void *arg)
+{
+	(void)arg;
+	HOLDS(wait_until(one_is_zombie, NULL));
+	again();
+	usleep(100000); /* long enough for somebody who looks too early whether all is over */
+	again();
+	finish();
+	return NULL;
+}
+
+static void main_first_server(void)
+{
+	sigset_t one;
+
+	sigemptyset(&one);
+	sigaddset(&one, SIGUSR1);
+	atexit(last_words);
+	start();
+	pthread_sigmask(SIG_BLOCK, &one, NULL);
+	start_thread(goes_on, NULL);
+	pthread_exit(NULL);
+}
+
+/* Nothing has needed a second thread before the main thread ends. */
+static void *begins(void *arg)
+{
+	(void)arg;
+	HOLDS(wait_until(one_is_zombie, NULL));
+	start();
+	finish();
+	return NULL;
+}
+
+static void main_before_server(void)
+{
+	atexit(last_words);
+	start_thread(begins, NULL);
+	pthread_exit(NULL);
+}
+
+static const int newuser = CLONE_NEWUSER, newnet = CLONE_NEWNET, newipc = CLONE_NEWIPC, newpid = CLONE_NEWPID,
+		 files = CLONE_FILES, nothing = 0,
+		 all = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS, bad = 0x40;
+
+const struct oracle_case oracle_cases[] = {
+	{"newuser", unshare_server, talking_client, 0, &newuser},
+	{"newnet", unshare_server, talking_client, 0, &newnet},
+	{"newipc", unshare_server, talking_client, 0, &newipc},
+	{"newpid", unshare_server, talking_client, 0, &newpid},
+	{"new_all", unshare_server, talking_client, 0, &all},
+	{"files", unshare_server, talking_client, 0, &files},
+	{"nothing", unshare_server, talking_client, 0, &nothing},
+	{"bad", unshare_server, talking_client, 0, &bad},
+	{"newnet_set", unshare_set_server, talking_client, 0, &newnet},
+	{"newuser_set", unshare_set_server, talking_client, 0, &newuser},
+	{"newnet_ready", unshare_ready_server, unshare_ready_client, 0, &newnet},
+	{"newuser_ready", unshare_ready_server, unshare_ready_client, 0, &newuser},
+	{"newipc_ready", unshare_ready_server, unshare_ready_client, 0, &newipc},
+	{"setns", setns_server, talking_client, 0, NULL},
+	{"setns_user", setns_user_server, talking_client, 0, NULL},
+	{"uid", uid_server, talking_client, 0, NULL},
+	{"caps", caps_server, talking_client, 0, NULL},
+	{"strict", strict_server, strict_client, 0, NULL},
+	{"filter", filter_server, talking_client, 0, NULL},
+	{"filter_raw", filter_server, talking_client, 0, ""},
+	{"two_tables", two_tables_server, talking_client, 0, NULL},
+	{"two_tables_range", two_tables_server, talking_client, 0, ""},
+	{"main_first", main_first_server, talking_client, 0, NULL},
+	{"main_before", main_before_server, talking_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
+};
