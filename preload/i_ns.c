@@ -22,15 +22,24 @@
 #define NEW_NAMES (CLONE_NEWNET | CLONE_NEWIPC)	  /* what is published, and the bells, are not there */
 #define NO_THREADS (CLONE_NEWPID | CLONE_NEWTIME) /* after these the process cannot start one */
 
+/* Does the change take the ground from under shared memory? */
+static bool must_leave(int flags)
+{
+	if (flags & NO_THREADS)
+		return true;
+	if (!fdtab_len) /* nothing is up, or published */
+		return false;
+	/* Two tables of descriptors in one process, and we have one. */
+	return flags & NEW_NAMES || (flags & CLONE_FILES && !threads_alone_but(svc_runs()));
+}
+
 /* false: the call concerns a child of vfork, or there is nothing of ours: just make it. */
 static bool begin(struct park *p, int flags)
 {
 	if (leave_done() || !wrap_own_process())
 		return false;
-	if (flags & NO_THREADS || (fdtab_len && flags & NEW_NAMES))
+	if (must_leave(flags))
 		leave(false);
-	else if (fdtab_len && flags & CLONE_FILES && !threads_alone_but(svc_runs()))
-		leave(false); /* two tables of descriptors, and we have one */
 	svc_park(p);
 	return true;
 }
