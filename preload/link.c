@@ -198,7 +198,8 @@ static bool all_ended;	       /* it has ended the links; under g_lock */
 
 static bool try_locked(struct sock *s)
 {
-	if (leave_done() || load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link) || load_relaxed(&ender))
+	if (leave_done() || load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link) ||
+		load_relaxed(&ender))
 		return load_acquire(&s->linked);
 	if (sock_names(s) < 0)
 		return false;

@@ -143,12 +143,12 @@ part unit 120 units "$B"
 if [ -z "$SAN" ]; then
 	part unit-address-undefined 240 units build-address-undefined
 	part lint 300 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
-	part oracle 540 tests/run_oracle.sh
+	part oracle 900 tests/run_oracle.sh
 	part bats 480 bats/run --tap
 	[ -x tests/model/run ] && part model 120 tests/model/run
-	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=detect_leaks=0 part oracle-address-undefined 540 tests/run_oracle.sh -m both
+	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=detect_leaks=0 part oracle-address-undefined 900 tests/run_oracle.sh -m both
 elif [ "$SAN" != thread ]; then
-	ASAN_OPTIONS=detect_leaks=0 part oracle 540 tests/run_oracle.sh -m both
+	ASAN_OPTIONS=detect_leaks=0 part oracle 900 tests/run_oracle.sh -m both
 fi
 part leaks 30 leaks
 
