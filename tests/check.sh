@@ -145,7 +145,7 @@ if [ -z "$SAN" ]; then
 	part lint 300 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
 	part oracle 900 tests/run_oracle.sh
 	part bats 480 bats/run --tap
-	[ -x tests/model/run ] && part model 120 tests/model/run
+	[ -x tests/model/run ] && part model 300 tests/model/run
 	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=detect_leaks=0 part oracle-address-undefined 900 tests/run_oracle.sh -m both
 elif [ "$SAN" != thread ]; then
 	ASAN_OPTIONS=detect_leaks=0 part oracle 900 tests/run_oracle.sh -m both
