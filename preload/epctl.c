@@ -79,6 +79,7 @@ static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
 	m->events = ev->events;
 	m->data = ev->data;
 	m->kev = 0;
+	m->reset_told = false;
 	m->force = true;
 	if (m->side && load_acquire(&m->s->linked)) {
 		epset_heat(e, m);

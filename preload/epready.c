@@ -93,6 +93,9 @@ static uint32_t member_events(struct member *m)
 		} else if (ring_edge(m, tail)) {
 			bits |= with_the_rest(m);
 		}
+		if (m->force && !(load_relaxed(&m->s->f->rx_epoch) &
+					1)) /* the kernel's part comes first; what lies behind it is no news later */
+			tail = m->et_tail = load_acquire(&m->s->chan.peer->tx_tail);
 		if (tail == load_relaxed(&m->s->f->rx_head)) /* nothing is left of what has been seen */
 			m->et_tail = tail;
 		m->force = false;
@@ -211,6 +214,10 @@ void epset_drain_side(struct epset *e)
 		struct member *m = epset_data_member(e, ev[i].data.u64);
 		if (!m || m->disabled || m->ghost)
 			continue;
+		/* The kernel wakes twice for one reset; a sleeper that its peer's bell has woken already would see two edges. */
+		if (m->reset_told && m->events & EPOLLET && load_relaxed(&m->s->hup))
+			continue;
+		m->reset_told = (ev[i].events & (EPOLLERR | EPOLLHUP)) == (EPOLLERR | EPOLLHUP);
 		m->kev = ev[i].events & (m->events | EPOLLERR | EPOLLHUP);
 		m->kev_turn = e->turn;
 		if (!m->kev)

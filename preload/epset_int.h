@@ -29,6 +29,7 @@ struct member {
 	bool disabled;	/* ONESHOT that has fired */
 	bool hot;
 	uint16_t idle;		  /* looks in a row that found nothing to report */
+	bool reset_told;	  /* ET: a reset has been reported, and nothing can come after it */
 	bool force;		  /* ET: report present input once, as ADD and MOD do */
 	uint32_t kev;		  /* kernel events fetched from S, not yet reported */
 	uint32_t kev_turn;	  /* in which turn of the set: those of an earlier one may be over */
