@@ -17,6 +17,8 @@
  */
 #define WHOLE_MAX 32768u
 #define PART_LEN 16384u
+#define LONG_PART_LEN                                                                                                          \
+	65536u /* of a write that is longer still: one of a stream, which others follow; they overlap by themselves */
 
 /* Octets [tail, tail + n) have been copied: make them ours and the reader's. false: a handler on this thread sent in the middle of our copy; its octets go first. */
 static inline bool tx_commit(struct sock *s, uint64_t tail, size_t n)

@@ -194,7 +194,8 @@ static int64_t ring_send(struct sock *s, const struct iovec *iov, size_t skip, s
 		int64_t room = ring_room(s, tail, len);
 		if (room <= 0)
 			return room < 0 ? PUT_BROKEN : PUT_FULL;
-		size_t n = (!skip && len <= WHOLE_MAX) || len < PART_LEN || on_our_cpu(c) ? len : PART_LEN;
+		size_t part = len < LONG_PART_LEN ? PART_LEN : LONG_PART_LEN;
+		size_t n = (!skip && len <= WHOLE_MAX) || len < part || on_our_cpu(c) ? len : part;
 		if (n > (size_t)room)
 			n = (size_t)room;
 		bool bad = ring_put_iov(c->tx_ring, tail + f->tx_shift, iov, skip, n);
