@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "last.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "atomic.h"
 #include "svc.h"
 #include "sys.h"
+#include "threads.h"
 
 static pthread_key_t key; /* its destructor runs in a thread that ends, however it does, but not at exit */
 static bool has_key;
@@ -46,10 +45,8 @@ static void *last_thread(void *arg)
 
 void last_look(void)
 {
-	struct stat st;
 	pthread_t t;
-	/* The folder has a link for each thread, and two as any other; the first thread stays as a zombie. */
-	if (!last_is_due() || sys4(SYS_newfstatat, AT_FDCWD, "/proc/self/task", &st, 0) || st.st_nlink != 4)
+	if (!last_is_due() || !threads_alone_but(1)) /* the first thread stays, as a zombie */
 		return;
 	store_release(&left, 0);
 	if (pthread_create(&t, NULL, last_thread, NULL))

@@ -176,7 +176,5 @@ long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flag
  */
 void tx_kernel_enter(struct sock *s);
 void tx_kernel_leave(struct sock *s, long r);
-/* Bytes that can be read now without the kernel's part (ring), for readiness. See ready.c. */
-uint64_t rx_ring_avail(struct sock *s);
 
 #endif
