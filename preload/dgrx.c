@@ -223,8 +223,8 @@ static long from_ring(struct sock *s, struct dg_peer *p, const struct take *t, u
 	return r < 0 ? r : t->flags & MSG_TRUNC ? len : (long)take;
 }
 
-/* rx token held. -EAGAIN: nothing is there. */
-static long take_one(struct sock *s, const struct take *t)
+/* rx token held. -EAGAIN: nothing is there; unless `ask`, in the rings: the kernel is asked only if it comes first. */
+static long take_one(struct sock *s, const struct take *t, bool ask)
 {
 	struct dg *d = s->dg;
 	for (int tries = 0; tries < 4; tries++) {
@@ -232,7 +232,7 @@ static long take_one(struct sock *s, const struct take *t)
 		uint64_t n = 0;
 		dg_take_bells(d);
 		struct dg_peer *p = next_peer(d, &n, &first);
-		bool turn = !p || first || ++d->n_taken % KERNEL_TURNS == 0;
+		bool turn = p ? first || ++d->n_taken % KERNEL_TURNS == 0 : first || ask;
 		long r = turn ? kernel_look(t) : -EAGAIN;
 		count_kernel(s, t, r);
 		if (r != -EAGAIN) {
@@ -281,8 +281,9 @@ static bool spin_for_news(struct sock *s)
 		if (!hit && r.last - looked > KERNEL_NS) {
 			struct pollfd p = {.fd = s->fd, .events = POLLIN};
 			struct timespec zero = {0, 0};
+			bool first = !looked;
 			looked = r.last;
-			if (s->dg->kernel_recent && sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1)
+			if (!first && sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1)
 				break;
 		}
 	}
@@ -326,26 +327,37 @@ static bool may_wait(const struct sock *s, const struct take *t)
 	return !(t->flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK);
 }
 
+/* One turn. -EBADF: the number is not this socket's any more. */
+static long turn(struct sock *s, const struct take *t, bool ask)
+{
+	int how = token_take(s, &s->f->rx_token);
+	long r = fd_dgram(t->fd) == s ? take_one(s, t, ask) : -EBADF;
+	bool more = r >= 0 && load_relaxed(&s->dg->sleepers) && dg_look_held(s);
+	token_drop(s, &s->f->rx_token, how);
+	if (__builtin_expect(more, 0))
+		dg_ring_self(s);
+	return r;
+}
+
+/* What an awake reader waits for is in a ring before a system call returns: so the kernel is asked when looking a little longer has not helped. */
 static long recv_linked(struct sock *s, struct take *t)
 {
+	bool wait = may_wait(s, t), ask = !wait || s->dg->kernel_recent;
 	int64_t deadline = -1;
 	long over = 0; /* -errno: this is the last look */
 	for (;;) {
-		int how = token_take(s, &s->f->rx_token);
-		long r = fd_dgram(t->fd) == s ? take_one(s, t) : -EBADF;
-		bool more = r >= 0 && load_relaxed(&s->dg->sleepers) && dg_look_held(s);
-		token_drop(s, &s->f->rx_token, how);
-		if (__builtin_expect(more, 0))
-			dg_ring_self(s);
-		if (r != -EAGAIN || !may_wait(s, t))
+		long r = turn(s, t, ask);
+		if (r != -EAGAIN || !wait)
 			return r;
+		if (!ask) {
+			dg_publish_cpu(s);
+			ask = !spin_for_news(s);
+			continue;
+		}
 		if (!over && sig_ends(&t->since, false, t->fd, SO_RCVTIMEO))
 			over = -EINTR;
 		if (over)
 			return over;
-		dg_publish_cpu(s);
-		if (spin_for_news(s))
-			continue;
 		add_acqrel(&s->dg->sleepers, 1u);
 		over = sleep_for_news(s, t, &deadline);
 		sub_acqrel(&s->dg->sleepers, 1u);
