@@ -250,6 +250,13 @@ EXPORT void closefrom(int first)
 	fd_close_range(first < 0 ? 0 : (unsigned)first, ~0u, 0);
 }
 
+/* libc asks the kernel itself. */
+EXPORT int sockatmark(int fd)
+{
+	int at;
+	return ioctl(fd, SIOCATMARK, &at) < 0 ? -1 : at;
+}
+
 /* libuv and others close with the raw number, so that cancellation does not strike. */
 EXPORT long syscall(long nr, ...)
 {

@@ -199,6 +199,11 @@ EXPORT FILE *popen(const char *cmd, const char *mode)
 	return real.popen(cmd, mode);
 }
 
+EXPORT FILE *_IO_popen(const char *cmd, const char *mode)
+{
+	return popen(cmd, mode);
+}
+
 EXPORT void _exit(int status)
 {
 	startup_end(false);
