@@ -300,13 +300,6 @@ void link_before_end(struct sock *s)
 	notify_peer(&s->chan);
 }
 
-/* What waits for a FIN to share its segment (dup.c) goes out now. */
-static void push(int fd)
-{
-	int on = 1;
-	sys5(SYS_setsockopt, fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof(on));
-}
-
 /*
  * The marks are stored before the last look at the ring, and a sender publishes before it looks at the marks: either we see its octets (and reset, as the
  * kernel does when a socket with unread octets is closed), or it sees CLOSED and sends them by the kernel, which resets.
@@ -319,7 +312,7 @@ static void end_marks(struct sock *s)
 	fence_for_sender(c);
 	if (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head)) {
 		struct linger lg = {.l_onoff = 1, .l_linger = 0};
-		push(s->fd); /* a reset throws away what has not gone out */
+		dup_push(s->fd); /* what waits for a FIN to share its segment: a reset throws away what has not gone out */
 		sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
 	} else if (dup_marked(s)) {
 		int how = token_take(s, &s->f->rx_token);

@@ -27,7 +27,8 @@ static const char *const bare = "PATH=/usr/bin:/bin";
 
 static void write_script(int fd)
 {
-	MUST(snprintf(script, sizeof script, "head -c %d <&%d >&%d; exec head -c %d <&%d >&%d", WAITING - BEFORE, fd, fd, LATER, fd, fd));
+	MUST(snprintf(script, sizeof script, "head -c %d <&%d >&%d; exec head -c %d <&%d >&%d", WAITING - BEFORE, fd, fd, LATER,
+		fd, fd));
 	MUST(putenv((char *)(uintptr_t)bare));
 }
 
