@@ -18,6 +18,8 @@ jobs=$(nproc)
 factor=1
 [ -n "$SOAK" ] && factor=10
 passed=0 failed=0 skipped=0
+# What others hold when they are killed is no leak; and its own signal stack is freed by a cancelled thread, which it takes for an error.
+asan=detect_leaks=0:use_sigaltstack=0
 mkdir -p "$B/check" && rm -f "$B"/check/*
 
 # tally NAME STATUS SECONDS: counts $B/check/NAME.tap.
@@ -146,9 +148,9 @@ if [ -z "$SAN" ]; then
 	part oracle 900 tests/run_oracle.sh
 	part bats 480 bats/run --tap
 	[ -x tests/model/run ] && part model 300 tests/model/run
-	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=detect_leaks=0 part oracle-address-undefined 900 tests/run_oracle.sh -m both
+	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=$asan part oracle-address-undefined 900 tests/run_oracle.sh -m both
 elif [ "$SAN" != thread ]; then
-	ASAN_OPTIONS=detect_leaks=0 part oracle 900 tests/run_oracle.sh -m both
+	ASAN_OPTIONS=$asan part oracle 900 tests/run_oracle.sh -m both
 fi
 part leaks 30 leaks
 
