@@ -152,7 +152,8 @@ void assoc_gc(int64_t now)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {
 		struct assoc *a = assoc_tab[i];
-		if (!load_acquire(&a->live) || a->side != SM_SERVER || a->n_linked || now - (int64_t)a->idle_since_ns < IDLE_NS)
+		if (!load_acquire(&a->live) || a->side != SM_SERVER || load_relaxed(&a->n_linked) ||
+			now - (int64_t)a->idle_since_ns < IDLE_NS)
 			continue;
 		if (a->svc_bell)
 			seg_bell_free(&a->seg, a->side, a->svc_bell - 1);

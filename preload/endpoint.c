@@ -17,7 +17,7 @@
 #define RETRY_NS INT64_C(200000000) /* after a failed rendezvous; doubles */
 
 static struct endpoint endpoints[N_ENDPOINT];
-static uint32_t n_endpoints;
+static _Atomic uint32_t n_endpoints; /* only grows */
 
 /* Is `to` an address of this host? Loopback, or one that a datagram socket connected to it gets as its own (no packet is sent). */
 static bool is_local(const struct diag_addr *to)
@@ -55,15 +55,15 @@ static bool is_local(const struct diag_addr *to)
 static struct endpoint *slot_for(const struct diag_addr *to)
 {
 	struct endpoint *old = NULL;
-	for (uint32_t i = 0; i < n_endpoints; i++) {
+	for (uint32_t i = 0; i < load_acquire(&n_endpoints); i++) {
 		struct endpoint *e = &endpoints[i];
 		if (diag_addr_eq(&e->to, to))
 			return e;
 		if (load_relaxed(&e->state) == EP_NONE && (!old || e->check_ns < old->check_ns))
 			old = e;
 	}
-	if (n_endpoints < N_ENDPOINT)
-		old = &endpoints[n_endpoints++];
+	if (load_relaxed(&n_endpoints) < N_ENDPOINT)
+		old = &endpoints[add_acqrel(&n_endpoints, 1u)];
 	if (!old)
 		return NULL;
 	memset((void *)old, 0, sizeof(*old));
@@ -160,7 +160,7 @@ static int make_assoc(struct endpoint *e)
 
 void endpoint_serve_wants(void)
 {
-	for (uint32_t i = 0; i < n_endpoints; i++) {
+	for (uint32_t i = 0; i < load_acquire(&n_endpoints); i++) {
 		struct endpoint *e = &endpoints[i];
 		if (load_acquire(&e->want) && load_relaxed(&e->state) == EP_FOUND)
 			make_assoc(e);

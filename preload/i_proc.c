@@ -219,6 +219,6 @@ EXPORT void _Exit(int status)
 /* Until the first one no call has to look whether it is to end. */
 EXPORT int pthread_cancel(pthread_t t)
 {
-	cancels = true;
+	store_relaxed(&cancels, true);
 	return real.pthread_cancel(t);
 }

@@ -40,7 +40,7 @@ static void attach(struct sock *s, struct assoc *a, uint32_t idx)
 	c->peer = &c->shm->end[!a->side];
 	c->tx_ring = seg_ring(&a->seg, idx, a->side);
 	c->rx_ring = seg_ring(&a->seg, idx, !a->side);
-	a->n_linked++;
+	add_relaxed(&a->n_linked, 1u);
 	s->trimmed = UINT64_MAX; /* the ring may hold pages of the channel's last user */
 	store_release(&a->chan_sock[idx], s);
 	handler_trap();
@@ -347,8 +347,7 @@ static void unlink_chan(struct sock *s)
 	svc_unwatch(s);
 	if (load_relaxed(&a->chan_sock[c->idx]) == s)
 		store_release(&a->chan_sock[c->idx], NULL);
-	a->n_linked--;
-	if (!a->n_linked)
+	if (sub_acqrel(&a->n_linked, 1u) == 1)
 		a->idle_since_ns = (uint64_t)now_ns();
 	/* A process that is asleep on this socket in another thread must look again. */
 	add_acqrel(&c->my->futex, 1u);
