@@ -215,7 +215,7 @@ bool epset_arm(struct epset *e, struct member *m)
 void epset_drain_side(struct epset *e)
 {
 	struct epoll_event ev[64];
-	long n = sys6(SYS_epoll_pwait, e->side, ev, 64, 0, 0, 0);
+	long n = sys6(SYS_epoll_pwait, epset_side(e), ev, 64, 0, 0, 0);
 	for (long i = 0; i < n; i++) {
 		struct member *m = epset_data_member(e, ev[i].data.u64 & ~(uint64_t)EPSET_DG_BELL);
 		if (!m || m->disabled || m->ghost)

@@ -66,8 +66,8 @@ struct fam_sock {
 	/* rx: guarded by rx_token */
 	_Alignas(64) struct token rx_token;
 	_Atomic uint64_t rx_head;
-	uint64_t rx_tail;  /* last checked value of the peer's tx_tail (or down_rpos) */
-	uint32_t rx_shift; /* offset of position p is (p + rx_shift) & MASK, up to rx_tail */
+	uint64_t rx_tail;	   /* last checked value of the peer's tx_tail (or down_rpos) */
+	_Atomic uint32_t rx_shift; /* offset of position p is (p + rx_shift) & MASK, up to rx_tail */
 	_Atomic uint32_t rx_epoch;
 	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
 	_Atomic uint32_t lowat;	      /* SO_RCVLOWAT; 0 counts as 1 */

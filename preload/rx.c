@@ -118,7 +118,8 @@ static long kernel_part(const struct take *t, size_t max)
 static int64_t parts_until_fault(struct sock *s, const struct take *t, uint64_t head, size_t n)
 {
 	size_t at = 0;
-	while (n - at > PART_LEN && !ring_get_iov(s->chan.rx_ring, head + at + s->f->rx_shift, t->iov, t->done + at, PART_LEN))
+	while (n - at > PART_LEN &&
+		!ring_get_iov(s->chan.rx_ring, head + at + load_relaxed(&s->f->rx_shift), t->iov, t->done + at, PART_LEN))
 		at += PART_LEN;
 	return at ? (int64_t)at : -EFAULT;
 }
@@ -136,10 +137,11 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 			return -1;
 		if (tail == head)
 			return 0;
-		f->rx_shift = (uint32_t)load_relaxed(&c->peer->tx_shift) & SM_RING_MASK;
+		store_relaxed(&f->rx_shift, (uint32_t)load_relaxed(&c->peer->tx_shift) & SM_RING_MASK);
 	}
 	size_t n = tail - head < t->len - t->done ? (size_t)(tail - head) : t->len - t->done;
-	if (!(t->flags & MSG_TRUNC) && __builtin_expect(ring_get_iov(c->rx_ring, head + f->rx_shift, t->iov, t->done, n), 0))
+	if (!(t->flags & MSG_TRUNC) &&
+		__builtin_expect(ring_get_iov(c->rx_ring, head + load_relaxed(&f->rx_shift), t->iov, t->done, n), 0))
 		return parts_until_fault(s, t, head, n);
 	return (int64_t)n;
 }

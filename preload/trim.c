@@ -41,7 +41,7 @@ bool trim_pass(void)
 		struct assoc *a = assoc_tab[n];
 		struct guard g;
 		guard_enter(&g); /* one association at a time: others wait for the lock */
-		for (uint32_t i = 0; load_acquire(&a->live) && a->n_linked && i < SM_N_CHAN; i++) {
+		for (uint32_t i = 0; load_acquire(&a->live) && load_relaxed(&a->n_linked) && i < SM_N_CHAN; i++) {
 			struct sock *s = load_acquire(&a->chan_sock[i]);
 			if (s && load_acquire(&s->linked))
 				moved |= trim_sock(s);

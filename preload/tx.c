@@ -287,9 +287,10 @@ void tx_wake(struct sock *s)
 {
 	int64_t now = now_ns();
 	notify_slow(&s->chan);
-	s->rare = s->tx_shm.msgs - s->rang_msgs <= 2 && now - s->rang_ns > SPIN_RARE_NS;
-	s->rang_msgs = s->tx_shm.msgs;
-	s->rang_ns = now;
+	uint64_t msgs = s->tx_shm.msgs; /* about: the token is dropped */
+	store_relaxed(&s->rare, msgs - load_relaxed(&s->rang_msgs) <= 2 && now - load_relaxed(&s->rang_ns) > SPIN_RARE_NS);
+	store_relaxed(&s->rang_msgs, msgs);
+	store_relaxed(&s->rang_ns, now);
 }
 
 /* After something was put into the ring: drop the token, wake the reader, notice its end or its wish to leave. */

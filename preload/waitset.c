@@ -139,7 +139,13 @@ static bool needs_kernel(const struct pollfd *p, struct sock *s)
 	if (load_relaxed(&s->hup) || sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT) ||
 		load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED))
 		return true;
-	return p->events & ~(IN_BITS | OUT_BITS | POLLRDHUP); /* urgent data */
+	if (p->events & ~(IN_BITS | OUT_BITS | POLLRDHUP)) /* urgent data */
+		return true;
+	/* One direction may be ready in its ring while the other is in the kernel, or about to be. */
+	if (p->events & OUT_BITS & ~p->revents)
+		return true;
+	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
+	return p->events & IN_BITS & ~p->revents && (!(epoch & 1) || load_relaxed(&s->chan.peer->tx_epoch) != epoch);
 }
 
 /* What rings say. Number of ready descriptors. */
