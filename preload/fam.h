@@ -39,6 +39,7 @@
 #define FAM_PIN_TX 0x0800u  /* never go up */
 #define FAM_OPTION 0x1000u  /* an option is set that pins; recvmsg may have ancillary data */
 #define FAM_TIMED 0x2000u   /* SO_SNDTIMEO is set */
+#define FAM_RESTS 0x4000u   /* the channel stays in the kernel for a while (trial.h) */
 
 /* token.h */
 struct token {

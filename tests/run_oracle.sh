@@ -13,7 +13,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
-SHUNT=$BUILD/shunt
+SHUNT=${ORACLE_SHUNT:-$BUILD/shunt} # or one with a fault
 
 TIMES=1 MODES="server client both" PIN=() LIST='' VERBOSE='' HERE=''
 args=("$@")
@@ -73,7 +73,7 @@ if [[ ${ORACLE_INSIDE:-} == *-n* ]]; then
 	ip link set lo up && ip addr add 10.77.0.1/32 dev lo && export ORACLE_OWN_ADDR=10.77.0.1
 fi
 
-if [[ ! -x $SHUNT || ! -e $BUILD/libshunt.so ]]; then
+if [[ ! -x $SHUNT || ! -e ${SHUNT%/*}/libshunt.so ]]; then
 	echo "# $SHUNT or $BUILD/libshunt.so does not exist: the cases run without shunt only"
 	MODES=
 fi
