@@ -13,7 +13,7 @@
  *   +--------------------+ SM_CHANS_OFF                         +---------------------------------------------+
  *   | sm_chan[256]       | identity and two ends                | rx    rx_head                               | 128
  *   +--------------------+ SM_RINGS_OFF                         +---------------------------------------------+
- *   | ring[256][2]       | 256 KiB each, page aligned           | move  tx_epoch  up_kpos  down_rpos dup_...  | 192
+ *   | ring[2][256]       | 256 KiB each, page aligned; by side  | move  tx_epoch  up_kpos  down_rpos dup_...  | 192
  *   +--------------------+ SM_SEG_LEN                           +---------------------------------------------+
  *                                                               every field of an end is written by that end's side only,
  *                                                               except `armed`, which the peer exchanges for 0
@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define SM_MAGIC UINT64_C(0x6d735f676461636e) /* "ncadg_sm", little endian */
-#define SM_VERSION 4u
+#define SM_VERSION 5u
 
 #define SM_N_CHAN 256u	       /* channels in a segment */
 #define SM_RING_LEN (1u << 18) /* bytes in a ring; a power of two */
