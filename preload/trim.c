@@ -7,7 +7,7 @@
 #include "sys.h"
 #include "token.h"
 
-#define RUN_MAX 16 /* rings given back by one system call: what it costs is having other processors forget the pages */
+#define RUN_MAX 32 /* rings given back by one system call: what it costs is having other processors forget the pages */
 
 /* Neighbouring rings of one association, all empty, their writers' tokens held. */
 struct run {
