@@ -342,14 +342,17 @@ static void limit_server(void)
 	end();
 }
 
-static const struct kind by_poll = {POLL, 0}, by_select = {SELECT, 0}, level_1 = {LEVEL, 1}, level_2 = {LEVEL, 2}, level_all = {LEVEL, N_FD},
-			 edge_1 = {EDGE, 1}, edge_2 = {EDGE, 2}, edge_all = {EDGE, N_FD};
+static const struct kind by_poll = {POLL, 0}, by_select = {SELECT, 0}, level_1 = {LEVEL, 1}, level_2 = {LEVEL, 2},
+			 level_all = {LEVEL, N_FD}, edge_1 = {EDGE, 1}, edge_2 = {EDGE, 2}, edge_all = {EDGE, N_FD};
 
 #define EACH_WAY(name, server)                                                                                                 \
 	{name "_poll", server, fair_client, 0, &by_poll}, {name "_select", server, fair_client, 0, &by_select},                \
 		{name "_level_1", server, fair_client, 0, &level_1}, {name "_level_2", server, fair_client, 0, &level_2},      \
 		{name "_level", server, fair_client, 0, &level_all}, {name "_edge_1", server, fair_client, 0, &edge_1},        \
-		{name "_edge_2", server, fair_client, 0, &edge_2}, {name "_edge", server, fair_client, 0, &edge_all}
+		{name "_edge_2", server, fair_client, 0, &edge_2},                                                             \
+	{                                                                                                                      \
+		name "_edge", server, fair_client, 0, &edge_all                                                                \
+	}
 
 const struct oracle_case oracle_cases[] = {
 	EACH_WAY("busy_sockets", busy_sockets_server),
