@@ -129,7 +129,7 @@ static bool in_its_place(const struct sock *s, uint32_t turn)
 static void sample(struct sock *s, int64_t now, int64_t ns)
 {
 	uint32_t turn = trial.turn;
-	if (!in_its_place(s, turn))
+	if (load_relaxed(&trial.who) != s || !in_its_place(s, turn)) /* another thread may just have ended the trial */
 		return;
 	if (!trial.n)
 		trial.msgs = sent(s);
