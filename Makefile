@@ -115,7 +115,17 @@ $(sock_x): %: %.o $(sock_o)
 $(plain_x): %: %.o
 	$(CC) $(ALL_C) -o $@ $^
 
-progs: all $(sock_x) $(plain_x) $(rpc_x)
+# A library with a fault, for the test of the guard that answers it: what stands in front of notify_slow().
+$(B)/tests/faults/%.o: tests/faults/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -c -o $@ $<
+
+$(B)/slow/libshunt.so: $(core_o) $(preload_o) $(B)/tests/faults/slow_bell.o $(B)/syscalls.map $(B)/shunt
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -Wl,--wrap=notify_slow -o $@ $(core_o) $(preload_o) $(B)/tests/faults/slow_bell.o
+	cp $(B)/shunt $(@D)/
+
+progs: all $(sock_x) $(plain_x) $(rpc_x) $(B)/slow/libshunt.so
 unit: $(if $(HAVE_CMOCKA),$(unit_x))
 
 check:

@@ -163,6 +163,7 @@ void epset_sync(struct member *m);
 /* ---- epready.c; all under the lock */
 /* Events of the side's members, beginning behind the one that was reported last. */
 int epset_collect(struct epset *e, struct epoll_event *ev, int max);
+void epset_woken(struct epset *e);
 /* Would a collect report something? */
 bool epset_any_ready(struct epset *e);
 /* Announce the member to its writer, and look once more. true: it has something to report already. */

@@ -194,6 +194,8 @@ static bool spin_for_hot(struct epset *e, bool pays)
 		epset_lock(e);
 		for (int i = 0; (more = !(hit = epset_any_ready(e)) && spin_again(&r)) && i < LOOKS; i++)
 			prefetch(e);
+		if (hit && r.start)
+			epset_woken(e);
 		epset_unlock(e);
 	} while (more);
 	spin_end(&e->spin, &r, hit);

@@ -42,6 +42,7 @@
 #define FAM_V6 0x8000u	    /* with FAM_DGRAM: of AF_INET6 */
 #define FAM_DGRAM                                                                                                              \
 	0x4000u /* a UDP socket (dg.h); FAM_CONNECTED: it has, or has had, a channel, and the addresses are those of the last */
+#define FAM_RESTS 0x10000u /* the channel stays in the kernel for a while (trial.h) */
 
 /* token.h */
 struct token {

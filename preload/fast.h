@@ -70,21 +70,21 @@ static inline bool tx_look_for_sleeper(struct sock *s)
 	return false;
 }
 
-/* The peer has closed its end, or both its directions: the kernel has to answer. */
+/* The peer has closed its end, or both its directions: the kernel has to answer. Or it wants the channel to rest. */
 static inline bool tx_peer_left(const struct sock *s)
 {
-	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF);
+	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS);
 }
 
 /* Wake who sleeps. */
 void tx_wake(struct sock *s);
-/* No token held. What the peer has not read goes by the kernel, which answers as ever. */
+/* No token held. If the peer has left, what it has not read goes by the kernel, which answers as ever; if it rests, the next send does. */
 void tx_unsend(struct sock *s);
 
 static inline bool tx_as_usual(const struct sock *s, int fd)
 {
 	return load_relaxed(&s->linked) && fd_sock(fd) == s && s->f->tx_epoch & 1 && !load_relaxed(&s->hup) &&
-	       !(sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX));
+	       !(sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX | FAM_RESTS));
 }
 
 /* flags of send(): none but MSG_DONTWAIT and MSG_NOSIGNAL. */

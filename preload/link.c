@@ -18,6 +18,7 @@
 #include "svc.h"
 #include "sys.h"
 #include "token.h"
+#include "trial.h"
 
 #define STOP_NS INT64_C(1000000000) /* what the end of a process may take, once it has begun */
 #define WORTH_OPS 2 /* calls on a connection before it gets a channel: one request and its answer never pay for one */
@@ -344,6 +345,7 @@ static void unlink_chan(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	struct assoc *a = c->assoc;
+	trial_forget(s);
 	/* Nobody is in the middle of a copy when the channel changes hands. */
 	int tx = token_take(s, &s->f->tx_token), rx = token_take(s, &s->f->rx_token);
 	store_release(&s->linked, 0);

@@ -13,7 +13,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
-SHUNT=$BUILD/shunt
+SHUNT=${ORACLE_SHUNT:-$BUILD/shunt} # or one with a fault
 
 TIMES=1 MODES="server client both" PIN=() LIST='' VERBOSE='' HERE=''
 args=("$@")
@@ -74,7 +74,7 @@ if [[ ${ORACLE_INSIDE:-} == *-n* ]]; then
 	echo 3 2>/dev/null >/proc/sys/net/ipv4/tcp_fastopen # octets in the SYN, for those who ask
 fi
 
-if [[ ! -x $SHUNT || ! -e $BUILD/libshunt.so ]]; then
+if [[ ! -x $SHUNT || ! -e ${SHUNT%/*}/libshunt.so ]]; then
 	echo "# $SHUNT or $BUILD/libshunt.so does not exist: the cases run without shunt only"
 	MODES=
 fi
