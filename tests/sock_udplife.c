@@ -22,6 +22,7 @@ static void shutdown_server(void)
 		how == SHUT_WR	 ? POLLOUT
 		: how == SHUT_RD ? POLLIN | POLLOUT | POLLRDHUP
 				 : POLLIN | POLLOUT | POLLRDHUP | POLLHUP);
+	meet("shut once");
 	TRY(connect(fd, &client.sa, client.len));
 	meet("sent");
 	TRY(shutdown(fd, how));
@@ -50,6 +51,7 @@ static void shutdown_client(void)
 	int fd = udp_call(&server);
 
 	take(fd, 10, 1, 0);
+	meet("shut once");
 	hit(fd, &server, 9, 1, 0);
 	hit(fd, &server, 8, 1, 0);
 	meet("sent");
