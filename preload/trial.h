@@ -26,8 +26,8 @@
 
 #define TRIAL_DUE 256	   /* answers that were slept for, before the first trial */
 #define TRIAL_DUE_AGAIN 64 /* when the channel has rested */
-#define TRIAL_DUE_MORE 3   /* as a power of two; at most TRIAL_STEPS times */
-#define TRIAL_STEPS 2
+#define TRIAL_DUE_MORE 3   /* as a power of two; at most TRIAL_STEPS times: a channel that turns slow shall be noticed */
+#define TRIAL_STEPS 1
 #define TRIAL_FEW 4 /* one answer in so many, at least, was slept for */
 #define TRIAL_N_SKIP 8
 #define TRIAL_N_SAMPLE 16
