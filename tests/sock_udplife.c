@@ -39,7 +39,7 @@ static void shutdown_server(void)
 	if (how != SHUT_WR)
 		TRY(recv(fd, buf, sizeof buf, 0)); /* does not wait */
 	meet("shut");
-	meet("came");
+	meet("sent after");
 	poll_is(fd, POLLIN, POLLIN);
 	TRY(recv(fd, buf, sizeof buf, MSG_DONTWAIT)); /* what came afterwards */
 	TRY(close(fd));
@@ -58,7 +58,7 @@ static void shutdown_client(void)
 	meet("sent");
 	meet("shut");
 	TRY(sendto(fd, "after", 5, 0, &server.sa, server.len));
-	meet("came");
+	meet("sent after");
 	meet("done");
 }
 

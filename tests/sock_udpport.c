@@ -167,6 +167,7 @@ static void over_server(void)
 			hit(fd, &from, 20, 4, i);
 		}
 		none_is_there(fd);
+		meet("end of round");
 	}
 }
 
@@ -189,6 +190,7 @@ static void over_client(void)
 			hit(fd, &to, 20, 3, i);
 			take(fd, 20, 4, i);
 		}
+		meet("end of round");
 	}
 	say("three rounds");
 }
