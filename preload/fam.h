@@ -39,6 +39,7 @@
 #define FAM_PIN_TX 0x0800u  /* never go up */
 #define FAM_OPTION 0x1000u  /* an option is set that pins; recvmsg may have ancillary data */
 #define FAM_TIMED 0x2000u   /* SO_SNDTIMEO is set */
+#define FAM_INQ 0x4000u	    /* TCP_INQ is set: recvmsg says how much is left (inq.h) */
 
 /* token.h */
 struct token {
