@@ -7,6 +7,7 @@
 #include <sys/time.h>
 
 #include "assoc.h"
+#include "epset.h"
 #include "leave.h"
 #include "link.h"
 #include "move.h"
@@ -177,6 +178,8 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 		s->endpoint = endpoint_find(&to, fd);
 		store_relaxed(&s->f->tx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
 		store_relaxed(&s->f->rx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
+		if (s->endpoint && s->members)
+			epset_connecting(s);
 	}
 	errno = e;
 	int r = real.connect(fd, sa, len);
