@@ -112,7 +112,9 @@ $(sock_x): %: %.o $(sock_o)
 $(plain_x): %: %.o
 	$(CC) $(ALL_C) -o $@ $^
 
-progs: all $(sock_x) $(plain_x) $(rpc_x)
+include tests/rpc/rules.mk
+
+progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer)
 unit: $(if $(HAVE_CMOCKA),$(unit_x))
 
 check:
