@@ -90,6 +90,7 @@ int main(int argc, char **argv)
 	options o = parse(argc, argv);
 
 	if (o.server) {
+		GlobalOutput.setOutputFunction([](const char *) {}); /* it has much to say when it starts */
 		serve(o.mode == "event");
 		return 0;
 	}
