@@ -125,7 +125,9 @@ $(B)/slow/libshunt.so: $(core_o) $(preload_o) $(B)/tests/faults/slow_bell.o $(B)
 	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -Wl,--wrap=notify_slow -o $@ $(core_o) $(preload_o) $(B)/tests/faults/slow_bell.o
 	cp $(B)/shunt $(@D)/
 
-progs: all $(sock_x) $(plain_x) $(rpc_x) $(B)/slow/libshunt.so
+include tests/rpc/rules.mk
+
+progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer) $(B)/slow/libshunt.so
 unit: $(if $(HAVE_CMOCKA),$(unit_x))
 
 check:

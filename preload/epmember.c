@@ -254,14 +254,11 @@ bool epset_make_slot(struct epset *e, struct assoc *a)
 	return true;
 }
 
-/*
- * From P to S, when a plain member's socket is linked. Moving re-arms it in the kernel: a level-triggered member cannot tell; others stay, and their
- * socket's reader does not consent.
- */
+/* From P to S. It re-arms the member in the kernel. */
 static bool move_to_side(struct epset *e, struct member *m)
 {
 	struct epoll_event ev = {.events = m->events, .data.u64 = epset_data(m)};
-	if (m->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE) || e->foreign || !epset_make_side(e) || !epset_grow_hot(e))
+	if (e->foreign || !epset_make_side(e) || !epset_grow_hot(e))
 		return false;
 	if (sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, m->fd, 0) < 0)
 		return false;
@@ -270,6 +267,12 @@ static bool move_to_side(struct epset *e, struct member *m)
 	m->in_kernel = true;
 	e->n_side++;
 	return true;
+}
+
+/* A socket that will be linked: a level-triggered member cannot tell; others stay, and their socket's reader does not consent. */
+static bool moves_now(const struct member *m)
+{
+	return !(m->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE));
 }
 
 static void linked_in(struct member *m, bool ok)
@@ -292,10 +295,36 @@ void epset_dg_linked(struct sock *s)
 		bool mine = epset_lock_is_mine(m->set);
 		if (!mine)
 			epset_lock(m->set);
-		linked_in(m, (m->side || move_to_side(m->set, m)) && epset_dg_bell(m->set, m));
+		linked_in(m, (m->side || (moves_now(m) && move_to_side(m->set, m))) && epset_dg_bell(m->set, m));
 		if (!mine)
 			epset_unlock(m->set);
 	}
+}
+
+/*
+ * Some programs (Cap'n Proto's, Boost's) register a socket edge-triggered before they connect it. In front of connect() nobody can tell that it moves, if nobody sleeps on the
+ * set: what the kernel has to say of a socket that is not connected it says no more then, and being connected is an edge.
+ */
+static bool moves_before_connect(const struct epset *e, const struct member *m)
+{
+	return m->events & EPOLLET && !(m->events & (EPOLLONESHOT | EPOLLEXCLUSIVE)) && !m->side && !m->ghost &&
+	       !load_acquire(&e->sleepers) && !e->exposed;
+}
+
+void epset_connecting(struct sock *s)
+{
+	struct guard g;
+	guard_enter(&g);
+	for (struct member *m = s->members; m; m = m->next) {
+		struct epset *e = m->set;
+		if (epset_lock_is_mine(e)) /* a handler inside of the set's own call */
+			continue;
+		epset_lock(e);
+		if (moves_before_connect(e, m))
+			move_to_side(e, m);
+		epset_unlock(e);
+	}
+	guard_leave(&g);
 }
 
 void epset_linked(struct sock *s)
@@ -305,7 +334,7 @@ void epset_linked(struct sock *s)
 		bool mine = epset_lock_is_mine(e);
 		if (!mine)
 			epset_lock(e);
-		linked_in(m, (m->side || move_to_side(e, m)) && epset_make_slot(e, s->chan.assoc));
+		linked_in(m, (m->side || (moves_now(m) && move_to_side(e, m))) && epset_make_slot(e, s->chan.assoc));
 		if (!mine)
 			epset_unlock(e);
 	}

@@ -40,6 +40,8 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int64_t timeout_ns, const sigset_t *mask);
 /* Somebody is about to wait for P by other means (poll, another epoll): make the kernel's readiness of P complete. */
 void epset_expose(struct epset *e);
+/* The socket is about to be connected to where shunt is: edge-triggered members become such that can be upgraded. Not under g_lock. */
+void epset_connecting(struct sock *s);
 /* A member has been linked to a channel. Under g_lock. */
 void epset_linked(struct sock *s);
 /* The same of a UDP socket, whose bell exists. */

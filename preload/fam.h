@@ -43,6 +43,7 @@
 #define FAM_DGRAM                                                                                                              \
 	0x4000u /* a UDP socket (dg.h); FAM_CONNECTED: it has, or has had, a channel, and the addresses are those of the last */
 #define FAM_RESTS 0x10000u /* the channel stays in the kernel for a while (trial.h) */
+#define FAM_INQ 0x20000u   /* TCP_INQ is set: recvmsg says how much is left (inq.h) */
 
 /* token.h */
 struct token {

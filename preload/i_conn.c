@@ -7,6 +7,7 @@
 #include <sys/time.h>
 
 #include "assoc.h"
+#include "epset.h"
 #include "i_dgram.h"
 #include "leave.h"
 #include "link.h"
@@ -61,14 +62,14 @@ EXPORT int listen(int fd, int backlog)
 static void adopt_options(struct sock *s)
 {
 	static const int stamps[] = {SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_OLD, SO_TIMESTAMPING_OLD, SO_TIMESTAMP_NEW,
-		SO_TIMESTAMPNS_NEW, SO_TIMESTAMPING_NEW, SO_ZEROCOPY};
+		SO_TIMESTAMPNS_NEW, SO_TIMESTAMPING_NEW};
 	int v[2] = {0}; /* SO_TIMESTAMPING has two */
 	socklen_t len = sizeof(v);
 	for (size_t i = 0; i < sizeof(stamps) / sizeof(stamps[0]); i++, len = sizeof(v))
 		if (real.getsockopt(s->fd, SOL_SOCKET, stamps[i], v, &len) == 0 && v[0])
 			or_acqrel(&s->f->flags, FAM_OPTION);
 	if (real.getsockopt(s->fd, IPPROTO_TCP, TCP_INQ, v, &len) == 0 && v[0])
-		or_acqrel(&s->f->flags, FAM_OPTION);
+		or_acqrel(&s->f->flags, FAM_INQ);
 	if (real.getsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, v, &len) == 0 && v[0] != 1)
 		store_relaxed(&s->f->lowat, (uint32_t)v[0]);
 	struct timeval tv = {0};
@@ -102,7 +103,8 @@ static void inherit(struct sock *s, const struct sock *l)
 	uint32_t flags = sock_flags(l);
 	int low = 0;
 	socklen_t len = sizeof(low);
-	or_acqrel(&s->f->flags, (flags & (FAM_OPTION | FAM_TIMED)) | (flags & FAM_OPTION ? FAM_PIN_RX | FAM_PIN_TX : 0));
+	or_acqrel(&s->f->flags,
+		(flags & (FAM_OPTION | FAM_TIMED | FAM_INQ)) | (flags & FAM_OPTION ? FAM_PIN_RX | FAM_PIN_TX : 0));
 	if (load_relaxed(&l->f->lowat) && real.getsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &low, &len) == 0)
 		store_relaxed(&s->f->lowat, (uint32_t)low);
 }
@@ -185,6 +187,8 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 		s->endpoint = endpoint_find(&to, fd);
 		store_relaxed(&s->f->tx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
 		store_relaxed(&s->f->rx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
+		if (s->endpoint && s->members)
+			epset_connecting(s);
 	}
 	errno = e;
 	int r = real.connect(fd, sa, len);
@@ -240,14 +244,14 @@ EXPORT int shutdown(int fd, int how)
 	return r;
 }
 
-/* Options after which shared memory cannot do what the kernel does. */
+/* Options after which shared memory cannot do what the kernel does. (SO_ZEROCOPY alone does nothing: see tx_send.) */
 static bool option_pins(int level, int name)
 {
 	if (level == SOL_SOCKET)
-		return name == SO_ATTACH_FILTER || name == SO_ATTACH_BPF || name == SO_ZEROCOPY || name == SO_PEEK_OFF ||
-		       name == SO_TIMESTAMP_OLD || name == SO_TIMESTAMPNS_OLD || name == SO_TIMESTAMPING_OLD ||
-		       name == SO_TIMESTAMP_NEW || name == SO_TIMESTAMPNS_NEW || name == SO_TIMESTAMPING_NEW;
-	return level == IPPROTO_TCP && (name == TCP_REPAIR || name == TCP_ULP || name == TCP_INQ);
+		return name == SO_ATTACH_FILTER || name == SO_ATTACH_BPF || name == SO_PEEK_OFF || name == SO_TIMESTAMP_OLD ||
+		       name == SO_TIMESTAMPNS_OLD || name == SO_TIMESTAMPING_OLD || name == SO_TIMESTAMP_NEW ||
+		       name == SO_TIMESTAMPNS_NEW || name == SO_TIMESTAMPING_NEW;
+	return level == IPPROTO_TCP && (name == TCP_REPAIR || name == TCP_ULP);
 }
 
 /* How much may be unread in the ring depends on the kernel's buffer (dup.h): worked out at the next up. */
@@ -293,6 +297,11 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 		rx_timeout_changed(s);
 	} else if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
 		or_acqrel(&s->f->flags, FAM_TIMED);
+	} else if (level == IPPROTO_TCP && name == TCP_INQ) {
+		if (*(const int *)val)
+			or_acqrel(&s->f->flags, FAM_INQ);
+		else
+			and_acqrel(&s->f->flags, ~FAM_INQ);
 	} else if (option_pins(level, name)) {
 		or_acqrel(&s->f->flags, FAM_OPTION);
 		move_pin(s, WHY_OPTION);

@@ -8,6 +8,7 @@
 #include "fast.h"
 #include "i_dgram.h"
 #include "i_iov.h"
+#include "inq.h"
 #include "move.h"
 #include "sig.h"
 #include "wrap.h"
@@ -24,7 +25,7 @@ static ssize_t recv_buf(struct sock *s, int fd, void *buf, size_t len, int flags
 	if (__builtin_expect(r != FAST_NO, 1))
 		return r;
 	struct iovec iov = {buf, len > MAX_RW ? MAX_RW : len};
-	return wrap_result(rx_recv(s, fd, &iov, 1, flags, sig_now()));
+	return wrap_result(rx_recv(s, fd, &iov, 1, flags, sig_now(), NULL));
 }
 
 EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
@@ -92,18 +93,19 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t room, int fl
 }
 
 static __attribute__((noinline)) long recv_cut(
-	struct sock *s, int fd, const struct iovec *iov, size_t n, int flags, struct sig_mark since)
+	struct sock *s, int fd, const struct iovec *iov, size_t n, int flags, struct sig_mark since, struct rx_control *control)
 {
 	struct iovec cut[n];
-	return rx_recv(s, fd, cut, iov_cut(cut, iov, n), flags, since);
+	return rx_recv(s, fd, cut, iov_cut(cut, iov, n), flags, since, control);
 }
 
 /* len: what iov_look() said. */
-static ssize_t recv_vec(struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags, struct sig_mark since)
+static ssize_t recv_vec(struct sock *s, int fd, const struct iovec *iov, size_t n, long len, int flags, struct sig_mark since,
+	struct rx_control *control)
 {
 	wrap_testcancel();
-	return wrap_result(
-		len > (long)MAX_RW ? recv_cut(s, fd, iov, n, flags, since) : rx_recv(s, fd, iov, (int)n, flags, since));
+	return wrap_result(len > (long)MAX_RW ? recv_cut(s, fd, iov, n, flags, since, control)
+					      : rx_recv(s, fd, iov, (int)n, flags, since, control));
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
@@ -114,7 +116,7 @@ EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 	long len = !served(s) || n < 0 ? -1 : iov_look(iov, (size_t)n);
 	if (len <= 0)
 		return real.readv(fd, iov, n);
-	return recv_vec(s, fd, iov, (size_t)n, len, 0, sig_now());
+	return recv_vec(s, fd, iov, (size_t)n, len, 0, sig_now(), NULL);
 }
 
 EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -129,7 +131,7 @@ EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int fl
 		move_withdraw(s, WHY_OPTION);
 		return real.preadv2(fd, iov, n, off, flags);
 	}
-	return recv_vec(s, fd, iov, (size_t)n, len, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0, sig_now());
+	return recv_vec(s, fd, iov, (size_t)n, len, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0, sig_now(), NULL);
 }
 
 EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -158,11 +160,16 @@ static ssize_t recv_message(int fd, struct msghdr *msg, int flags, struct sig_ma
 			   : iov_look(msg->msg_iov, msg->msg_iovlen);
 	if (len < 0 || flags & (MSG_OOB | MSG_ERRQUEUE))
 		return real.recvmsg(fd, msg, flags);
-	ssize_t r = recv_vec(s, fd, msg->msg_iov, msg->msg_iovlen, len, flags, since);
-	if (r >= 0) { /* what the kernel reports of a stream: no address, no ancillary data */
+	struct rx_control control = {.buf = msg->msg_control, .len = msg->msg_controllen};
+	bool inq = sock_flags(s) & FAM_INQ;
+	ssize_t r = recv_vec(s, fd, msg->msg_iov, msg->msg_iovlen, len, flags, since, inq ? &control : NULL);
+	if (r >= 0) { /* what the kernel reports of a stream: no address, and no ancillary data but this */
 		msg->msg_namelen = 0;
-		msg->msg_controllen = 0;
 		msg->msg_flags = flags & MSG_CMSG_CLOEXEC;
+		if (inq && !control.said)
+			inq_put(&control, inq_left(s));
+		msg->msg_controllen = inq ? control.len : 0;
+		msg->msg_flags |= control.flags & MSG_CTRUNC;
 	}
 	return r;
 }

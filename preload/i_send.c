@@ -331,7 +331,7 @@ static ssize_t splice_from(struct sock *s, int in, int out, size_t len, unsigned
 	if (len > room)
 		len = room;
 	struct iovec iov = {buf, len < sizeof(buf) ? len : sizeof(buf)};
-	long r = rx_recv(s, in, &iov, 1, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0, since);
+	long r = rx_recv(s, in, &iov, 1, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0, since, NULL);
 	return r <= 0 ? wrap_result(r) : real.write(out, buf, (size_t)r);
 }
 

@@ -99,8 +99,9 @@ static inline bool ready_drop(struct sock *s)
 /* FIONREAD: the kernel says `in`. */
 static inline uint64_t ready_unread(struct sock *s, int in)
 {
+	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
 	ready_follow(s);
-	if (ready_drop(s))
+	if (ready_drop(s) || load_relaxed(&s->f->rx_epoch) != epoch) /* who follows drops, too */
 		sys3(SYS_ioctl, s->fd, FIONREAD, &in);
 	return (uint64_t)in - dup_among(s, (uint32_t)in) + ring_unread_by_us(s);
 }

@@ -48,17 +48,36 @@ struct take {
 	size_t len;  /* of the buffers */
 	size_t done; /* octets handed over (PEEK: looked at) */
 	bool ended;  /* end of file, or an error after some octets: do not wait for more */
+	struct rx_control *control;
 	struct sig_mark since;
 };
 
-static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags)
+static struct msghdr message(const struct iovec *iov, int niov, const struct rx_control *control)
 {
 	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
+	if (control) {
+		m.msg_control = control->buf;
+		m.msg_controllen = control->len;
+	}
+	return m;
+}
+
+static void note_control(struct rx_control *control, const struct msghdr *m)
+{
+	if (control)
+		*control = (struct rx_control){.len = m->msg_controllen, .flags = m->msg_flags, .said = true};
+}
+
+static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags, struct rx_control *control)
+{
+	struct msghdr m = message(iov, niov, control);
 	int e = errno;
 	ssize_t r = real.recvmsg(fd, &m, flags);
 	if (r < 0) {
 		r = -errno;
 		errno = e;
+	} else {
+		note_control(control, &m);
 	}
 	return r;
 }
@@ -71,12 +90,15 @@ static bool may_wait(const struct sock *s, const struct take *t)
 /* As a call that may wait: what is there wins, then a handler that has run ends it. */
 static long kernel_wait(struct sock *s, struct take *t)
 {
-	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)t->iov, .msg_iovlen = (size_t)t->niov};
+	struct msghdr m = message(t->iov, t->niov, t->control);
 	for (;;) {
 		long r = sig_sleep(t->since, SYS_recvmsg, t->fd, SIG_ARG(&m), t->flags, 0, 0, 0);
-		if (r != SIG_CAME)
+		if (r != SIG_CAME) {
+			if (r >= 0)
+				note_control(t->control, &m);
 			return r;
-		r = kernel_recv(t->fd, t->iov, t->niov, t->flags | MSG_DONTWAIT);
+		}
+		r = kernel_recv(t->fd, t->iov, t->niov, t->flags | MSG_DONTWAIT, t->control);
 		if (r != -EAGAIN || !may_wait(s, t))
 			return r;
 		if (sig_ends(&t->since, false, t->fd, SO_RCVTIMEO))
@@ -600,16 +622,23 @@ static long recv_unlinked(struct sock *s, struct take *t)
 	return r;
 }
 
-long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since)
+long rx_recv(
+	struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since, struct rx_control *control)
 {
-	struct take t = {.iov = iov, .niov = niov, .fd = fd, .flags = flags, .len = iov_len(iov, niov), .since = since};
+	struct take t = {.iov = iov,
+		.niov = niov,
+		.fd = fd,
+		.flags = flags,
+		.len = iov_len(iov, niov),
+		.since = since,
+		.control = control};
 	if (__builtin_expect(flags & KERNEL_FLAGS || sock_flags(s) & FAM_LISTEN, 0))
-		return kernel_recv(fd, iov, niov, flags);
+		return kernel_recv(fd, iov, niov, flags, control);
 	if (__builtin_expect(link_ready(s), 1))
 		return recv_linked(s, &t);
 	if (!s->endpoint && !s->server) {
 		sock_note(s);
-		long r = kernel_recv(fd, iov, niov, flags);
+		long r = kernel_recv(fd, iov, niov, flags, control);
 		if (r > 0 && !(flags & MSG_PEEK))
 			sock_count_kernel(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
 		return r;

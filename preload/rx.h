@@ -11,6 +11,14 @@
 void rx_kernel_enter(struct sock *s);
 void rx_kernel_leave(struct sock *s);
 
+/* The control area of a recvmsg on a socket with TCP_INQ. Where the kernel's own call serves it, len and flags are afterwards what that said. */
+struct rx_control {
+	void *buf;
+	size_t len;
+	int flags;
+	bool said;
+};
+
 /* The program has set SO_RCVTIMEO. Any thread. */
 void rx_timeout_changed(struct sock *s);
 

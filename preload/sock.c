@@ -170,7 +170,7 @@ void sock_reset(struct sock *s)
 	guard_enter(&g);
 	link_end(s);
 	store_release(&f->link, 0);
-	and_acqrel(&f->flags, FAM_NONBLOCK | FAM_USED | FAM_PIN_RX | FAM_PIN_TX | FAM_OPTION | FAM_TIMED);
+	and_acqrel(&f->flags, FAM_NONBLOCK | FAM_USED | FAM_PIN_RX | FAM_PIN_TX | FAM_OPTION | FAM_TIMED | FAM_INQ);
 	store_relaxed(&f->tx_tail, 0);
 	store_relaxed(&f->rx_head, 0);
 	store_relaxed(&f->rx_epoch, 0);

@@ -193,8 +193,11 @@ static inline bool sock_spin_pays(const struct sock *s, int cpu)
 /* ---- payload; -errno. iov is the caller's and not changed. since: when the call began (sig.h). */
 struct iovec;
 struct sig_mark;
+struct rx_control;
 long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since);
-long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since);
+/* control: of a recvmsg to which the kernel would have something to say (rx.h); or NULL. */
+long rx_recv(struct sock *s, int fd, const struct iovec *iov, int niov, int flags, struct sig_mark since,
+	struct rx_control *control);
 /*
  * Around a call of the kernel's own that may send on s, linked or not: the direction goes down first and stays there meanwhile. No lock held. `r`: octets
  * sent, for the counters.
