@@ -7,6 +7,7 @@
  *
  *   nonce=32 hex digits
  *   proj=N semid=N shmid=N dual=N ipcns=N  (-1: not made yet)
+ *   tower=the same binding as a protocol tower (twr.h), in hexadecimal digits; missing in files of builds before towers
  *   ncadg_sm[id=UID,ftok=PATH]
  *
  * The binding comes last because a PATH may hold any octet.
@@ -18,7 +19,7 @@
 
 #define MAP_PATH_LEN 160		     /* of the folder MAP, with its NUL */
 #define EPT_NAME_LEN 96			     /* of a file, with its NUL */
-#define EPT_TEXT_LEN (BINDING_STR_LEN + 160) /* of a file's text, with its NUL */
+#define EPT_TEXT_LEN (BINDING_STR_LEN + 1024) /* of a file's text, with its NUL: 160, and the tower, at most 341 octets */
 #define EPT_N_PROJ 16			     /* ftok() project ids to try: 1 .. N */
 
 struct ept_file {
