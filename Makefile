@@ -3,6 +3,7 @@
 #   make                         build/libshunt.so, build/shunt, build/libncadg_sm.a
 #   make check | demo | bench    all tests | two commands to see it work | the figures
 #   make lint | format | soak    what tools can find | as clang-format has it | the long tests
+#   make fuzz SECONDS=60         the fuzz targets for so long each (make check: a few seconds)
 #   make install | uninstall     PREFIX=/usr/local DESTDIR=
 #   make SAN=address,undefined   (or SAN=thread) into a build folder of its own
 
@@ -43,6 +44,7 @@ preload_o := $(patsubst %.c,$(B)/%.o,$(wildcard preload/*.c))
 cmd_o     := $(patsubst %.c,$(B)/%.o,$(wildcard preload/cmd/*.c))
 unit_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 unit_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
+fuzz_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 sock_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/sock_*.c))
 sock_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/sock_%.c,$(wildcard tests/*.c)))
 plain_x   := $(patsubst %.c,$(B)/%,$(wildcard tests/progs/*.c tests/bench/*.c))
@@ -90,6 +92,14 @@ $(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
 $(unit_x): %: %.o $(unit_o) $(B)/libncadg_sm.a
 	$(CC) $(ALL_C) -o $@ $^ -lcmocka
 
+# Fuzz targets, with the driver that needs no libFuzzer; tests/fuzz/run builds them with it too.
+$(B)/tests/fuzz/%.o: tests/fuzz/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) $(INC) -c -o $@ $<
+
+$(fuzz_x): %: %.o $(B)/tests/fuzz/drive.o $(B)/libncadg_sm.a
+	$(CC) $(ALL_C) -o $@ $^
+
 $(B)/tests/bench/rpc/%.o: tests/bench/rpc/%.c $(B)/tests/bench/rpc/echo.h
 	$(CC) $(ALL_C) -Wno-cast-function-type -I$(B)/tests/bench/rpc -I/usr/include/tirpc -c -o $@ $<
 
@@ -113,7 +123,7 @@ $(plain_x): %: %.o
 	$(CC) $(ALL_C) -o $@ $^
 
 progs: all $(sock_x) $(plain_x) $(rpc_x)
-unit: $(if $(HAVE_CMOCKA),$(unit_x))
+unit: $(if $(HAVE_CMOCKA),$(unit_x)) $(fuzz_x)
 
 check:
 	@B=$(B) SAN=$(SAN) MAKE='$(MAKE)' tests/check.sh
@@ -153,7 +163,11 @@ uninstall:
 clean:
 	rm -rf build build-*
 
-.PHONY: all progs unit check soak demo bench lint format install uninstall clean
+fuzz:
+	@$(MAKE) --no-print-directory -s SAN=address,undefined unit
+	@tests/fuzz/run build-address-undefined $(or $(SECONDS),60)
+
+.PHONY: all progs unit check fuzz soak demo bench lint format install uninstall clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 

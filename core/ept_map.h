@@ -17,10 +17,10 @@
 
 #include "ept.h"
 
-#define MAP_PATH_LEN 160		     /* of the folder MAP, with its NUL */
-#define EPT_NAME_LEN 96			     /* of a file, with its NUL */
+#define MAP_PATH_LEN 160		      /* of the folder MAP, with its NUL */
+#define EPT_NAME_LEN 96			      /* of a file, with its NUL */
 #define EPT_TEXT_LEN (BINDING_STR_LEN + 1024) /* of a file's text, with its NUL: 160, and the tower, at most 341 octets */
-#define EPT_N_PROJ 16			     /* ftok() project ids to try: 1 .. N */
+#define EPT_N_PROJ 16			      /* ftok() project ids to try: 1 .. N */
 
 struct ept_file {
 	uint8_t nonce[16];

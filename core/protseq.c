@@ -17,7 +17,8 @@ static const char *const names[PROTSEQ_N] = {
 
 #define PIPE "\\pipe\\"
 #define SM_FORM                                                                                                                \
-	"ncadg_sm[id=UID,ftok=PATH]: UID is decimal and below 4294967295, PATH absolute and shorter than 256 octets, with `\\` " \
+	"ncadg_sm[id=UID,ftok=PATH]: UID is decimal and below 4294967295, PATH absolute and shorter than 256 octets, with "    \
+	"`\\` "                                                                                                                \
 	"before , ] = \\"
 
 const char *protseq_name(enum protseq protseq)
@@ -48,7 +49,8 @@ static const char *parse_protseq(struct strbnd *b, const char *str, char *why)
 			return str + n + (str[n] == ':');
 		}
 	}
-	(void)BAD("no protocol sequence that is known: ncadg_sm[...], or ncadg_ip_udp, ncacn_ip_tcp, ncalrpc, ncacn_np and `:`");
+	(void)BAD(
+		"no protocol sequence that is known: ncadg_sm[...], or ncadg_ip_udp, ncacn_ip_tcp, ncalrpc, ncacn_np and `:`");
 	return NULL;
 }
 
@@ -97,7 +99,7 @@ static int parse_endpoint(struct strbnd *b, const char *p, char *why)
 		return parse_port(b, text, why);
 	if (b->protseq == PROTSEQ_NCACN_NP && text[0] && !strbnd_is_pipe(text))
 		return BAD("endpoint %s: a pipe's name begins with \\pipe\\", text);
-	memcpy(b->name, text, sizeof(text));
+	memcpy(b->name, text, strlen(text) + 1);
 	return 0;
 }
 

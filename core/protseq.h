@@ -22,14 +22,7 @@
 
 #include "binding.h"
 
-enum protseq {
-	PROTSEQ_NCADG_IP_UDP,
-	PROTSEQ_NCACN_IP_TCP,
-	PROTSEQ_NCALRPC,
-	PROTSEQ_NCACN_NP,
-	PROTSEQ_NCADG_SM,
-	PROTSEQ_N
-};
+enum protseq { PROTSEQ_NCADG_IP_UDP, PROTSEQ_NCACN_IP_TCP, PROTSEQ_NCALRPC, PROTSEQ_NCACN_NP, PROTSEQ_NCADG_SM, PROTSEQ_N };
 
 #define STRBND_PART_LEN 256	   /* of a host, or of an endpoint's name, with its NUL */
 #define STRBND_LEN BINDING_STR_LEN /* enough for any composed string binding */

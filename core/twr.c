@@ -84,7 +84,7 @@ void twr_syntax_compose(const struct twr_syntax *s, char buf[TWR_SYNTAX_STR_LEN]
 	int n = 0;
 
 	for (int i = 0; i < 16; i++)
-		n += fmt_buf(buf + n, (unsigned long)(TWR_SYNTAX_STR_LEN - n), i == 4 || i == 6 || i == 8 || i == 10 ? "-%x%x" : "%x%x",
-			s->uuid[i] >> 4, s->uuid[i] & 15);
+		n += fmt_buf(buf + n, (unsigned long)(TWR_SYNTAX_STR_LEN - n),
+			i == 4 || i == 6 || i == 8 || i == 10 ? "-%x%x" : "%x%x", s->uuid[i] >> 4, s->uuid[i] & 15);
 	fmt_buf(buf + n, (unsigned long)(TWR_SYNTAX_STR_LEN - n), ":%u.%u", s->major, s->minor);
 }

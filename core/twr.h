@@ -32,8 +32,8 @@
 
 #include "protseq.h"
 
-#define TWR_LEN 640			   /* enough for any tower that twr_compose() makes */
-#define TWR_WHY_LEN STRBND_WHY_LEN	   /* of an explanation, with its NUL */
+#define TWR_LEN 640			 /* enough for any tower that twr_compose() makes */
+#define TWR_WHY_LEN STRBND_WHY_LEN	 /* of an explanation, with its NUL */
 #define TWR_SYNTAX_STR_LEN (36 + 12 + 1) /* UUID:MAJOR.MINOR, with its NUL */
 
 /* The left side of our own floor. Another major version is another layout of the right side. */

@@ -88,7 +88,8 @@ static int want_rhs(const struct reader *r, unsigned len, const char *what)
 {
 	char *why = r->why;
 
-	return r->f.rhs_len == len ? 0 : BAD(rhs_at(r), r->n, "the right side, %s, has %u octets, not %u", what, r->f.rhs_len, len);
+	return r->f.rhs_len == len ? 0
+				   : BAD(rhs_at(r), r->n, "the right side, %s, has %u octets, not %u", what, r->f.rhs_len, len);
 }
 
 static int is_uuid(const struct reader *r, const char *what)
@@ -164,7 +165,8 @@ static int get_sm(struct reader *r, struct binding *b)
 	if (s.major != twr_sm.major)
 		return BAD(lhs_at(r) + 17, r->n, "ncadg_sm of version %u, not 1", s.major);
 	if (r->f.rhs_len <= TWR_SM_RHS)
-		return BAD(rhs_at(r), r->n, "the right side has %u octets: no room for minor version, uid and path", r->f.rhs_len);
+		return BAD(
+			rhs_at(r), r->n, "the right side has %u octets: no room for minor version, uid and path", r->f.rhs_len);
 	if (le16(rhs) != twr_sm.minor)
 		return BAD(rhs_at(r), r->n, "ncadg_sm of version 1.%u, not 1.0", le16(rhs));
 	b->id = be16(rhs + 2) << 16 | be16(rhs + 4);
@@ -223,7 +225,6 @@ static int get_proto(struct reader *r, struct strbnd *b)
 	case PROTSEQ_NCADG_SM:
 		return get_sm(r, &b->sm);
 	case PROTSEQ_NCALRPC:
-		return get_string(r, b->name);
 	case PROTSEQ_NCACN_NP:
 		return get_string(r, b->name);
 	default:
@@ -256,8 +257,8 @@ static int get_rpc(struct reader *r, struct twr *t)
 	if (err)
 		return err;
 	if (r->f.lhs_len != 1 || r->f.lhs[0] < TWR_RPC_CL || r->f.lhs[0] > TWR_RPC_LOCAL)
-		return BAD(lhs_at(r), r->n, "protocol 0x%x (%u octets) where RPC must be: 0xa, 0xb or 0xc, one octet", r->f.lhs[0],
-			r->f.lhs_len);
+		return BAD(lhs_at(r), r->n, "protocol 0x%x (%u octets) where RPC must be: 0xa, 0xb or 0xc, one octet",
+			r->f.lhs[0], r->f.lhs_len);
 	err = want_rhs(r, 2, "a minor version");
 	if (!err)
 		t->rpc_minor = (uint16_t)le16(r->f.rhs);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# lint.sh FILE...: what tools can say about the sources: clang-format, clang-tidy, cppcheck, shellcheck, and two rules of our own. TAP.
+# lint.sh FILE...: what tools can say about the sources: clang-format, clang-tidy, cppcheck, shellcheck, mandoc, and three rules of our own. TAP.
 # A tool that is not installed is a failure that says so: the check cannot pass by being absent.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -88,6 +88,7 @@ try "cppcheck" cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,pe
 	--suppress=missingIncludeSystem --suppressions-list=tests/cppcheck.txt -D_GNU_SOURCE '-DSHUNT_VERSION="lint"' -D__x86_64__ -Iinclude -Icore \
 	-Ipreload -j "$(nproc)" "${sources[@]}"
 try "shellcheck" shellcheck -S warning -e SC1007,SC2317 "${scripts[@]}"
+try "mandoc: the manual pages" mandoc -Tlint docs/*.[1-9]
 try "core includes nothing of preload" layers
 try "core calls no name that is interposed" names
 try "the interposer exports its list of names and nothing else" exports

@@ -12,7 +12,7 @@ demo) want="libjansson-dev" ;;
 check)
 	want="libcmocka-dev libjansson-dev libtirpc-dev rpcsvc-proto redis-server redis-tools memcached libmemcached-tools
 		nginx-light wrk curl postgresql iperf3 bats jq python3 shellcheck spin cppcheck clang-tidy clang-format iproute2 procps
-		util-linux libjemalloc2 libfaketime socat netcat-openbsd"
+		util-linux libjemalloc2 libfaketime socat netcat-openbsd python3-samba tshark mandoc"
 	;;
 *)
 	echo "usage: tests/setup.sh [check | demo]" >&2

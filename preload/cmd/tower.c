@@ -22,8 +22,10 @@ static int usage(void)
 	puts("usage: shunt tower [--interface UUID[:VERSION]] [--transfer UUID[:VERSION]] BINDING\n"
 	     "       shunt tower --decode HEX...\n"
 	     "\n"
-	     "Prints the protocol tower of a DCE string binding (C706, appendix L) in hexadecimal digits, and then its floors in\n"
-	     "words. With --decode, prints the string binding of a tower, and its floors; blanks and colons in HEX do not count. Octets are\n"
+	     "Prints the protocol tower of a DCE string binding (C706, appendix L) in hexadecimal digits, and then its floors "
+	     "in\n"
+	     "words. With --decode, prints the string binding of a tower, and its floors; blanks and colons in HEX do not "
+	     "count. Octets are\n"
 	     "numbered from 0.\n"
 	     "\n"
 	     "A BINDING is one of\n"
@@ -217,7 +219,8 @@ static int get_hex(uint8_t oct[MAX_OCTETS], char **argv)
 					isprint((unsigned char)*p) ? *p : '?');
 			if (n == (size_t)2 * MAX_OCTETS)
 				return -complain(EXIT_SHUNT, "--decode: more than %d octets", MAX_OCTETS);
-			oct[n / 2] = (uint8_t)(oct[n / 2] << 4 | (isdigit((unsigned char)*p) ? *p - '0' : (*p | 32) - 'a' + 10));
+			oct[n / 2] = (uint8_t)(oct[n / 2] << 4 |
+					       (isdigit((unsigned char)*p) ? *p - '0' : (*p | 32) - 'a' + 10));
 			n++;
 		}
 	if (n % 2)
@@ -258,8 +261,9 @@ static int get_syntax(struct twr_syntax *s, const char *option)
 
 int cmd_tower(int argc, char **argv)
 {
-	static const struct option opts[] = {{"interface", required_argument, NULL, 'i'}, {"transfer", required_argument, NULL, 't'},
-		{"decode", no_argument, NULL, 'd'}, {"help", no_argument, NULL, 'h'}, {0}};
+	static const struct option opts[] = {{"interface", required_argument, NULL, 'i'},
+		{"transfer", required_argument, NULL, 't'}, {"decode", no_argument, NULL, 'd'},
+		{"help", no_argument, NULL, 'h'}, {0}};
 	struct twr t = {.xfer = twr_ndr};
 	int o, err = 0, decodes = 0, syntax = 0;
 
@@ -287,7 +291,8 @@ int cmd_tower(int argc, char **argv)
 	if (err)
 		return err;
 	if (decodes && syntax)
-		return complain(EXIT_SHUNT, "--decode: the tower tells interface and transfer syntax itself; see `shunt tower --help`");
+		return complain(
+			EXIT_SHUNT, "--decode: the tower tells interface and transfer syntax itself; see `shunt tower --help`");
 	if (optind == argc || (!decodes && optind + 1 != argc))
 		return complain(EXIT_SHUNT, "give %s; see `shunt tower --help`", decodes ? "the octets" : "one string binding");
 	return decodes ? decode(argv + optind) : encode(&t, argv[optind]);
