@@ -40,6 +40,7 @@ LIB_C    := -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE $(INC)
 SO_LD    := -shared -Wl,-z,now -Wl,-z,relro -Wl,--version-script=$(B)/syscalls.map $(if $(SAN),,-Wl,-z,defs)
 
 core_o    := $(patsubst %.c,$(B)/%.o,$(wildcard core/*.c))
+so_core_o := $(filter-out $(B)/core/api%,$(core_o))
 preload_o := $(patsubst %.c,$(B)/%.o,$(wildcard preload/*.c))
 cmd_o     := $(patsubst %.c,$(B)/%.o,$(wildcard preload/cmd/*.c))
 unit_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
@@ -74,8 +75,9 @@ $(B)/syscalls.map: $(wildcard preload/syscalls.def) $(B)/flags
 	@sed -n -e 's/^X([^,(]*, *\([A-Za-z0-9_]*\),.*/\1;/p' -e 's/^Y(\([a-z_]*\))/\1;/p' $(wildcard preload/syscalls.def) /dev/null | LC_ALL=C sort -u >$@.names
 	@{ echo '{'; [ ! -s $@.names ] || { echo 'global:'; cat $@.names; }; echo 'local: *; };'; } >$@
 
-$(B)/libshunt.so: $(core_o) $(preload_o) $(B)/syscalls.map
-	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -o $@ $(core_o) $(preload_o)
+# The library's own part of core (api_*) is not for the interposer.
+$(B)/libshunt.so: $(so_core_o) $(preload_o) $(B)/syscalls.map
+	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -o $@ $(so_core_o) $(preload_o)
 
 $(B)/libncadg_sm.a: $(core_o)
 	@rm -f $@

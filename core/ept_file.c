@@ -241,6 +241,12 @@ static void gc_shm(const struct ept_file *f, uint32_t uid)
 		sysv_shm_rm(id);
 }
 
+void ept_file_gc_objects(const struct ept_file *f, uint32_t uid)
+{
+	gc_sem(f, uid);
+	gc_shm(f, uid);
+}
+
 /* Its file is all that leads to an endpoint's objects; those of another IPC namespace only a process there can remove. */
 static int is_left_to_others(const struct ept_file *f)
 {
@@ -265,10 +271,8 @@ int ept_file_gc(int dir_fd, const char *name, uint32_t uid)
 	err = ept_file_alive(fd);
 	if (!err && ept_file_read(fd, &f) == 0) {
 		err = is_left_to_others(&f);
-		if (!err) {
-			gc_sem(&f, uid);
-			gc_shm(&f, uid);
-		}
+		if (!err)
+			ept_file_gc_objects(&f, uid);
 	}
 	sys1(SYS_close, fd);
 	if (err)
