@@ -49,8 +49,9 @@ fuzz_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 sock_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/sock_*.c))
 sock_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/sock_%.c,$(wildcard tests/*.c)))
 plain_x   := $(patsubst %.c,$(B)/%,$(wildcard tests/progs/*.c tests/bench/*.c))
+example_x := $(patsubst %.c,$(B)/%,$(wildcard docs/examples/*.c))
 rpc_x     := $(if $(HAVE_TIRPC),$(B)/tests/bench/rpc/server $(B)/tests/bench/rpc/client)
-tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch] tests/*.[ch] tests/*/*.[ch] bats/progs/*.[ch])
+tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch] tests/*.[ch] tests/*/*.[ch] bats/progs/*.[ch] docs/examples/*.c)
 
 all: $(B)/libshunt.so $(B)/shunt $(B)/libncadg_sm.a
 
@@ -102,6 +103,11 @@ $(B)/tests/fuzz/%.o: tests/fuzz/%.c $(B)/flags
 $(fuzz_x): %: %.o $(B)/tests/fuzz/drive.o $(B)/libncadg_sm.a
 	$(CC) $(ALL_C) -o $@ $^
 
+# The examples, as a user of the library builds them: its header, its archive, nothing else.
+$(example_x): $(B)/%: %.c include/ncadg_sm.h $(B)/libncadg_sm.a $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARN) $(SANFLAGS) -Iinclude -o $@ $< $(B)/libncadg_sm.a -pthread
+
 $(B)/tests/bench/rpc/%.o: tests/bench/rpc/%.c $(B)/tests/bench/rpc/echo.h
 	$(CC) $(ALL_C) -Wno-cast-function-type -I$(B)/tests/bench/rpc -I/usr/include/tirpc -c -o $@ $<
 
@@ -124,7 +130,7 @@ $(sock_x): %: %.o $(sock_o)
 $(plain_x): %: %.o
 	$(CC) $(ALL_C) -o $@ $^
 
-progs: all $(sock_x) $(plain_x) $(rpc_x)
+progs: all $(sock_x) $(plain_x) $(rpc_x) $(example_x)
 unit: $(if $(HAVE_CMOCKA),$(unit_x)) $(fuzz_x)
 
 check:
@@ -150,15 +156,16 @@ format:
 	clang-format -i $(tracked_c)
 
 install: all
-	install -d $(BINDIR) $(LIBDIR)/shunt $(INCDIR) $(MANDIR)/man1
+	install -d $(BINDIR) $(LIBDIR)/shunt $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man3
 	install -m 755 $(B)/shunt $(BINDIR)/shunt
 	install -m 755 $(B)/libshunt.so $(LIBDIR)/shunt/libshunt.so
 	install -m 644 $(B)/libncadg_sm.a $(LIBDIR)/libncadg_sm.a
 	install -m 644 $(wildcard include/*.h) $(INCDIR)/
 	install -m 644 docs/shunt.1 $(MANDIR)/man1/shunt.1
+	install -m 644 docs/ncadg_sm.3 $(MANDIR)/man3/ncadg_sm.3
 
 uninstall:
-	rm -f $(BINDIR)/shunt $(LIBDIR)/shunt/libshunt.so $(LIBDIR)/libncadg_sm.a $(MANDIR)/man1/shunt.1
+	rm -f $(BINDIR)/shunt $(LIBDIR)/shunt/libshunt.so $(LIBDIR)/libncadg_sm.a $(MANDIR)/man1/shunt.1 $(MANDIR)/man3/ncadg_sm.3
 	rm -f $(patsubst include/%,$(INCDIR)/%,$(wildcard include/*.h))
 	-rmdir $(LIBDIR)/shunt
 
