@@ -10,7 +10,7 @@
  *   client     ept_lookup_at; connects the lifeline; rdv_call: the segment is given to the server; says on the lifeline which one (api_hello)
  *   listener   rdv_answer; takes the lifeline; attaches the segment that it names, if the segment's creator is the user at its other end; says so
  *
- * Datagrams lie in the channel's two rings, each with a header of one word in front and padded to eight octets (api_ring.c). Sleeping and waking is docs/PROTOCOL.md's
+ * Datagrams lie in the channel's two rings (dring.h, api_ring.c). Sleeping and waking is docs/PROTOCOL.md's
  * section 6 with two bits of `armed` in the place of bells: API_DATA, the owner of the end sleeps until there is a datagram; API_ROOM, until there is room.
  */
 #ifndef SHUNT_API_H
@@ -63,7 +63,7 @@ struct ncadg_sm {
 int api_new(struct ncadg_sm **out, const struct seg *seg, uint32_t chan, int side, int life, const struct ucred *who);
 
 /* api_ring.c: one datagram, without waiting. 0 or a length, -EAGAIN, -EMSGSIZE, -EFAULT, -EBADMSG. */
-int api_put(struct ncadg_sm *a, const struct iovec *iov, int n, size_t len);
+int api_put(struct ncadg_sm *a, const struct iovec *iov, size_t len);
 ssize_t api_get(struct ncadg_sm *a, void *buf, size_t len);
 ssize_t api_peek_len(struct ncadg_sm *a);
 /* A look without the lock: may the other side have published something since we last did? */

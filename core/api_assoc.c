@@ -68,13 +68,13 @@ ssize_t ncadg_sm_next_len(struct ncadg_sm *a)
 	return n;
 }
 
-static int put_once(struct ncadg_sm *a, const struct iovec *iov, int n, size_t len)
+static int put_once(struct ncadg_sm *a, const struct iovec *iov, size_t len)
 {
 	int end = load_acquire(&a->end);
 
 	if (!end && load_relaxed(&a->peer->flags) & SM_END_CLOSED)
 		end = -EPIPE;
-	return end ? end : api_put(a, iov, n, len);
+	return end ? end : api_put(a, iov, len);
 }
 
 int ncadg_sm_sendv(struct ncadg_sm *a, const struct iovec *iov, int n, int timeout_ms)
@@ -89,7 +89,7 @@ int ncadg_sm_sendv(struct ncadg_sm *a, const struct iovec *iov, int n, int timeo
 			return -EMSGSIZE;
 		w.len += iov[i].iov_len;
 	}
-	while ((res = put_once(a, iov, n, w.len)) == -EAGAIN && !err)
+	while ((res = put_once(a, iov, w.len)) == -EAGAIN && !err)
 		err = api_sleep(a, &w);
 	if (res == -EAGAIN)
 		return err;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The library's client: binding to association. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "api.h"
@@ -52,6 +53,7 @@ static int associate(struct ncadg_sm **out, const struct ept_ref *r, int life, c
 		sys1(SYS_close, life);
 		return err;
 	}
+	seg_chan(&seg, (uint32_t)chan)->proto = IPPROTO_UDP; /* its rings hold datagrams */
 	say.shmid = seg.shmid;
 	say.chan = (uint32_t)chan;
 	say.nonce = seg.nonce;

@@ -1,24 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Datagrams in a stream ring (ring.h). In front of each lies one word, its length and the complement of its length; each begins at a multiple of
- * eight, so that the word is in one piece. The writer publishes the position behind a datagram with release, when all of it is there; the reader publishes the
- * position behind what it has copied out with release: before it stores, it has loaded. Each loads the other's with acquire.
+ * Datagrams in a ring (dring.h). The writer publishes the position behind a datagram with release, when all of it is there; the reader publishes
+ * the position behind what it has copied out with release: before it stores, it has loaded. Each loads the other's with acquire.
  *
- * A peer that publishes a position that it cannot have, or a word that is none, has broken the association: nothing of it is used.
+ * A peer that publishes a position that it cannot have, or a header that is none, has broken the association: nothing of it is used. Unlike a socket's, these
+ * rings lose nothing: full is full.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "api.h"
 #include "atomic.h"
-#include "ring.h"
+#include "dring.h"
 
-#define WORD sizeof(uint64_t)
-
-static size_t room_for(size_t len)
-{
-	return WORD + ((len + 7) & ~(size_t)7);
-}
+static_assert(NCADG_SM_MAX_LEN == DRING_MAX, "the library says so to its users");
 
 static int broken(struct ncadg_sm *a)
 {
@@ -29,8 +23,7 @@ static int broken(struct ncadg_sm *a)
 static int put_locked(struct ncadg_sm *a, const struct iovec *iov, size_t len)
 {
 	struct api_dir *d = &a->tx;
-	uint64_t at = load_relaxed(&d->pos), word = len | (uint64_t)(uint32_t)~len << 32;
-	size_t need = room_for(len);
+	uint64_t at = load_relaxed(&d->pos), need = dring_size(len);
 
 	if (at + need - d->other > SM_RING_LEN) {
 		uint64_t head = load_acquire(&a->peer->rx_head);
@@ -41,19 +34,17 @@ static int put_locked(struct ncadg_sm *a, const struct iovec *iov, size_t len)
 		if (at + need - head > SM_RING_LEN)
 			return -EAGAIN;
 	}
-	if (ring_put_iov(d->ring, at + WORD, iov, 0, len))
+	if (dring_put(d->ring, at, 0, iov, len)) /* one sender: there is no order to keep */
 		return -EFAULT;
-	memcpy(d->ring + (at & SM_RING_MASK), &word, WORD);
 	store_relaxed(&d->pos, at + need);
 	store_release(&a->own->tx_tail, at + need);
 	return 0;
 }
 
-int api_put(struct ncadg_sm *a, const struct iovec *iov, int n, size_t len)
+int api_put(struct ncadg_sm *a, const struct iovec *iov, size_t len)
 {
 	int err;
 
-	(void)n;
 	pthread_mutex_lock(&a->tx.lock);
 	err = put_locked(a, iov, len);
 	pthread_mutex_unlock(&a->tx.lock);
@@ -64,36 +55,35 @@ int api_put(struct ncadg_sm *a, const struct iovec *iov, int n, size_t len)
 static ssize_t next_locked(struct ncadg_sm *a)
 {
 	struct api_dir *d = &a->rx;
-	uint64_t at = load_relaxed(&d->pos), word;
-	uint32_t len;
+	uint64_t at = load_relaxed(&d->pos), unread = d->other - at;
+	int64_t len;
 
-	if (d->other == at) {
+	if (!unread) {
 		d->other = load_acquire(&a->peer->tx_tail);
-		if (d->other == at)
-			return -EAGAIN;
-		if (d->other - at > SM_RING_LEN || d->other - at < WORD || (d->other - at) % WORD)
-			return broken(a);
+		unread = d->other - at;
 	}
-	memcpy(&word, d->ring + (at & SM_RING_MASK), WORD); /* read once */
-	len = (uint32_t)word;
-	if ((uint32_t)(word >> 32) != ~len || len > NCADG_SM_MAX_LEN || room_for(len) > d->other - at)
+	if (!unread)
+		return -EAGAIN;
+	if (unread > SM_RING_LEN || unread < sizeof(struct dring_hdr))
 		return broken(a);
-	return len;
+	len = dring_len(d->ring, at, unread);
+	return len < 0 ? broken(a) : (ssize_t)len;
 }
 
 static ssize_t get_locked(struct ncadg_sm *a, void *buf, size_t len)
 {
 	struct api_dir *d = &a->rx;
 	uint64_t at = load_relaxed(&d->pos);
+	struct iovec iov = {buf, len};
 	ssize_t n = next_locked(a);
 
 	if (n < 0)
 		return n;
 	if ((size_t)n > len)
 		return -EMSGSIZE;
-	if (n && ring_get(d->ring, at + WORD, buf, (size_t)n))
+	if (dring_get(d->ring, at, &iov, (size_t)n))
 		return -EFAULT;
-	at += room_for((size_t)n);
+	at += dring_size((size_t)n);
 	store_relaxed(&d->pos, at);
 	store_release(&a->own->rx_head, at);
 	return n;
@@ -126,5 +116,5 @@ int api_has_data(struct ncadg_sm *a)
 
 int api_has_room(struct ncadg_sm *a, size_t len)
 {
-	return load_relaxed(&a->tx.pos) + room_for(len) - load_acquire(&a->peer->rx_head) <= SM_RING_LEN;
+	return load_relaxed(&a->tx.pos) + dring_size(len) - load_acquire(&a->peer->rx_head) <= SM_RING_LEN;
 }

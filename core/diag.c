@@ -137,7 +137,7 @@ struct diag_query {
 	struct inet_diag_req_v2 req;
 };
 
-static int diag_send(int fd, const struct diag_addr *own, const struct diag_addr *peer, uint32_t seq)
+static int diag_send(int fd, uint8_t proto, const struct diag_addr *own, const struct diag_addr *peer, uint32_t seq)
 {
 	struct diag_query q;
 	struct inet_diag_sockid *id = &q.req.id;
@@ -149,7 +149,7 @@ static int diag_send(int fd, const struct diag_addr *own, const struct diag_addr
 	q.nlh.nlmsg_flags = NLM_F_REQUEST;
 	q.nlh.nlmsg_seq = seq;
 	q.req.sdiag_family = (uint8_t)own->family;
-	q.req.sdiag_protocol = IPPROTO_TCP;
+	q.req.sdiag_protocol = proto;
 	q.req.idiag_states = UINT32_MAX;
 	id->idiag_sport = htons(own->port);
 	id->idiag_dport = htons(peer->port);
@@ -215,7 +215,7 @@ static int diag_recv(int fd, uint32_t seq, struct diag_sock *out)
 	}
 }
 
-static int diag_ask(const struct diag_addr *own, const struct diag_addr *peer, struct diag_sock *out)
+static int diag_ask(uint8_t proto, const struct diag_addr *own, const struct diag_addr *peer, struct diag_sock *out)
 {
 	uint32_t seq = add_relaxed(&diag_seq, 1) + 1;
 	int kept, err, fd;
@@ -225,7 +225,7 @@ static int diag_ask(const struct diag_addr *own, const struct diag_addr *peer, s
 	fd = diag_take(&kept);
 	if (fd < 0)
 		return fd;
-	err = diag_send(fd, own, peer, seq);
+	err = diag_send(fd, proto, own, peer, seq);
 	if (!err)
 		err = diag_recv(fd, seq, out);
 	diag_give(fd, kept, !err || err == -ENOENT);
@@ -238,7 +238,7 @@ int diag_conn(const struct diag_addr *own, const struct diag_addr *peer, struct 
 
 	if (own->family != peer->family)
 		return -EINVAL;
-	err = diag_ask(own, peer, out);
+	err = diag_ask(IPPROTO_TCP, own, peer, out);
 	if (err)
 		return err;
 	/* The kernel's look-up goes on to the listeners when it finds no connection. */
@@ -252,11 +252,17 @@ int diag_conn(const struct diag_addr *own, const struct diag_addr *peer, struct 
 int diag_listener(const struct diag_addr *at, struct diag_sock *out)
 {
 	struct diag_addr nobody = {.family = at->family};
-	int err = diag_ask(at, &nobody, out);
+	int err = diag_ask(IPPROTO_TCP, at, &nobody, out);
 
 	if (err)
 		return err;
 	return out->state == TCP_LISTEN ? 0 : -ENOENT;
+}
+
+/* For UDP the kernel looks up as for a datagram on its way in: what it calls the source is the sender, and not our side as with TCP. */
+int diag_udp(const struct diag_addr *at, const struct diag_addr *from, struct diag_sock *out)
+{
+	return at->family == from->family ? diag_ask(IPPROTO_UDP, from, at, out) : -EINVAL;
 }
 
 uint64_t diag_netns(int fd)

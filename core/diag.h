@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * diag.h - who is the peer: questions to the kernel's NETLINK_SOCK_DIAG about TCP sockets of this network namespace.
+ * diag.h - who is the peer: questions to the kernel's NETLINK_SOCK_DIAG about TCP and UDP sockets of this network namespace.
  *
  * About 5 us a question: for slow paths. Any thread and signal handler: the netlink socket that is kept is tried for, never waited
  * for; who finds it in use opens one for this question alone.
@@ -42,6 +42,11 @@ int diag_addr_is_loopback(const struct diag_addr *a);
 int diag_conn(const struct diag_addr *own, const struct diag_addr *peer, struct diag_sock *out);
 /* The socket that listens for connections to `at` (the kernel's choice: wildcard and dual-stack listeners count). As above. */
 int diag_listener(const struct diag_addr *at, struct diag_sock *out);
+/*
+ * The UDP socket that would get a datagram from `from` to `at`. 0, -ENOENT, or another -errno. out->own as bound: may be the wildcard. `from` may be
+ * {family} alone: from anybody.
+ */
+int diag_udp(const struct diag_addr *at, const struct diag_addr *from, struct diag_sock *out);
 /* Cookie of the network namespace of a socket (SO_NETNS_COOKIE); 0 if the kernel cannot say. */
 uint64_t diag_netns(int fd);
 /* Forget the netlink socket: in the child after fork (its answers are the parent's), or after a change of network namespace. */

@@ -28,7 +28,8 @@
 struct ept_key {
 	struct diag_addr at; /* all-zero address: wildcard (and dual-stack, if AF_INET6: `dual`) */
 	uint64_t netns;	     /* SO_NETNS_COOKIE */
-	uint8_t dual;	     /* published by an AF_INET6 wildcard listener without IPV6_V6ONLY */
+	uint8_t dual;	     /* published by an AF_INET6 wildcard socket without IPV6_V6ONLY */
+	uint8_t udp;	     /* a UDP socket; else a TCP listener */
 };
 
 /* Use this folder as MAP from now on (NULL: the default), whatever the environment says. Before other threads. -ENAMETOOLONG, -EINVAL. */
@@ -79,6 +80,8 @@ struct ept_ref {
  * it is going away; or another -errno.
  */
 int ept_lookup(struct ept_ref *r, const struct diag_addr *to, uint64_t netns);
+/* The same for datagrams. */
+int ept_lookup_udp(struct ept_ref *r, const struct diag_addr *to, uint64_t netns);
 /* 1: `r` still names the living endpoint (the file is the same and locked); 0: it is gone or another. Four short system calls. */
 int ept_ref_is_current(const struct ept_ref *r);
 void ept_ref_drop(struct ept_ref *r);

@@ -126,8 +126,9 @@ static int lookup_in_map(struct ept_ref *r, int map_fd)
 	return err;
 }
 
-int ept_lookup(struct ept_ref *r, const struct diag_addr *to, uint64_t netns)
+static int lookup(struct ept_ref *r, const struct diag_addr *to, uint64_t netns, int udp)
 {
+	struct diag_addr anybody = {.family = to->family};
 	char map[MAP_PATH_LEN];
 	struct diag_sock listener;
 	int map_fd, err = map_path(map);
@@ -139,12 +140,13 @@ int ept_lookup(struct ept_ref *r, const struct diag_addr *to, uint64_t netns)
 	map_fd = map_open(map, 0);
 	if (map_fd < 0)
 		return map_fd;
-	err = diag_listener(to, &listener);
+	err = udp ? diag_udp(to, &anybody, &listener) : diag_listener(to, &listener);
 	if (!err && listener.uid == SYS_UID_UNKNOWN)
 		err = -EPERM;
 	if (!err) {
 		r->key.at = listener.own;
 		r->key.netns = netns;
+		r->key.udp = (uint8_t)udp;
 		r->key.dual = listener.dual && diag_addr_is_any(&listener.own);
 		r->owner = listener.uid;
 		err = lookup_in_map(r, map_fd);
@@ -174,6 +176,16 @@ int ept_lookup_at(struct ept_ref *r, const struct binding *b)
 		err = disbelieve(r, "it is another binding's");
 	}
 	return err;
+}
+
+int ept_lookup(struct ept_ref *r, const struct diag_addr *to, uint64_t netns)
+{
+	return lookup(r, to, netns, 0);
+}
+
+int ept_lookup_udp(struct ept_ref *r, const struct diag_addr *to, uint64_t netns)
+{
+	return lookup(r, to, netns, 1);
 }
 
 int ept_ref_is_current(const struct ept_ref *r)

@@ -158,7 +158,7 @@ void map_user_unlock(int dir_fd)
 void ept_name(char buf[EPT_NAME_LEN], const struct ept_key *key)
 {
 	const uint8_t *a = key->at.addr;
-	int n = fmt_buf(buf, EPT_NAME_LEN, "tcp-%llu-", (unsigned long long)key->netns);
+	int n = fmt_buf(buf, EPT_NAME_LEN, "%s-%llu-", key->udp ? "udp" : "tcp", (unsigned long long)key->netns);
 
 	if (key->at.family == AF_INET) {
 		fmt_buf(buf + n, EPT_NAME_LEN - (unsigned)n, "%u.%u.%u.%u-%u", a[0], a[1], a[2], a[3], key->at.port);
@@ -198,7 +198,8 @@ int ept_name_parse(struct ept_key *key, const char *name)
 	uint64_t v;
 
 	memset(key, 0, sizeof(*key));
-	if (strncmp(p, "tcp-", 4))
+	key->udp = !strncmp(p, "udp-", 4);
+	if (!key->udp && strncmp(p, "tcp-", 4))
 		return -EINVAL;
 	p = ept_parse_num(&key->netns, p + 4, 10, UINT64_MAX, '-');
 	if (!p)

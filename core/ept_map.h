@@ -2,7 +2,7 @@
 /*
  * ept_map.h - inside of the endpoint map: folders, file names, file texts. Used by ept*.c alone; see ept.h for the model.
  *
- * Name of a file: tcp-NETNS-ADDRESS-PORT (IPv4 dotted, IPv6 as eight hex groups). While it is being made: .new-PID-RANDOM.
+ * Name of a file: tcp-NETNS-ADDRESS-PORT or udp-... (IPv4 dotted, IPv6 as eight hex groups). While it is being made: .new-PID-RANDOM.
  * Names that begin with "sm-" are a program's own (ept_publish_at).
  * Its text, each number written anew before the object that it tells of can exist without it:
  *

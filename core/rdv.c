@@ -163,6 +163,8 @@ int rdv_call(
 	if (!err)
 		err = locked_exchange(&c);
 	flight_end(&f);
+	if (!err)
+		seg_note_peer(out);
 	if (err) {
 		/* A server that answers too late refuses a segment without magic; one that has attached it meanwhile sees it gone. */
 		((volatile struct sm_hdr *)out->hdr)->magic = 0;

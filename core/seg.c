@@ -163,6 +163,7 @@ int seg_create(struct seg *s, uint32_t server_uid)
 	s->shmid = (int)id;
 	s->nonce = nonce | 1; /* 0 means "any" to seg_attach */
 	s->cuid = (uint32_t)sys0(SYS_geteuid);
+	s->peer = 0;
 	seg_protect(s->hdr);
 	seg_init(s);
 	err = seg_give(s->shmid, server_uid);
@@ -172,7 +173,7 @@ int seg_create(struct seg *s, uint32_t server_uid)
 }
 
 /* What the kernel says about the segment. 0, -EPERM, or the error of IPC_STAT. */
-static int seg_check_stat(int shmid, uint32_t *cuid)
+static int seg_check_stat(int shmid, uint32_t *cuid, uint32_t *cpid)
 {
 	uint32_t euid = (uint32_t)sys0(SYS_geteuid);
 	struct shmid_ds ds;
@@ -187,6 +188,7 @@ static int seg_check_stat(int shmid, uint32_t *cuid)
 	if (ds.shm_perm.cuid == SYS_UID_UNKNOWN)
 		return -EPERM;
 	*cuid = ds.shm_perm.cuid;
+	*cpid = (uint32_t)ds.shm_cpid;
 	return 0;
 }
 
@@ -213,7 +215,7 @@ int seg_attach(struct seg *s, int shmid, uint64_t nonce)
 	if (sys_is_err(base))
 		return (int)base;
 	/* Nothing was known of it before it was attached: it may have any length, so it gets to a kept range only after the checks. */
-	err = seg_check_stat(shmid, &s->cuid);
+	err = seg_check_stat(shmid, &s->cuid, &s->peer);
 	if (!err)
 		err = sysv_shm_is_huge((void *)base) ? -EPERM : 0;
 	if (!err)
@@ -233,6 +235,13 @@ void seg_detach(struct seg *s)
 	if (s->hdr)
 		range_release(s->hdr);
 	s->hdr = NULL;
+}
+
+void seg_note_peer(struct seg *s)
+{
+	struct shmid_ds ds;
+
+	s->peer = sysv_shm_stat(s->shmid, &ds) ? 0 : (uint32_t)ds.shm_lpid;
 }
 
 int seg_peers(const struct seg *s)

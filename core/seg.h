@@ -23,6 +23,7 @@ struct seg {
 	int shmid;
 	uint64_t nonce;
 	uint32_t cuid; /* who created it, from the kernel */
+	uint32_t peer; /* pid of the process at the other end, from the kernel; 0: none, or not of our pid namespace */
 };
 
 /* Create, attach, mark for removal, initialise the header, give to `server_uid`. 0 or -errno (-ENOSPC: SHMMNI or SHMALL). */
@@ -35,6 +36,8 @@ int seg_create(struct seg *s, uint32_t server_uid);
 int seg_attach(struct seg *s, int shmid, uint64_t nonce);
 /* Forget it (s->hdr becomes NULL; nothing to do if it is); the address range stays ours. */
 void seg_detach(struct seg *s);
+/* Creator: the server has just attached it, and is noted as s->peer. */
+void seg_note_peer(struct seg *s);
 /* How many attachments it has, ours included (IPC_STAT); or -errno. 1 in the creator: no server has it any more. */
 int seg_peers(const struct seg *s);
 

@@ -48,7 +48,7 @@
 extern "C" {
 #endif
 
-#define NCADG_SM_MAX_LEN 65536	  /* octets in a datagram; 0 is allowed */
+#define NCADG_SM_MAX_LEN 65507	  /* octets in a datagram, as over UDP; 0 is allowed */
 #define NCADG_SM_BINDING_LEN 1024 /* enough for ncadg_sm_compose() */
 
 struct ncadg_sm_listener; /* where associations come in */

@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define SM_MAGIC UINT64_C(0x6d735f676461636e) /* "ncadg_sm", little endian */
-#define SM_VERSION 4u
+#define SM_VERSION 5u
 
 #define SM_N_CHAN 256u	       /* channels in a segment */
 #define SM_RING_LEN (1u << 18) /* bytes in a ring; a power of two */
@@ -69,11 +69,12 @@ struct sm_end {
 	_Atomic uint32_t svc_bell;	     /* bell of the process that serves requests about this end, + 1; 0: none */
 	_Atomic uint32_t want_back;	     /* take-back requests made by this end's reader, ever */
 	_Atomic uint32_t did_back;	     /* take-back requests of the peer that this end has answered, ever */
-	uint32_t reserved;
+	_Atomic uint32_t rx_limit;	     /* datagrams: what may be unread, as the kernel counts it (SO_RCVBUF) */
 
 	/* rx: written on each receive; a line of its own, or it would take the tx line away from a peer that waits for our answer */
 	_Alignas(64) _Atomic uint64_t
-		rx_head; /* bytes read from the peer's ring, ever (release: the space may be written again) */
+		rx_head;	  /* bytes read from the peer's ring, ever (release: the space may be written again) */
+	_Atomic uint64_t rx_cost; /* datagrams: what they would have cost in the kernel's buffer, ever (core/dring.h) */
 
 	/* move: the sending direction's switches; one record holds the last up and the last down */
 	_Alignas(
@@ -102,7 +103,7 @@ struct sm_chan {
 	uint8_t client_addr[16], server_addr[16]; /* network order; IPv4 in the first four octets */
 	uint16_t family;			  /* AF_INET or AF_INET6; v4-mapped addresses are AF_INET */
 	uint16_t client_port, server_port;	  /* host order */
-	uint16_t reserved;
+	uint16_t proto; /* IPPROTO_TCP: the rings hold octets; IPPROTO_UDP: datagrams (core/dring.h) */
 
 	_Alignas(128) struct sm_end end[2]; /* [SM_CLIENT], [SM_SERVER] */
 };

@@ -147,13 +147,17 @@ struct assoc *assoc_find(int shmid, uint64_t nonce)
 	return NULL;
 }
 
-/* Only the server's side lets go: the client's segment would be gone, and its process knows when it ends. */
+/* Only the server's side lets go: the client's segment would be gone, and its process knows when it ends. (Or it has been told that the server has.) */
 void assoc_gc(int64_t now)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {
 		struct assoc *a = assoc_tab[i];
-		if (!load_acquire(&a->live) || a->side != SM_SERVER || a->n_linked || now - (int64_t)a->idle_since_ns < IDLE_NS)
+		if (!load_acquire(&a->live) || (a->side != SM_SERVER && !load_relaxed(&a->ended)) || a->n_linked ||
+			now - (int64_t)a->idle_since_ns < IDLE_NS)
 			continue;
+		if (a->life_fd > 0)
+			fdtab_close_hidden(a->life_fd);
+		a->life_fd = 0;
 		if (a->svc_bell)
 			seg_bell_free(&a->seg, a->side, a->svc_bell - 1);
 		store_release(&a->live, 0);

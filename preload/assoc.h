@@ -37,6 +37,8 @@ struct assoc {
 	uint32_t svc_bell;	   /* the service thread's bell slot + 1; 0: none */
 	uint32_t n_linked;	   /* channels that this process has linked */
 	uint64_t idle_since_ns;
+	int life_fd;		/* hidden pidfd of the peer's process, for datagrams: 0: none */
+	_Atomic uint32_t ended; /* it has ended */
 	_Atomic(struct sock *) chan_sock[SM_N_CHAN];
 };
 #define N_ASSOC 1024
@@ -46,6 +48,7 @@ extern _Atomic uint32_t n_assoc; /* entries of assoc_tab, live or not */
 /* An endpoint that this process connects to. */
 struct endpoint {
 	struct diag_addr to;
+	bool udp;
 	_Atomic uint32_t state; /* EP_* */
 	int64_t check_ns;	/* when to look at the map again */
 	struct ept_ref ref;	/* EP_FOUND */
@@ -73,6 +76,12 @@ struct server {
 
 /* Where connect() goes: what the map says of `to` (cached). NULL: nothing is published there, or it is not local. */
 struct endpoint *endpoint_find(const struct diag_addr *to, int fd);
+/* The same for datagrams. */
+struct endpoint *endpoint_find_udp(const struct diag_addr *to, int fd);
+/* The address (port 0) from which this host sends to `to`, one of its own. false: it is not. No lock. */
+bool endpoint_source(const struct diag_addr *to, struct diag_addr *own);
+/* No association there any more, and the map shall be asked: the server has ended. Under g_lock. */
+void endpoint_ended(struct assoc *a);
 /* Ask the service thread for an association, once the connection own-peer has shown that it is worth it. */
 void endpoint_want(struct endpoint *e, const struct diag_addr *own, const struct diag_addr *peer);
 /* Service thread: make those that are wanted. */
@@ -80,6 +89,8 @@ void endpoint_serve_wants(void);
 
 /* listen(): publish the endpoint of a bound TCP socket. NULL: it cannot be (logged). */
 struct server *server_publish(int fd);
+/* The same for a UDP socket. */
+struct server *server_publish_udp(int fd);
 /* A listener goes; `last`: no other process holds it. */
 void server_release(struct server *v, bool last);
 void server_use(struct server *v);

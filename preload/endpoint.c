@@ -10,26 +10,24 @@
 #include "svc.h"
 #include "sys.h"
 
-#define N_ENDPOINT 256		    /* cached; the oldest unused gives way */
-#define NONE_NS INT64_C(100000000)  /* believe for so long that nothing is published there */
-#define FOUND_NS INT64_C(200000000) /* and for so long, without looking, that it still is */
+#define N_ENDPOINT 256		     /* cached; the oldest unused gives way */
+#define NONE_NS INT64_C(100000000)   /* believe for so long that nothing is published there */
+#define NONE_UDP_NS INT64_C(5000000) /* of datagrams: a socket is published after some have come */
+#define FOUND_NS INT64_C(200000000)  /* and for so long, without looking, that it still is */
 #define RDV_MS 500
 #define RETRY_NS INT64_C(200000000) /* after a failed rendezvous; doubles */
 
 static struct endpoint endpoints[N_ENDPOINT];
 static uint32_t n_endpoints;
 
-/* Is `to` an address of this host? Loopback, or one that a datagram socket connected to it gets as its own (no packet is sent). */
-static bool is_local(const struct diag_addr *to)
+/* A datagram socket connected to an address of this host gets one as its own (no packet is sent). */
+bool endpoint_source(const struct diag_addr *to, struct diag_addr *own)
 {
 	union {
 		struct sockaddr sa;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
 	} u = {0};
-	struct diag_addr own;
-	if (diag_addr_is_loopback(to))
-		return true;
 	u.sa.sa_family = to->family;
 	socklen_t len;
 	if (to->family == AF_INET) {
@@ -46,18 +44,25 @@ static bool is_local(const struct diag_addr *to)
 		return false;
 	bool local = sys3(SYS_connect, fd, &u, len) == 0;
 	len = sizeof(u);
-	local = local && sys3(SYS_getsockname, fd, &u, &len) == 0 && diag_addr_from(&own, &u.sa, len) == 0 &&
-		memcmp(own.addr, to->addr, 16) == 0;
+	local = local && sys3(SYS_getsockname, fd, &u, &len) == 0 && diag_addr_from(own, &u.sa, len) == 0 &&
+		(diag_addr_is_loopback(to) || memcmp(own->addr, to->addr, 16) == 0);
+	own->port = 0;
 	sys1(SYS_close, fd);
 	return local;
 }
 
-static struct endpoint *slot_for(const struct diag_addr *to)
+static bool is_local(const struct diag_addr *to)
+{
+	struct diag_addr own;
+	return diag_addr_is_loopback(to) || endpoint_source(to, &own);
+}
+
+static struct endpoint *slot_for(const struct diag_addr *to, bool udp)
 {
 	struct endpoint *old = NULL;
 	for (uint32_t i = 0; i < n_endpoints; i++) {
 		struct endpoint *e = &endpoints[i];
-		if (diag_addr_eq(&e->to, to))
+		if (e->udp == udp && diag_addr_eq(&e->to, to))
 			return e;
 		if (load_relaxed(&e->state) == EP_NONE && (!old || e->check_ns < old->check_ns))
 			old = e;
@@ -68,6 +73,7 @@ static struct endpoint *slot_for(const struct diag_addr *to)
 		return NULL;
 	memset((void *)old, 0, sizeof(*old));
 	old->to = *to;
+	old->udp = udp;
 	return old;
 }
 
@@ -81,20 +87,22 @@ static void forget(struct endpoint *e)
 	e->announced = false;
 }
 
-struct endpoint *endpoint_find(const struct diag_addr *to, int fd)
+static struct endpoint *find(const struct diag_addr *to, int fd, bool udp)
 {
 	struct guard g;
 	guard_enter(&g);
 	int64_t now = now_ns();
-	struct endpoint *e = slot_for(to);
+	struct endpoint *e = slot_for(to, udp);
 	if (e && now >= e->check_ns) {
 		if (load_relaxed(&e->state) == EP_FOUND && !load_acquire(&e->want) && !ept_ref_is_current(&e->ref))
 			forget(e);
 		if (load_relaxed(&e->state) != EP_FOUND) {
-			int r = is_local(to) ? ept_lookup(&e->ref, to, diag_netns(fd)) : -1;
+			int r = !is_local(to) ? -1
+				: udp	      ? ept_lookup_udp(&e->ref, to, diag_netns(fd))
+					      : ept_lookup(&e->ref, to, diag_netns(fd));
 			store_relaxed(&e->state, r == 0 ? EP_FOUND : EP_NONE);
 		}
-		e->check_ns = now + (load_relaxed(&e->state) == EP_FOUND ? FOUND_NS : NONE_NS);
+		e->check_ns = now + (load_relaxed(&e->state) == EP_FOUND ? FOUND_NS : udp ? NONE_UDP_NS : NONE_NS);
 	}
 	bool found = e && load_relaxed(&e->state) == EP_FOUND;
 	if (found && !e->announced) {
@@ -103,6 +111,24 @@ struct endpoint *endpoint_find(const struct diag_addr *to, int fd)
 	}
 	guard_leave(&g);
 	return found ? e : NULL;
+}
+
+struct endpoint *endpoint_find(const struct diag_addr *to, int fd)
+{
+	return find(to, fd, false);
+}
+
+struct endpoint *endpoint_find_udp(const struct diag_addr *to, int fd)
+{
+	return find(to, fd, true);
+}
+
+void endpoint_ended(struct assoc *a)
+{
+	if (!a->endpoint || load_acquire(&a->endpoint->assoc) != a)
+		return;
+	store_release(&a->endpoint->assoc, NULL);
+	a->endpoint->check_ns = 0;
 }
 
 void endpoint_want(struct endpoint *e, const struct diag_addr *own, const struct diag_addr *peer)
@@ -131,7 +157,7 @@ static int make_assoc(struct endpoint *e)
 	struct diag_sock d;
 	struct seg seg;
 	struct guard g;
-	int r = diag_conn(&e->want_peer, &e->want_own, &d);
+	int r = e->udp ? diag_udp(&e->want_peer, &e->want_own, &d) : diag_conn(&e->want_peer, &e->want_own, &d);
 	if (r == 0 && !d.inode)
 		r = -11; /* not accepted yet */
 	if (r == 0)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "dg.h"
 #include "epset_int.h"
 #include "move.h"
 #include "ready.h"
@@ -16,9 +17,20 @@ static bool is_candidate(const struct sock *s, uint32_t events)
 	uint32_t fl = sock_flags(s);
 	if (events & EPOLLEXCLUSIVE || fl & (FAM_LISTEN | FAM_PIN_RX | FAM_BROKEN))
 		return false;
+	if (fl & FAM_DGRAM) /* a level-triggered one can move later */
+		return dg_linked(s) || events & (EPOLLET | EPOLLONESHOT);
 	if (load_acquire(&s->linked) || s->endpoint)
 		return true;
 	return s->server && load_relaxed(&s->server->ept.area->offer_seq) != 0;
+}
+
+/* What is there already is reported once. */
+static void now_hot(struct epset *e, struct member *m)
+{
+	m->force = true;
+	epset_heat(e, m);
+	if (load_acquire(&e->sleepers) || e->exposed)
+		epset_ring_self(e);
 }
 
 static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *ev)
@@ -45,20 +57,24 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 	m->side = side;
 	m->in_kernel = true;
 	e->n_side += side;
-	if (!side && !(sock_flags(s) & FAM_LISTEN) && (s->endpoint || s->server) &&
+	if (!side && !(sock_flags(s) & FAM_LISTEN) && (s->endpoint || s->server || sock_is_dgram(s)) &&
 		ev->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE)) {
 		or_acqrel(&s->f->flags, FAM_PIN_RX);
 		store_relaxed(&s->f->rx_why, WHY_EPOLL);
+	}
+	if (sock_is_dgram(s) && dg_linked(s)) {
+		if (!side || !epset_dg_bell(e, m)) {
+			move_pin(s, WHY_EPOLL);
+			return 0;
+		}
+		now_hot(e, m);
 	}
 	if (load_acquire(&s->linked)) {
 		if (!side || !epset_make_slot(e, s->chan.assoc)) {
 			move_withdraw(s, WHY_EPOLL);
 			return 0;
 		}
-		m->force = true;
-		epset_heat(e, m);
-		if (load_acquire(&e->sleepers) || e->exposed)
-			epset_ring_self(e);
+		now_hot(e, m);
 	}
 	return 0;
 }
@@ -81,11 +97,8 @@ static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
 	m->kev = 0;
 	m->reset_told = false;
 	m->force = true;
-	if (m->side && load_acquire(&m->s->linked)) {
-		epset_heat(e, m);
-		if (load_acquire(&e->sleepers) || e->exposed)
-			epset_ring_self(e);
-	}
+	if (m->side && (load_acquire(&m->s->linked) || (sock_is_dgram(m->s) && dg_linked(m->s))))
+		now_hot(e, m);
 	return 0;
 }
 
@@ -133,7 +146,7 @@ static int ctl_lazy(struct epset *e, struct sock *s, int op, int fd, const struc
 
 int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev)
 {
-	struct sock *s = fd_sock(fd);
+	struct sock *s = fd_any_sock(fd);
 	struct epset *inner = fd_epset(fd);
 	struct guard g;
 	int r;

@@ -272,6 +272,32 @@ static bool move_to_side(struct epset *e, struct member *m)
 	return true;
 }
 
+static void linked_in(struct member *m, bool ok)
+{
+	struct epset *e = m->set;
+	if (ok) {
+		m->force = true;
+		epset_heat(e, m);
+		if (load_acquire(&e->sleepers) || e->exposed)
+			epset_ring_self(e);
+	} else {
+		or_acqrel(&m->s->f->flags, FAM_PIN_RX);
+		store_relaxed(&m->s->f->rx_why, WHY_EPOLL);
+	}
+}
+
+void epset_dg_linked(struct sock *s)
+{
+	for (struct member *m = s->members; m; m = m->next) {
+		bool mine = epset_lock_is_mine(m->set);
+		if (!mine)
+			epset_lock(m->set);
+		linked_in(m, (m->side || move_to_side(m->set, m)) && epset_dg_bell(m->set, m));
+		if (!mine)
+			epset_unlock(m->set);
+	}
+}
+
 void epset_linked(struct sock *s)
 {
 	for (struct member *m = s->members; m; m = m->next) {
@@ -279,15 +305,7 @@ void epset_linked(struct sock *s)
 		bool mine = epset_lock_is_mine(e);
 		if (!mine)
 			epset_lock(e);
-		if ((m->side || move_to_side(e, m)) && epset_make_slot(e, s->chan.assoc)) {
-			m->force = true;
-			epset_heat(e, m);
-			if (load_acquire(&e->sleepers) || e->exposed)
-				epset_ring_self(e);
-		} else {
-			or_acqrel(&s->f->flags, FAM_PIN_RX);
-			store_relaxed(&s->f->rx_why, WHY_EPOLL);
-		}
+		linked_in(m, (m->side || move_to_side(e, m)) && epset_make_slot(e, s->chan.assoc));
 		if (!mine)
 			epset_unlock(e);
 	}

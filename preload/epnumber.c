@@ -10,7 +10,7 @@
 /* The kernel finds a registration by file and number: once the number is closed, it can be neither changed nor taken out. */
 static bool has_number(const struct member *m)
 {
-	return fd_sock(m->fd) == m->s;
+	return fd_any_sock(m->fd) == m->s;
 }
 
 void epset_detach(struct member *m)

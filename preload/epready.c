@@ -20,7 +20,7 @@ static bool ring_input(const struct member *m, uint64_t *tail)
 	return !(m->events & EPOLLET) || m->force || *tail != m->et_tail;
 }
 
-static uint32_t ask_kernel(const struct member *m)
+uint32_t epset_ask_kernel(const struct member *m)
 {
 	struct pollfd p = {.fd = m->s->fd, .events = (short)(m->events & 0x7fff)};
 	struct timespec zero = {0, 0};
@@ -50,7 +50,7 @@ static uint32_t with_the_rest(const struct member *m)
 		     !(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
 	if (whole && !(m->events & EPOLLPRI) && (!(m->events & OUT_BITS) || ready_out(s)))
 		return m->events & OUT_BITS;
-	return ask_kernel(m);
+	return epset_ask_kernel(m);
 }
 
 /* Level-triggered, and a send would go into the ring: writable without asking. (For an edge-triggered one the kernel's own edges are right.) */
@@ -67,7 +67,7 @@ static bool ring_output(const struct member *m)
 static uint32_t kernel_events(struct member *m)
 {
 	if (m->kev && __builtin_expect(m->kev_turn != m->set->turn, 0)) {
-		m->kev = ask_kernel(m) & (m->events | EPOLLERR | EPOLLHUP);
+		m->kev = epset_ask_kernel(m) & (m->events | EPOLLERR | EPOLLHUP);
 		m->kev_turn = m->set->turn;
 		if (!m->kev && m->events & EPOLLONESHOT) { /* S has fired, but not for the program: once more */
 			m->dirty = true;
@@ -83,6 +83,8 @@ static uint32_t member_events(struct member *m)
 	uint32_t bits = kernel_events(m);
 	uint64_t tail = 0;
 	m->kev = 0;
+	if (sock_is_dgram(m->s))
+		return epset_dg_events(m, bits);
 	if (m->ghost)
 		return 0;
 	if (epset_wants_ring(m)) {
@@ -105,7 +107,7 @@ static uint32_t member_events(struct member *m)
 	if (m->dirty && (load_relaxed(&m->s->look) || !(m->s->f->tx_epoch & load_relaxed(&m->s->f->rx_epoch) & 1))) {
 		epset_sync(
 			m); /* the kernel does not know of this member's interest, but has something to say about its socket */
-		bits |= ask_kernel(m);
+		bits |= epset_ask_kernel(m);
 	}
 	if (bits)
 		bits |= end_events(m->s);
@@ -185,6 +187,8 @@ static void announce(struct epset *e, const struct member *m)
 static bool has_news(struct member *m)
 {
 	uint64_t tail = 0;
+	if (sock_is_dgram(m->s))
+		return kernel_events(m) || epset_dg_news(m);
 	return kernel_events(m) || ring_output(m) || (epset_wants_ring(m) && (ring_input(m, &tail) || ring_edge(m, tail)));
 }
 
@@ -196,6 +200,8 @@ static bool may_have_news(struct member *m)
 
 bool epset_arm(struct epset *e, struct member *m)
 {
+	if (sock_is_dgram(m->s))
+		return epset_dg_arm(m);
 	if (ring_output(m))
 		return true;
 	if (!epset_wants_ring(m))
@@ -211,9 +217,13 @@ void epset_drain_side(struct epset *e)
 	struct epoll_event ev[64];
 	long n = sys6(SYS_epoll_pwait, e->side, ev, 64, 0, 0, 0);
 	for (long i = 0; i < n; i++) {
-		struct member *m = epset_data_member(e, ev[i].data.u64);
+		struct member *m = epset_data_member(e, ev[i].data.u64 & ~(uint64_t)EPSET_DG_BELL);
 		if (!m || m->disabled || m->ghost)
 			continue;
+		if (ev[i].data.u64 & EPSET_DG_BELL) {
+			epset_heat(e, m);
+			continue;
+		}
 		/* The kernel wakes twice for one reset; a sleeper that its peer's bell has woken already would see two edges. */
 		if (m->reset_told && m->events & EPOLLET && load_relaxed(&m->s->hup))
 			continue;
@@ -254,7 +264,7 @@ bool epset_make_cold(struct epset *e)
 	if (lazy)
 		barrier_everywhere(); /* one for all (notify.h) */
 	for (uint32_t i = 0; i < e->n_hot; i++)
-		ready |= may_have_news(e->hot[i]);
+		ready |= (sock_is_dgram(e->hot[i]->s) && epset_dg_arm(e->hot[i])) || may_have_news(e->hot[i]);
 	for (uint32_t i = 0; i < e->n_slot; i++)
 		ready |= slot_rang(&e->slots[i]);
 	if (ready)

@@ -42,6 +42,8 @@ int epset_wait(struct epset *e, int fd_ep, struct epoll_event *ev, int max, int6
 void epset_expose(struct epset *e);
 /* A member has been linked to a channel. Under g_lock. */
 void epset_linked(struct sock *s);
+/* The same of a UDP socket, whose bell exists. */
+void epset_dg_linked(struct sock *s);
 /* The same, not under g_lock: a set of ours will watch the socket for as long as another process holds it, so its input has to come by the kernel. */
 void epset_before_close(struct sock *s);
 /* Number fd of the socket is about to close, in the table and then in the kernel. Under g_lock. */

@@ -107,6 +107,17 @@ static inline bool epset_wants_ring(const struct member *m)
 #define COOKIE UINT64_C(0x73686e745f736574)	 /* data of S in P */
 #define COOKIE_BELL UINT64_C(0x73686e745f626c6c) /* and of the bell */
 
+/* ---- epdgram.c: members that are UDP sockets */
+#define EPSET_DG_BELL 1u /* in the data of S: the bell of the member's socket */
+bool epset_dg_bell(struct epset *e, struct member *m);
+/* What to report, beside what the kernel has reported. */
+uint32_t epset_dg_events(struct member *m, uint32_t kev);
+bool epset_dg_news(struct member *m);
+/* As epset_arm. */
+bool epset_dg_arm(struct member *m);
+bool epset_dg_spin_pays(struct member *m, int cpu);
+uint32_t epset_ask_kernel(const struct member *m);
+
 /* ---- epset.c */
 void epset_lock(struct epset *e);
 bool epset_lock_is_mine(const struct epset *e);

@@ -4,6 +4,7 @@
 
 #include "assoc.h"
 #include "bell.h"
+#include "dg.h"
 #include "epset_int.h"
 #include "move.h"
 #include "ready.h"
@@ -148,6 +149,8 @@ static bool before_waiting(struct epset *e)
 	bool pays = false;
 	for (uint32_t i = 0; i < e->n_hot; i++) {
 		struct member *m = e->hot[i];
+		if (sock_is_dgram(m->s))
+			pays |= epset_dg_spin_pays(m, cpu);
 		if (!load_acquire(&m->s->linked))
 			continue;
 		sock_publish_cpu(&m->s->chan);
@@ -175,6 +178,8 @@ static void prefetch(const struct epset *e)
 	for (uint32_t i = 0; i < e->n_hot && i < 4; i++)
 		if (epset_wants_ring(e->hot[i]))
 			ready_prefetch(e->hot[i]->s);
+		else if (sock_is_dgram(e->hot[i]->s))
+			dg_prefetch(e->hot[i]->s);
 }
 
 /* Look a little longer before sleeping. */

@@ -20,7 +20,7 @@
 #include "diag.h"
 
 #define FAM_MAGIC UINT64_C(0x6d61665f746e6873)
-#define FAM_VERSION 4u
+#define FAM_VERSION 5u
 #define FAM_N_SOCK 65536u
 #define FAM_MEMFD_NAME "shunt-fam"
 
@@ -39,6 +39,9 @@
 #define FAM_PIN_TX 0x0800u  /* never go up */
 #define FAM_OPTION 0x1000u  /* an option is set that pins; recvmsg may have ancillary data */
 #define FAM_TIMED 0x2000u   /* SO_SNDTIMEO is set */
+#define FAM_V6 0x8000u	    /* with FAM_DGRAM: of AF_INET6 */
+#define FAM_DGRAM                                                                                                              \
+	0x4000u /* a UDP socket (dg.h); FAM_CONNECTED: it has, or has had, a channel, and the addresses are those of the last */
 
 /* token.h */
 struct token {

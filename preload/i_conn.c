@@ -7,6 +7,7 @@
 #include <sys/time.h>
 
 #include "assoc.h"
+#include "i_dgram.h"
 #include "leave.h"
 #include "link.h"
 #include "move.h"
@@ -30,6 +31,12 @@ EXPORT int socket(int domain, int type, int protocol)
 		(protocol == 0 || protocol == IPPROTO_TCP)) {
 		int e = errno;
 		sock_new(fd, type & SOCK_NONBLOCK ? FAM_NONBLOCK : 0);
+		errno = e;
+	}
+	if (fd >= 0 && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_DGRAM &&
+		(protocol == 0 || protocol == IPPROTO_UDP)) {
+		int e = errno;
+		sock_new(fd, FAM_DGRAM | (domain == AF_INET6 ? FAM_V6 : 0) | (type & SOCK_NONBLOCK ? FAM_NONBLOCK : 0));
 		errno = e;
 	}
 	return fd;
@@ -158,6 +165,8 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 {
 	struct sock *s = fd_sock(fd);
 	struct diag_addr to;
+	if (!s && fd_dgram(fd))
+		return dgram_connect(fd_dgram(fd), fd, sa, len);
 	if (!s || sock_flags(s) & FAM_LISTEN)
 		return real.connect(fd, sa, len);
 	int e = errno;
@@ -213,6 +222,8 @@ static void before_shutdown(struct sock *s, int how)
 EXPORT int shutdown(int fd, int how)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd)) /* who sends through a ring would not hear of it */
+		dg_pin(fd_dgram(fd), WHY_CALL);
 	bool ours = s && sock_flags(s) & FAM_CONNECTED && !(sock_flags(s) & FAM_LISTEN);
 	if (ours)
 		before_shutdown(s, how);
@@ -255,6 +266,8 @@ static void before_resize(struct sock *s)
 EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_setsockopt(fd_dgram(fd), fd, level, name, val, len);
 	if (s && level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_SNDBUFFORCE))
 		before_resize(s);
 	int r = real.setsockopt(fd, level, name, val, len);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "assoc.h"
+#include "dg.h"
 #include "epset.h"
 #include "link.h"
 #include "move.h"
@@ -27,7 +28,7 @@ bool wrap_own_process(void)
 /* The number is about to lead nowhere, or elsewhere. Before the kernel's close: what is in rings has to be dealt with while the socket lives. */
 static void forget(int fd)
 {
-	struct sock *s = fd_sock(fd);
+	struct sock *s = fd_any_sock(fd);
 	if (s && wrap_own_process())
 		sock_forget(s, fd);
 	else if (fd_epset(fd) && wrap_own_process())
@@ -61,7 +62,7 @@ static void settle(struct sock *s, int fd)
 static int duplicated(int r, int fd)
 {
 	int e = errno;
-	struct sock *s = fd_sock(fd);
+	struct sock *s = fd_any_sock(fd);
 	if (r >= 0 && s && !wrap_own_process())
 		move_pin(s, WHY_EXEC); /* a child of vfork prepares what another program will hold */
 	else if (r >= 0 && r != fd) {
@@ -146,7 +147,7 @@ static int fcntl_common(int (*call)(int, int, long), int fd, int cmd, long arg)
 		errno = EBADF;
 		return -1;
 	}
-	struct sock *s = fd_sock(fd);
+	struct sock *s = fd_any_sock(fd);
 	if (s && cmd == F_SETFL && arg & O_ASYNC)
 		move_pin(s, WHY_OPTION);
 	int r = call(fd, cmd, arg);
@@ -200,6 +201,22 @@ static int ioctl_sock(struct sock *s, int fd, unsigned long req, long arg)
 	return r;
 }
 
+static int ioctl_dgram(struct sock *s, int fd, unsigned long req, long arg)
+{
+	int r = real.ioctl(fd, req, arg);
+	int *v = (int *)(uintptr_t)arg;
+	if (r < 0)
+		return r;
+	long next = req == FIONREAD ? dg_next_len(s) : -1;
+	if (req == FIONBIO)
+		note_nonblock(s, *v != 0);
+	else if (next >= 0)
+		*v = (int)next;
+	else if ((req == FIOASYNC && *v) || req == SIOCGSTAMP_OLD || req == SIOCGSTAMPNS_OLD)
+		move_pin(s, WHY_OPTION);
+	return r;
+}
+
 EXPORT int ioctl(int fd, unsigned long req, ...)
 {
 	va_list ap;
@@ -207,6 +224,8 @@ EXPORT int ioctl(int fd, unsigned long req, ...)
 	long arg = va_arg(ap, long);
 	va_end(ap);
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return ioctl_dgram(fd_dgram(fd), fd, req, arg);
 	if (!s)
 		return real.ioctl(fd, req, arg);
 	return ioctl_sock(s, fd, req, arg);

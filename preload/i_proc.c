@@ -22,10 +22,11 @@ extern char **environ;
 static void pin_if_inherited(struct sock *s, void *arg)
 {
 	(void)arg;
-	if ((sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)) == (FAM_PIN_RX | FAM_PIN_TX) || !(sock_flags(s) & FAM_CONNECTED))
+	if ((sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)) == (FAM_PIN_RX | FAM_PIN_TX) ||
+		!(sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM)))
 		return;
 	for (int fd = 0; fd < (int)fdtab_len && fd < 65536; fd++) {
-		if (fd_sock(fd) != s)
+		if (fd_any_sock(fd) != s)
 			continue;
 		int fl = real.fcntl(fd, F_GETFD, 0);
 		if (fl >= 0 && !(fl & FD_CLOEXEC)) {
@@ -52,7 +53,7 @@ static void hold_if_closed(struct sock *s, void *by)
 	bool all = true;
 	uint32_t left = load_relaxed(&s->open);
 	for (int fd = 0; left && fd < (int)fdtab_len && all; fd++) {
-		if (fd_sock(fd) != s)
+		if (fd_any_sock(fd) != s)
 			continue;
 		left--;
 		all = real.fcntl(fd, F_GETFD, 0) == FD_CLOEXEC;
@@ -180,8 +181,8 @@ EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_act
 
 EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int fd, int to)
 {
-	struct sock *s = fd_sock(fd);
-	if (s && sock_flags(s) & FAM_CONNECTED)
+	struct sock *s = fd_any_sock(fd);
+	if (s && sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM))
 		move_pin(s, WHY_EXEC);
 	return real.posix_spawn_file_actions_adddup2(fa, fd, to);
 }

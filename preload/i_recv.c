@@ -6,6 +6,7 @@
 
 #include "assoc.h"
 #include "fast.h"
+#include "i_dgram.h"
 #include "i_iov.h"
 #include "move.h"
 #include "sig.h"
@@ -29,6 +30,8 @@ static ssize_t recv_buf(struct sock *s, int fd, void *buf, size_t len, int flags
 EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_recvfrom(fd_dgram(fd), fd, buf, len, flags, NULL, NULL);
 	if (!served(s))
 		return real.recv(fd, buf, len, flags);
 	return recv_buf(s, fd, buf, len, flags);
@@ -38,6 +41,8 @@ EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
 EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && len && fd_dgram(fd))
+		return dgram_recvfrom(fd_dgram(fd), fd, buf, len, 0, NULL, NULL);
 	if (!served(s) || !len)
 		return real.read(fd, buf, len);
 	return recv_buf(s, fd, buf, len, 0);
@@ -51,14 +56,14 @@ EXPORT ssize_t __read(int fd, void *buf, size_t len)
 /* The checked names abort when the buffer is too small: libc's own do that. */
 EXPORT ssize_t __read_chk(int fd, void *buf, size_t len, size_t room)
 {
-	if (!fd_sock(fd) || len > room)
+	if (!fd_any_sock(fd) || len > room)
 		return real.__read_chk(fd, buf, len, room);
 	return read(fd, buf, len);
 }
 
 EXPORT ssize_t __recv_chk(int fd, void *buf, size_t len, size_t room, int flags)
 {
-	if (!fd_sock(fd) || len > room)
+	if (!fd_any_sock(fd) || len > room)
 		return real.__recv_chk(fd, buf, len, room, flags);
 	return recv(fd, buf, len, flags);
 }
@@ -67,6 +72,8 @@ EXPORT ssize_t __recv_chk(int fd, void *buf, size_t len, size_t room, int flags)
 EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *sa, socklen_t *salen)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_recvfrom(fd_dgram(fd), fd, buf, len, flags, sa, salen);
 	if (!served(s))
 		return real.recvfrom(fd, buf, len, flags, sa, salen);
 	if (sa && ((uintptr_t)salen < 4096 || (int)*salen < 0))
@@ -79,7 +86,7 @@ EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, struct sockadd
 
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t room, int flags, struct sockaddr *sa, socklen_t *salen)
 {
-	if (!fd_sock(fd) || len > room)
+	if (!fd_any_sock(fd) || len > room)
 		return real.__recvfrom_chk(fd, buf, len, room, flags, sa, salen);
 	return recvfrom(fd, buf, len, flags, sa, salen);
 }
@@ -102,6 +109,8 @@ static ssize_t recv_vec(struct sock *s, int fd, const struct iovec *iov, size_t 
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_readv(fd_dgram(fd), fd, iov, n, 0);
 	long len = !served(s) || n < 0 ? -1 : iov_look(iov, (size_t)n);
 	if (len <= 0)
 		return real.readv(fd, iov, n);
@@ -111,6 +120,8 @@ EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd) && off == -1 && !(flags & ~RWF_STREAM))
+		return dgram_readv(fd_dgram(fd), fd, iov, n, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
 	long len = !served(s) || off != -1 || n < 0 ? -1 : iov_look(iov, (size_t)n);
 	if (len <= 0)
 		return real.preadv2(fd, iov, n, off, flags);
@@ -138,6 +149,8 @@ static ssize_t recv_ancillary(struct sock *s, int fd, struct msghdr *msg, int fl
 static ssize_t recv_message(int fd, struct msghdr *msg, int flags, struct sig_mark since)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_recvmsg(fd_dgram(fd), fd, msg, flags, since);
 	if (served(s) && sock_flags(s) & FAM_OPTION && (uintptr_t)msg >= 4096 && msg->msg_controllen)
 		return recv_ancillary(s, fd, msg, flags);
 	long len = !served(s) || (uintptr_t)msg < 4096 || (msg->msg_name && (int)msg->msg_namelen < 0)
@@ -173,7 +186,7 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags, struct t
 	struct sig_mark since = sig_now();
 	struct timespec end;
 	unsigned i = 0;
-	if (!served(s) || (uintptr_t)msg < 4096)
+	if ((!served(s) && !fd_dgram(fd)) || (uintptr_t)msg < 4096)
 		return real.recvmmsg(fd, msg, n, flags, ts);
 	if (ts && (ts->tv_sec < 0 || ts->tv_nsec < 0 || ts->tv_nsec > 999999999))
 		return (int)wrap_result(-EINVAL);

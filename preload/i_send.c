@@ -12,6 +12,7 @@
 
 #include "assoc.h"
 #include "fast.h"
+#include "i_dgram.h"
 #include "i_iov.h"
 #include "link.h"
 #include "move.h"
@@ -38,6 +39,8 @@ static ssize_t send_buf(struct sock *s, int fd, const void *buf, size_t len, int
 EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_sendto(fd_dgram(fd), fd, buf, len, flags, NULL, 0);
 	if (!s || bad_buf(buf, len))
 		return real.send(fd, buf, len, flags);
 	return send_buf(s, fd, buf, len, flags);
@@ -51,6 +54,8 @@ EXPORT ssize_t __send(int fd, const void *buf, size_t len, int flags)
 EXPORT ssize_t write(int fd, const void *buf, size_t len)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_sendto(fd_dgram(fd), fd, buf, len, 0, NULL, 0);
 	if (!s || bad_buf(buf, len))
 		return real.write(fd, buf, len);
 	return send_buf(s, fd, buf, len, 0);
@@ -74,6 +79,8 @@ static bool good_address(const struct sockaddr *sa, socklen_t len)
 EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *sa, socklen_t salen)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_sendto(fd_dgram(fd), fd, buf, len, flags, sa, salen);
 	if (!s || bad_buf(buf, len) || !(sock_flags(s) & FAM_CONNECTED) || (sa && !good_address(sa, salen)))
 		return real.sendto(fd, buf, len, flags, sa, salen);
 	return send_buf(s, fd, buf, len, flags);
@@ -115,6 +122,8 @@ static ssize_t send_vec(struct sock *s, int fd, const struct iovec *iov, size_t 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_writev(fd_dgram(fd), fd, iov, n, 0);
 	long len = !s || n < 0 ? -1 : iov_look(iov, (size_t)n);
 	if (len <= 0)
 		return real.writev(fd, iov, n);
@@ -126,6 +135,8 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd) && off == -1 && !(flags & ~RWF_STREAM))
+		return dgram_writev(fd_dgram(fd), fd, iov, n, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
 	long len = !s || off != -1 || n < 0 ? -1 : iov_look(iov, (size_t)n);
 	if (len <= 0)
 		return real.pwritev2(fd, iov, n, off, flags);
@@ -150,8 +161,8 @@ static void pin_passed(const struct msghdr *msg)
 		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		memcpy(fds, CMSG_DATA(c), n * sizeof(int));
 		for (size_t i = 0; i < n; i++) {
-			struct sock *s = fd_sock(fds[i]);
-			if (s && sock_flags(s) & FAM_CONNECTED)
+			struct sock *s = fd_any_sock(fds[i]);
+			if (s && sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM))
 				move_pin(s, WHY_PASSED);
 		}
 	}
@@ -168,6 +179,8 @@ static bool good_name(const struct msghdr *m)
 static ssize_t send_message(int fd, const struct msghdr *msg, int flags, struct sig_mark since)
 {
 	struct sock *s = fd_sock(fd);
+	if (!s && fd_dgram(fd))
+		return dgram_sendmsg(fd_dgram(fd), fd, msg, flags, since);
 	if (!s && fdtab_len && (uintptr_t)msg >= 4096 && msg->msg_controllen && (uintptr_t)msg->msg_control >= 4096)
 		pin_passed(msg);
 	long len = !s || (uintptr_t)msg < 4096 || !(sock_flags(s) & FAM_CONNECTED) || !good_name(msg)
@@ -198,7 +211,7 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 	struct sock *s = fd_sock(fd);
 	struct sig_mark since = sig_now();
 	unsigned i;
-	if (!s || (uintptr_t)msg < 4096) {
+	if ((!s && !fd_dgram(fd)) || (uintptr_t)msg < 4096) {
 		for (i = 0; !s && fdtab_len && (uintptr_t)msg >= 4096 && i < n && i < UIO_MAXIOV; i++)
 			if (msg[i].msg_hdr.msg_controllen)
 				pin_passed(&msg[i].msg_hdr);
@@ -269,6 +282,8 @@ static bool is_ordinary(int fd)
 EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t len)
 {
 	struct sock *s = fd_sock(out);
+	if (!s && fd_dgram(out))
+		move_pin(fd_dgram(out), WHY_SPLICE);
 	if (!s || !(sock_flags(s) & FAM_CONNECTED) || (off && *off < 0))
 		return real.sendfile(out, in, off, len);
 	if (link_ready(s) && is_ordinary(in))
@@ -329,6 +344,8 @@ static bool is_pipe(int fd)
 EXPORT ssize_t splice(int in, loff_t *inoff, int out, loff_t *outoff, size_t len, unsigned flags)
 {
 	struct sock *from = fd_sock(in), *to = fd_sock(out);
+	if (fd_dgram(in) || fd_dgram(out))
+		move_pin(fd_dgram(in) ? fd_dgram(in) : fd_dgram(out), WHY_SPLICE);
 	if (to && sock_flags(to) & FAM_CONNECTED && !(sock_flags(to) & FAM_PIN_TX))
 		move_pin_tx(to, WHY_SPLICE);
 	if (!from || !(sock_flags(from) & FAM_CONNECTED) || !len || inoff || outoff || !is_pipe(out))

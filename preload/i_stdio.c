@@ -11,7 +11,7 @@
 
 EXPORT FILE *fdopen(int fd, const char *mode)
 {
-	struct sock *s = fd_sock(fd);
+	struct sock *s = fd_any_sock(fd);
 	if (s) {
 		int e = errno;
 		move_pin(s, WHY_STDIO);
@@ -23,7 +23,7 @@ EXPORT FILE *fdopen(int fd, const char *mode)
 static void forget_stream(FILE *fp)
 {
 	int e = errno, fd = fileno(fp);
-	struct sock *s = fd >= 0 ? fd_sock(fd) : NULL;
+	struct sock *s = fd >= 0 ? fd_any_sock(fd) : NULL;
 	if (s && wrap_own_process()) {
 		fflush(fp);
 		sock_forget(s, fd);
@@ -74,12 +74,12 @@ static int print(int fd, const char *fmt, va_list ap)
 
 EXPORT int vdprintf(int fd, const char *fmt, va_list ap)
 {
-	return fd_sock(fd) ? print(fd, fmt, ap) : real.vdprintf(fd, fmt, ap);
+	return fd_any_sock(fd) ? print(fd, fmt, ap) : real.vdprintf(fd, fmt, ap);
 }
 
 EXPORT int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap)
 {
-	return fd_sock(fd) ? print(fd, fmt, ap) : real.__vdprintf_chk(fd, flag, fmt, ap);
+	return fd_any_sock(fd) ? print(fd, fmt, ap) : real.__vdprintf_chk(fd, flag, fmt, ap);
 }
 
 EXPORT int dprintf(int fd, const char *fmt, ...)

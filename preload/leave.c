@@ -15,7 +15,7 @@ static void go_down(struct sock *s, void *arg)
 {
 	uint32_t pinned = sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX);
 	(void)arg;
-	if (sock_flags(s) & FAM_CONNECTED && pinned != (FAM_PIN_RX | FAM_PIN_TX))
+	if (sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM) && pinned != (FAM_PIN_RX | FAM_PIN_TX))
 		move_pin(s, WHY_PROCESS);
 }
 
@@ -33,7 +33,7 @@ static void forget_all(void)
 	server_end_all();
 	epset_leave();
 	for (int fd = 0; fd < (int)fdtab_len; fd++)
-		if (fd_sock(fd))
+		if (fd_any_sock(fd))
 			fdtab_set(fd, 0);
 	sock_each(unlink_sock, NULL);
 	guard_leave(&g);

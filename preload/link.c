@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "assoc.h"
+#include "dg.h"
 #include "dup.h"
 #include "epset.h"
 #include "handler.h"
@@ -291,6 +292,10 @@ static void go_down(struct sock *s)
 
 void link_before_end(struct sock *s)
 {
+	if (sock_is_dgram(s)) { /* the exec may fail: it can be linked anew */
+		dg_unlink(s, WHY_EXEC);
+		return;
+	}
 	if (!link_ready(s))
 		return;
 	go_down(s);
@@ -370,6 +375,10 @@ void link_leave(struct sock *s)
 
 void link_end(struct sock *s)
 {
+	if (sock_is_dgram(s)) {
+		dg_end(s);
+		return;
+	}
 	if (!link_ready(s)) {
 		log_kernel(s);
 		return;
@@ -403,6 +412,11 @@ void link_end_all(void)
 	store_release(&ender, (uint32_t)sys0(SYS_gettid));
 	sock_each(end_one, NULL);
 	all_ended = true;
+}
+
+bool link_ends(void)
+{
+	return load_relaxed(&ender) != 0;
 }
 
 void link_fork_child(void)

@@ -29,6 +29,7 @@ void link_before_end(struct sock *s);
  */
 void link_end_all(void);
 void link_stop(struct sock *s);
+bool link_ends(void);
 void link_fork_child(void);
 /* The process leaves shared memory (leave.h): the channel stays as it is, and nobody here uses it any more. Under g_lock. */
 void link_leave(struct sock *s);

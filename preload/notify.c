@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "notify.h"
 
+#include <errno.h>
 #include <limits.h>
 
 #include "assoc.h"
@@ -13,7 +14,8 @@ void notify_futex(struct sm_end *e)
 	futex_wake(&e->futex, INT_MAX);
 }
 
-static void ring_bell(struct chan *c, int side, uint32_t slot)
+/* false: nobody has that bell any more. */
+static bool ring_bell(struct chan *c, int side, uint32_t slot)
 {
 	struct sm_bell *b = seg_bell(&c->assoc->seg, side, slot);
 	or_acqrel(&b->ready[c->idx / 64], UINT64_C(1) << (c->idx % 64));
@@ -21,8 +23,9 @@ static void ring_bell(struct chan *c, int side, uint32_t slot)
 	fence_storeload(); /* faces the sleeper: it stores `sleeping`, fences, and looks at `any` */
 	if (load_relaxed(&b->sleeping) && xchg_acqrel(&b->sleeping, 0u)) {
 		stats_bells();
-		bell_ring(svc_ring_fd(), b->name);
+		return bell_ring(svc_ring_fd(), b->name) != -ECONNREFUSED;
 	}
+	return true;
 }
 
 void notify_bell(struct chan *c, uint32_t slot)
@@ -32,21 +35,23 @@ void notify_bell(struct chan *c, uint32_t slot)
 }
 
 /* Whoever sleeps at end e, which is `side`'s. */
-static void ring_all(struct chan *c, struct sm_end *e, int side)
+static bool ring_all(struct chan *c, struct sm_end *e, int side)
 {
 	uint64_t m = xchg_acqrel(&e->armed, UINT64_C(0));
+	bool heard = true;
 	if (m & SM_ARM_FUTEX) {
 		add_acqrel(&e->futex, 1u);
 		stats_bells();
 		notify_futex(e);
 	}
 	for (m &= (UINT64_C(1) << SM_N_BELL) - 1; m; m &= m - 1)
-		ring_bell(c, side, (uint32_t)__builtin_ctzll(m));
+		heard &= ring_bell(c, side, (uint32_t)__builtin_ctzll(m));
+	return heard;
 }
 
-void notify_slow(struct chan *c)
+bool notify_slow(struct chan *c)
 {
-	ring_all(c, c->peer, !c->side);
+	return ring_all(c, c->peer, !c->side);
 }
 
 void notify_peer(struct chan *c)

@@ -18,8 +18,8 @@
 
 #define LAZY_AFTER 16 /* sends that found nobody asleep: a fence on another processor costs some hundred of ours */
 
-/* After publishing and a store-load fence. Rings the peer's bells, if any is armed. */
-void notify_slow(struct chan *c);
+/* After publishing and a store-load fence. Rings the peer's bells, if any is armed. false: one of them has nobody who hears it any more. */
+bool notify_slow(struct chan *c);
 static inline void notify_armed(struct chan *c)
 {
 	if (__builtin_expect(load_relaxed(&c->peer->armed) != 0, 0))

@@ -46,7 +46,7 @@ static int key_of(struct ept_key *k, int fd)
 	return 0;
 }
 
-struct server *server_publish(int fd)
+static struct server *publish(int fd, bool udp)
 {
 	struct guard g;
 	struct ept_key key;
@@ -62,6 +62,7 @@ struct server *server_publish(int fd)
 	if (!v && n_servers < N_SERVER)
 		v = &servers[n_servers++];
 	int r = v && fdtab_init() ? key_of(&key, fd) : -12;
+	key.udp = udp;
 	if (r == 0) {
 		if (v->ept.area)
 			sys1(SYS_shmdt, v->ept.area);
@@ -78,6 +79,16 @@ struct server *server_publish(int fd)
 	}
 	guard_leave(&g);
 	return v;
+}
+
+struct server *server_publish(int fd)
+{
+	return publish(fd, false);
+}
+
+struct server *server_publish_udp(int fd)
+{
+	return publish(fd, true);
 }
 
 /*
@@ -195,7 +206,7 @@ void server_serve_all(void)
 static void end_listener(struct sock *s, void *arg)
 {
 	(void)arg;
-	if (s->server && sock_flags(s) & FAM_LISTEN && s->server->ept.lock_fd >= 0)
+	if (s->server && sock_flags(s) & (FAM_LISTEN | FAM_DGRAM) && s->server->ept.lock_fd >= 0)
 		retract(s->server, load_acquire(&s->f->holders) == 1);
 }
 

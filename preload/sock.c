@@ -11,6 +11,7 @@
 
 #include "assoc.h"
 #include "barrier.h"
+#include "dg.h"
 #include "epset.h"
 #include "leave.h"
 #include "link.h"
@@ -67,11 +68,18 @@ static struct sock *get_free(void)
 
 static void sock_fill(struct sock *s, struct fam_sock *f, struct arena *a, int fd)
 {
+	struct dg *dg = s->dg; /* stays for the next socket of datagrams: a thread may still be inside */
 	memset((void *)s, 0, sizeof(*s));
+	s->dg = dg;
 	s->f = f;
 	s->arena = a;
 	s->fd = fd;
 	store_release(&s->open, 1);
+}
+
+static uintptr_t entry(const struct sock *s)
+{
+	return (uintptr_t)s | (sock_is_dgram(s) ? FD_DGRAM : 0);
 }
 
 struct sock *sock_new(int fd, uint32_t fam_flags)
@@ -83,14 +91,18 @@ struct sock *sock_new(int fd, uint32_t fam_flags)
 	guard_enter(&g);
 	struct arena *a;
 	struct fam_sock *f = fdtab_init() && (unsigned)fd < fdtab_len ? fam_alloc(&a) : NULL;
-	if (f && (s = get_free())) {
+	if (f && (s = get_free()) && fam_flags & FAM_DGRAM && !dg_init(s, fam_flags & FAM_V6)) {
+		put_free(s);
+		s = NULL;
+	}
+	if (s) {
 		or_acqrel(&f->flags, fam_flags | (fd <= 2 ? FAM_PIN_RX | FAM_PIN_TX : 0)); /* stdio's numbers */
 		if (fd <= 2) {
 			store_relaxed(&f->tx_why, WHY_STDIO);
 			store_relaxed(&f->rx_why, WHY_STDIO);
 		}
 		sock_fill(s, f, a, fd);
-		fdtab_set(fd, (uintptr_t)s);
+		fdtab_set(fd, entry(s));
 	} else if (f) {
 		fam_release(f);
 	}
@@ -101,7 +113,7 @@ struct sock *sock_new(int fd, uint32_t fam_flags)
 void sock_dup(struct sock *s, int fd)
 {
 	add_acqrel(&s->open, 1u);
-	if (!fdtab_set(fd, (uintptr_t)s))
+	if (!fdtab_set(fd, entry(s)))
 		sub_acqrel(&s->open, 1u);
 }
 
@@ -109,7 +121,7 @@ void sock_dup(struct sock *s, int fd)
 static void other_fd(struct sock *s, int closed)
 {
 	for (int i = 0; i < (int)fdtab_len; i++) {
-		if (i != closed && fd_sock(i) == s) {
+		if (i != closed && fd_any_sock(i) == s) {
 			s->fd = i;
 			return;
 		}
@@ -122,7 +134,7 @@ void sock_forget(struct sock *s, int fd)
 	if (s && s->members)
 		epset_before_close(s);
 	guard_enter(&g);
-	if (s && fd_sock(fd) == s) {
+	if (s && fd_any_sock(fd) == s) {
 		epset_number_closes(s, fd);
 		fdtab_set(fd, 0);
 		if (sub_acqrel(&s->open, 1u) != 1) {
@@ -140,7 +152,7 @@ void sock_forget(struct sock *s, int fd)
 			epset_forget_sock(s);
 			stats_sock(s);
 			link_end(s);
-			if (s->server && sock_flags(s) & FAM_LISTEN)
+			if (s->server && sock_flags(s) & (FAM_LISTEN | FAM_DGRAM))
 				server_release(s->server, load_acquire(&s->f->holders) == 1);
 			else if (s->server)
 				server_unuse(s->server);
@@ -218,6 +230,8 @@ void sock_each(void (*fn)(struct sock *s, void *arg), void *arg)
 
 static void hold(struct sock *s, void *arg)
 {
+	if (sock_is_dgram(s))
+		dg_fork_prepare(s);
 	add_acqrel(&s->f->holders, 1u);
 	fence_storeload(); /* faces token_bias: word, fence, holders */
 	*(bool *)arg |= token_unbias_begin(s);
@@ -254,6 +268,8 @@ void sock_fork_failed(void)
 static void start_over(struct sock *s, void *arg)
 {
 	(void)arg;
+	if (sock_is_dgram(s))
+		dg_fork_child(s);
 	store_relaxed(&s->watched, 0);
 	s->tx_shm = s->tx_kernel = s->rx_shm = s->rx_kernel = (struct count){0, 0}; /* the parent's doing */
 }

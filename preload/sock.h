@@ -28,6 +28,7 @@ struct endpoint;
 struct server;
 struct member;
 struct arena;
+struct dg;
 
 /* A linked channel: pointers into a segment, valid for ever as memory (seg.h), as a channel while sock.linked. */
 struct chan {
@@ -67,6 +68,7 @@ struct sock {
 	struct server *server;	      /* listener or accepted: the published endpoint, or NULL */
 	struct member *members;	      /* epoll registrations; changed under g_lock */
 	_Atomic uint32_t members_seq; /* odd while they are being changed */
+	struct dg *dg;		      /* a UDP socket's peers (dg.h) */
 	struct sock *next;	      /* free list */
 };
 
@@ -74,6 +76,7 @@ struct sock {
 #define FD_TAG 3u
 #define FD_EPSET 1u
 #define FD_INTERNAL 2u /* ours: invisible to the program's close, dup2, closefrom */
+#define FD_DGRAM 3u    /* a sock of datagrams */
 
 extern _Atomic uintptr_t *fdtab;
 extern unsigned fdtab_len;
@@ -86,6 +89,13 @@ static inline struct sock *fd_sock(int fd)
 		return NULL;
 	uintptr_t v = load_acquire(&fdtab[fd]);
 	return v & FD_TAG ? NULL : (struct sock *)v;
+}
+
+/* Of either kind. */
+static inline struct sock *fd_any_sock(int fd)
+{
+	uintptr_t v = (unsigned)fd < fdtab_len ? load_acquire(&fdtab[fd]) : 0;
+	return v & FD_TAG && (v & FD_TAG) != FD_DGRAM ? NULL : (struct sock *)(v & ~(uintptr_t)FD_TAG);
 }
 
 static inline uintptr_t fd_get(int fd)
@@ -135,6 +145,11 @@ void sock_each(void (*fn)(struct sock *s, void *arg), void *arg);
 static inline uint32_t sock_flags(const struct sock *s)
 {
 	return load_relaxed(&s->f->flags);
+}
+
+static inline bool sock_is_dgram(const struct sock *s)
+{
+	return sock_flags(s) & FAM_DGRAM;
 }
 
 /* One call that went through the kernel: for `shunt ps` (family record) and for --stats (this process). About: no token guards it. */

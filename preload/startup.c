@@ -19,6 +19,7 @@
 
 #include "assoc.h"
 #include "barrier.h"
+#include "dg.h"
 #include "epset.h"
 #include "flight.h"
 #include "handler.h"
@@ -67,6 +68,7 @@ static void fork_child(void)
 	assoc_fork_child();
 	stats_fork_child();
 	diag_fork_child();
+	dg_move_fork_child();
 	svc_fork_child();
 	last_init();
 	waitset_fork_child();

@@ -37,7 +37,8 @@ void stats_sock(struct sock *s)
 {
 	add_way(&stats.tx_shm_bytes, &s->tx_shm, &s->tx_kernel);
 	add_way(&stats.rx_shm_bytes, &s->rx_shm, &s->rx_kernel);
-	if (!(sock_flags(s) & FAM_CONNECTED))
+	bool used = sock_is_dgram(s) ? s->tx_kernel.msgs + s->rx_kernel.msgs > 0 : sock_flags(s) & FAM_CONNECTED;
+	if (!used)
 		return;
 	uint32_t why = load_relaxed(&s->f->tx_why);
 	if (!load_relaxed(&s->f->ups) && why != WHY_UP && why < WHY_N)

@@ -10,6 +10,7 @@
 
 #include "assoc.h"
 #include "bell.h"
+#include "dg.h"
 #include "end.h"
 #include "last.h"
 #include "leave.h"
@@ -50,9 +51,10 @@ static void watch_raw(int op, int fd, uint32_t events, uint64_t data)
 	sys4(SYS_epoll_ctl, svc.ep, op, fd, &ev);
 }
 
-/* What comes with an event: a sock, or one of these. */
+/* What comes with an event: a sock, an association's peer (its address, and this bit), or one of these. */
 #define DATA_BELL 1u
 #define DATA_SERVER 2u
+#define DATA_LIFE 4u
 
 static void on_sock(struct sock *s, uint32_t events)
 {
@@ -65,6 +67,35 @@ static void on_sock(struct sock *s, uint32_t events)
 	struct sm_end *my = s->chan.my;
 	add_acqrel(&my->futex, 1u);
 	notify_futex(my);
+}
+
+static void on_life(struct assoc *a)
+{
+	struct guard g;
+	guard_enter(&g);
+	if (load_acquire(&a->live) && a->life_fd > 0) {
+		store_release(&a->ended, 1);
+		endpoint_ended(a);
+		dg_peer_died(a);
+		fdtab_close_hidden(a->life_fd);
+		a->life_fd = 0;
+	}
+	guard_leave(&g);
+}
+
+bool svc_watch_life(struct assoc *a)
+{
+	if (load_acquire(&a->ended))
+		return false;
+	if (a->life_fd > 0)
+		return true;
+	long fd = a->seg.peer ? sys2(SYS_pidfd_open, a->seg.peer, 0) : -1;
+	if (fd < 0)
+		return false;
+	a->life_fd = fdtab_hide((int)fd);
+	svc_start();
+	watch_raw(EPOLL_CTL_ADD, a->life_fd, EPOLLIN | EPOLLONESHOT, (uintptr_t)a | DATA_LIFE);
+	return true;
 }
 
 /* Requests that came by the service bell of one association. */
@@ -80,8 +111,11 @@ static void serve_requests(struct assoc *a)
 	for (uint32_t w = 0; w < SM_N_CHAN / 64; w++) {
 		uint64_t bits = xchg_acqrel(&b->ready[w], UINT64_C(0));
 		for (; bits; bits &= bits - 1) {
-			struct sock *s = load_acquire(&a->chan_sock[w * 64 + (uint32_t)__builtin_ctzll(bits)]);
-			if (s && load_acquire(&s->linked))
+			uint32_t idx = w * 64 + (uint32_t)__builtin_ctzll(bits);
+			struct sock *s = load_acquire(&a->chan_sock[idx]);
+			if (s && sock_is_dgram(s))
+				dg_give_back(s, a, idx);
+			else if (s && load_acquire(&s->linked))
 				move_give_back(s);
 		}
 	}
@@ -90,7 +124,8 @@ static void serve_requests(struct assoc *a)
 static bool any_idle(void)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
-		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->n_linked && assoc_tab[i]->side == SM_SERVER)
+		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->n_linked &&
+			(assoc_tab[i]->side == SM_SERVER || load_relaxed(&assoc_tab[i]->ended)))
 			return true;
 	return false;
 }
@@ -189,6 +224,8 @@ static void *svc_main(void *arg)
 		for (long i = 0; i < n; i++) {
 			if (ev[i].data.u64 == DATA_BELL || ev[i].data.u64 == DATA_SERVER)
 				bell = true;
+			else if (ev[i].data.u64 & DATA_LIFE)
+				on_life((struct assoc *)(uintptr_t)(ev[i].data.u64 & ~(uint64_t)DATA_LIFE));
 			else
 				on_sock((struct sock *)(uintptr_t)ev[i].data.u64, ev[i].events);
 		}
@@ -400,8 +437,12 @@ void svc_fork_child(void)
 	svc.ep = svc.bell_fd = -1;
 	fdtab_close_hidden(ep);
 	fdtab_close_hidden(bell);
-	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {
 		assoc_tab[i]->svc_bell = 0;
+		if (assoc_tab[i]->life_fd > 0)
+			fdtab_close_hidden(assoc_tab[i]->life_fd);
+		assoc_tab[i]->life_fd = 0;
+	}
 	for (uint32_t i = 0;; i++) {
 		struct server *v = server_at(i);
 		if (!v)

@@ -44,6 +44,8 @@ static inline void svc_stir(void)
 }
 /* A bell slot of the service thread in an association's segment. Under g_lock. */
 void svc_add_assoc(struct assoc *a);
+/* Hear of the end of the peer's process. false: that cannot be had. Under g_lock. */
+bool svc_watch_life(struct assoc *a);
 /* The datagram socket that bells are rung from. */
 int svc_ring_fd(void);
 /*

@@ -12,6 +12,7 @@
 
 #include "assoc.h"
 #include "bell.h"
+#include "dg.h"
 #include "dup.h"
 #include "link.h"
 #include "log.h"
@@ -104,6 +105,10 @@ static int withdraw(struct sock *s)
 int move_withdraw(struct sock *s, enum why why)
 {
 	int r = 0;
+	if (sock_is_dgram(s)) {
+		dg_pin(s, why);
+		return 0;
+	}
 	or_acqrel(&s->f->flags, FAM_PIN_RX);
 	store_relaxed(&s->f->rx_why, why);
 	if (!link_ready(s))
@@ -123,6 +128,10 @@ int move_withdraw(struct sock *s, enum why why)
 
 void move_pin_tx(struct sock *s, enum why why)
 {
+	if (sock_is_dgram(s)) {
+		dg_pin(s, why);
+		return;
+	}
 	or_acqrel(&s->f->flags, FAM_PIN_TX);
 	if (link_ready(s)) {
 		int how = token_take(s, &s->f->tx_token);

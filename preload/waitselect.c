@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "dg.h"
 #include "epset.h"
 #include "link.h"
 #include "sig.h"
@@ -23,7 +24,7 @@ bool waitset_select_concerns(int n, const fd_set *r, const fd_set *w, const fd_s
 {
 	for (int fd = 0; fd < n; fd++) {
 		struct sock *s = fd_sock(fd);
-		if (!s && !fd_epset(fd))
+		if (!s && !fd_epset(fd) && !fd_dgram(fd))
 			continue;
 		if (!has(fd, r) && !has(fd, w) && !has(fd, x))
 			continue;

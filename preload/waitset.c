@@ -9,6 +9,7 @@
 
 #include "assoc.h"
 #include "bell.h"
+#include "dg.h"
 #include "end.h"
 #include "epset.h"
 #include "leave.h"
@@ -115,7 +116,7 @@ bool waitset_poll_concerns(struct pollfd *p, nfds_t n)
 		return false;
 	for (nfds_t i = 0; i < n; i++) {
 		struct sock *s = fd_sock(p[i].fd);
-		if (s ? link_ready(s) || waitset_candidate(s) : fd_epset(p[i].fd) != NULL)
+		if (s ? link_ready(s) || waitset_candidate(s) : fd_epset(p[i].fd) || fd_dgram(p[i].fd))
 			return true;
 	}
 	return false;
@@ -129,6 +130,8 @@ static bool needs_kernel(const struct pollfd *p, struct sock *s)
 {
 	if (p->fd < 0)
 		return false;
+	if (!s && fd_dgram(p->fd))
+		return !(p->revents & IN_BITS) || p->events & ~IN_BITS;
 	if (!s) {
 		struct sock *l = fd_sock(p->fd);
 		return !(l && sock_flags(l) & FAM_LISTEN) || now_ns() - bell.looked_ns > KERNEL_NS;
@@ -150,6 +153,8 @@ static int look_at_rings(struct pollfd *p, nfds_t n)
 			re |= p[i].events & IN_BITS;
 		if (s && p[i].events & OUT_BITS && ready_out(s))
 			re |= p[i].events & OUT_BITS;
+		if (!s && p[i].events & IN_BITS && fd_dgram(p[i].fd) && dg_look(fd_dgram(p[i].fd), NULL))
+			re |= p[i].events & IN_BITS;
 		p[i].revents = re;
 		ready += re != 0;
 	}
@@ -206,6 +211,17 @@ struct sleep_state {
 	bool relook; /* something is there already */
 };
 
+/* A UDP socket: its bell is a descriptor of its own, which the sleep adds (add_bells). Or a wait in the kernel, which keeps it from being linked. */
+static void announce_dgram(const struct pollfd *p, struct sock *d, struct sock **entered, struct sleep_state *st)
+{
+	if (!dg_linked(d)) {
+		*entered = d;
+		st->relook |= dg_kernel_enter(d);
+	} else if (p->events & IN_BITS) {
+		st->relook |= dg_arm(d);
+	}
+}
+
 /* Announce this thread everywhere; after it, look at the rings again. */
 static void announce(const struct pollfd *p, nfds_t n, struct sock **entered, struct sleep_state *st)
 {
@@ -214,6 +230,8 @@ static void announce(const struct pollfd *p, nfds_t n, struct sock **entered, st
 	for (nfds_t i = 0; i < n; i++) {
 		entered[i] = NULL;
 		struct sock *s = fd_sock(p[i].fd);
+		if (!s && fd_dgram(p[i].fd))
+			announce_dgram(&p[i], fd_dgram(p[i].fd), &entered[i], st);
 		if (!s)
 			continue;
 		if (!link_ready(s)) {
@@ -256,8 +274,12 @@ static void announce(const struct pollfd *p, nfds_t n, struct sock **entered, st
 static void withdraw(nfds_t n, struct sock *const *entered)
 {
 	for (nfds_t i = 0; i < n; i++)
-		if (entered[i] && load_acquire(&entered[i]->open))
-			rx_kernel_leave(entered[i]);
+		if (entered[i] && load_acquire(&entered[i]->open)) {
+			if (sock_is_dgram(entered[i]))
+				dg_kernel_leave(entered[i]);
+			else
+				rx_kernel_leave(entered[i]);
+		}
 	for (uint32_t i = 0; i < bell.n_slot; i++)
 		if (load_acquire(&bell.slots[i].a->live) && bell.slots[i].a->seg.nonce == bell.slots[i].nonce)
 			store_relaxed(&seg_bell(&bell.slots[i].a->seg, bell.slots[i].a->side, bell.slots[i].idx)->sleeping, 0);
@@ -307,7 +329,21 @@ static int sleep_in_kernel(struct pollfd *k, nfds_t n, const struct timespec *re
 	return r ? (int)r : -EINTR;
 }
 
-/* One sleep. Ready descriptors, 0 (look again, or time-out), -errno. k has room for n + 1. */
+/* Behind the program's descriptors: the thread's bell, and those of UDP sockets. How many it is then. */
+static nfds_t add_bells(struct pollfd *k, const struct pollfd *p, nfds_t n, bool own)
+{
+	nfds_t at = n;
+	k[at] = (struct pollfd){.fd = own ? bell.fd : -1, .events = POLLIN};
+	at += own;
+	for (nfds_t i = 0; i < n; i++) {
+		struct sock *d = p[i].events & IN_BITS ? fd_dgram(p[i].fd) : NULL;
+		if (d && dg_linked(d))
+			k[at++] = (struct pollfd){.fd = d->dg->bell_fd, .events = POLLIN};
+	}
+	return at;
+}
+
+/* One sleep. Ready descriptors, 0 (look again, or time-out), -errno. k has room for 2 n + 1. */
 static int sleep_once(
 	struct pollfd *p, struct pollfd *k, struct sock **entered, nfds_t n, int64_t deadline, const struct sig_wait *w)
 {
@@ -316,12 +352,12 @@ static int sleep_once(
 	announce(p, n, entered, &st);
 	int ready = look_at_rings(p, n);
 	kernel_copy(k, p, n);
-	k[n] = (struct pollfd){.fd = st.bells ? bell.fd : -1, .events = POLLIN};
+	nfds_t all = add_bells(k, p, n, st.bells);
 	rest = rest_of(deadline, st.blind, &ts);
 	stats_sleep();
 	svc_stir();
-	int r = ready || st.relook ? real_ppoll(k, n, &zero, NULL) : sleep_in_kernel(k, n + st.bells, rest, w);
-	if (r == -EINVAL && st.bells && !ready && !st.relook) /* as many as may be: no place for the bell */
+	int r = ready || st.relook ? real_ppoll(k, n, &zero, NULL) : sleep_in_kernel(k, all, rest, w);
+	if (r == -EINVAL && all > n && !ready && !st.relook) /* as many as may be: no place for the bell */
 		r = sleep_in_kernel(k, n, rest_of(deadline, true, &ts), w);
 	withdraw(n, entered);
 	if (r < 0)
@@ -336,6 +372,8 @@ static void prefetch(const struct pollfd *p, nfds_t n)
 		struct sock *s = p[i].events & IN_BITS ? fd_sock(p[i].fd) : NULL;
 		if (s && load_acquire(&s->linked))
 			ready_prefetch(s);
+		if (!s && p[i].events & IN_BITS && fd_dgram(p[i].fd))
+			dg_prefetch(fd_dgram(p[i].fd));
 	}
 }
 
@@ -345,7 +383,11 @@ static bool spin_once(struct pollfd *p, nfds_t n)
 	bool pays = false;
 	int cpu = spin_cpu();
 	for (nfds_t i = 0; i < n && i < 16; i++) {
-		struct sock *s = linked_sock(p[i].fd);
+		struct sock *s = linked_sock(p[i].fd), *d = fd_dgram(p[i].fd);
+		if (d && dg_linked(d)) {
+			dg_publish_cpu(d);
+			pays |= dg_spin_pays(d, cpu);
+		}
 		if (!s)
 			continue;
 		sock_publish_cpu(&s->chan);
@@ -396,7 +438,7 @@ static int poll_with(
 
 int waitset_poll_as(struct pollfd *p, nfds_t n, int64_t timeout_ns, struct sig_wait *w)
 {
-	struct pollfd stack_k[ON_STACK + 1];
+	struct pollfd stack_k[2 * ON_STACK + 1];
 	struct sock *stack_e[ON_STACK];
 	if (n <= ON_STACK)
 		return poll_with(p, stack_k, stack_e, n, timeout_ns, w);
@@ -404,12 +446,13 @@ int waitset_poll_as(struct pollfd *p, nfds_t n, int64_t timeout_ns, struct sig_w
 	if (sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &rl) == 0 && n > rl.rlim_cur)
 		return -EINVAL;
 	/* poll() is async-signal-safe, so no malloc. */
-	size_t len = (n + 1) * (sizeof(struct pollfd) + sizeof(struct sock *));
+	size_t len = (2 * n + 1) * sizeof(struct pollfd) + n * sizeof(struct sock *) + sizeof(long);
 	long m = sys6(SYS_mmap, 0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (m < 0 && m > -4096)
 		return -ENOMEM;
 	struct pollfd *k = (struct pollfd *)(uintptr_t)m;
-	int r = poll_with(p, k, (struct sock **)(k + n + 1), n, timeout_ns, w);
+	int r = poll_with(
+		p, k, (struct sock **)(uintptr_t)(((uintptr_t)(k + 2 * n + 1) + 7) & ~(uintptr_t)7), n, timeout_ns, w);
 	sys2(SYS_munmap, m, len);
 	return r;
 }

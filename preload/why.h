@@ -20,6 +20,8 @@
 	X(EXEC, "exec", "inherited by another program")                                                                        \
 	X(PROCESS, "process", "the process has other namespaces, two descriptor tables or a system call filter")               \
 	X(PASSED, "passed", "the descriptor was passed to another process")                                                    \
+	X(FORK, "fork", "several processes hold the socket")                                                                   \
+	X(REUSE, "reuse", "other sockets may share the port (SO_REUSEADDR, SO_REUSEPORT)")                                     \
 	X(SYSV, "sysv", "no System V segment could be made (limits, or another IPC namespace)")                                \
 	X(FDS, "fds", "no descriptor or address space left for shunt's own use")                                               \
 	X(REFUSED, "refused", "the rendezvous failed (no answer in time, or the peer is not who it says)")                     \

@@ -60,6 +60,11 @@ static const char *path_text(const struct scan_dir *d, char buf[64])
 	return buf;
 }
 
+static const char *proto(const struct scan_sock *s)
+{
+	return s->flags & FAM_DGRAM ? "udp" : "tcp";
+}
+
 static void print_sock(const struct scan *all, const struct scan_proc *p, const struct scan_sock *s)
 {
 	char own[ADDR_LEN], peer[ADDR_LEN], who[ADDR_LEN + 96], tx[64], rx[64], n_tx[48], n_rx[48];
@@ -72,8 +77,8 @@ static void print_sock(const struct scan *all, const struct scan_proc *p, const 
 	snprintf(who, sizeof(who), other ? "%s %u/%s" : "%s", addr_text(&s->peer, peer), s->peer_pid, other ? other->comm : "");
 	snprintf(n_tx, sizeof(n_tx), "%llu/%llu", (unsigned long long)s->tx.shm_bytes, (unsigned long long)s->tx.kernel_bytes);
 	snprintf(n_rx, sizeof(n_rx), "%llu/%llu", (unsigned long long)s->rx.shm_bytes, (unsigned long long)s->rx.kernel_bytes);
-	printf("%7u %-15s %4d tcp   %-21s %-37s %-18s %-21s %-18s %s\n", p->pid, p->comm, s->fd, addr_text(&s->own, own), who,
-		path_text(&s->tx, tx), n_tx, path_text(&s->rx, rx), n_rx);
+	printf("%7u %-15s %4d %s   %-21s %-37s %-18s %-21s %-18s %s\n", p->pid, p->comm, s->fd, proto(s),
+		addr_text(&s->own, own), who, path_text(&s->tx, tx), n_tx, path_text(&s->rx, rx), n_rx);
 }
 
 static void print_table(const struct scan *all)
@@ -103,7 +108,7 @@ static json_t *json_sock(const struct scan_sock *s)
 {
 	char own[ADDR_LEN], peer[ADDR_LEN];
 	int listens = !!(s->flags & FAM_LISTEN);
-	json_t *o = json_pack("{s:i, s:s, s:I, s:b, s:s}", "fd", s->fd, "proto", "tcp", "inode", (json_int_t)s->inode,
+	json_t *o = json_pack("{s:i, s:s, s:I, s:b, s:s}", "fd", s->fd, "proto", proto(s), "inode", (json_int_t)s->inode,
 		"listens", listens, "local", addr_text(&s->own, own));
 
 	if (!o || listens)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -103,6 +104,47 @@ static int accept_as(void *arg)
 	EXPECT(write(fd[1], "a", 1) == 1);
 	EXPECT(read(fd[1], &c, 1) == 1);
 	return 0;
+}
+
+static int udp_at(const char *ip, uint16_t port, struct diag_addr *own)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
+	socklen_t len = sizeof(in);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(inet_pton(AF_INET, ip, &in.sin_addr), 1);
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+	assert_int_equal(diag_addr_from(own, (struct sockaddr *)&in, len), 0);
+	return fd;
+}
+
+static void a_datagram_socket_is_found_as_its_datagrams_would_find_it(void **state)
+{
+	struct diag_addr any, other, to;
+	struct diag_sock s;
+	int fd = udp_at("0.0.0.0", 0, &any), peer = udp_at("127.0.0.1", 0, &other), near;
+
+	(void)state;
+	to = scratch_addr("127.0.0.1", any.port);
+	assert_int_equal(diag_udp(&to, &other, &s), 0);
+	assert_true(s.cookie == cookie_of(fd) && s.inode && diag_addr_is_any(&s.own));
+	assert_int_equal(s.uid, geteuid());
+	/* A socket that is connected to somebody else has no ear for this one. */
+	assert_int_equal(
+		connect(fd,
+			(struct sockaddr *)&(struct sockaddr_in){
+				.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+			sizeof(struct sockaddr_in)),
+		0);
+	assert_int_equal(diag_udp(&to, &other, &s), -ENOENT);
+	close(fd);
+	assert_int_equal(diag_udp(&to, &other, &s), -ENOENT);
+	near = udp_at("127.0.0.1", any.port, &to);
+	assert_int_equal(diag_udp(&to, &other, &s), 0);
+	assert_true(s.cookie == cookie_of(near) && diag_addr_eq(&s.own, &to));
+	close(near);
+	close(peer);
 }
 
 static void an_accepted_socket_belongs_to_who_accepted_it(void **state)
@@ -353,6 +395,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(both_ends_of_a_connection_are_found_with_cookie_and_owner),
+		TEST(a_datagram_socket_is_found_as_its_datagrams_would_find_it),
 		TEST(an_accepted_socket_belongs_to_who_accepted_it),
 		TEST(a_listener_is_found_with_the_address_it_is_bound_to),
 		TEST(the_exact_listener_comes_before_the_wildcard),

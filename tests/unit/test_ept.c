@@ -1024,7 +1024,8 @@ static void names_of_endpoints_can_be_read_back(void **state)
 		"0.0.0.0", "127.0.0.1", "255.254.253.252", "::", "::1", "2001:db8:0:ff00::1234:abcd"};
 	static const char *const bad[] = {"", "tcp-", "tcp-1-127.0.0.1", "tcp-1-127.0.0.1-", "tcp-1-127.0.0.1-65536",
 		"tcp-1-127.0.0.256-1", "tcp-1-127.0.0-1", "tcp--127.0.0.1-1", "tcp-18446744073709551616-127.0.0.1-1",
-		"tcp-1-0:0:0:0:0:0:0-1", "tcp-1-0:0:0:0:0:0:0:10000-1", "tcp-1-127.0.0.1-1x", "udp-1-127.0.0.1-1"};
+		"tcp-1-0:0:0:0:0:0:0-1", "tcp-1-0:0:0:0:0:0:0:10000-1", "tcp-1-127.0.0.1-1x", "sctp-1-127.0.0.1-1",
+		"udp-1-127.0.0.1-1x"};
 	char name[EPT_NAME_LEN];
 	struct ept_key key, back;
 
@@ -1033,6 +1034,7 @@ static void names_of_endpoints_can_be_read_back(void **state)
 		memset(&key, 0, sizeof(key));
 		key.at = scratch_addr(addr[i], (uint16_t)(65535 - i));
 		key.netns = i ? UINT64_MAX : 0;
+		key.udp = i % 2;
 		ept_name(name, &key);
 		assert_int_equal(ept_name_parse(&back, name), 0);
 		assert_memory_equal(&key, &back, sizeof(key));

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * dgback.c - a UDP socket leaves shared memory: for a moment (before its address changes, or another process gets it), or for good.
+ *
+ * The reader withdraws its consent, and asks each peer that sends through the ring to go down; the peer's service thread does so, and sends once more, by the kernel, what the reader has
+ * not read: from the same socket to the same address, so that it lies in the reader's kernel queue as if it had never been elsewhere. The reader holds its token meanwhile; then
+ * both leave the channel. Of a sender that has ended nobody can send anything any more: what it left unread is lost then, unless it is read first.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "dg.h"
+#include "dring.h"
+#include "epset.h"
+#include "log.h"
+#include "notify.h"
+#include "sys.h"
+
+#define WAIT_NS INT64_C(200000000) /* for the peers' service threads, all together */
+#define NAP_NS INT64_C(5000000)
+
+/* ---- the sender's part */
+
+static void destination(const struct dg_peer *p, struct msghdr *m)
+{
+	if (load_relaxed(&p->s->dg->connected))
+		return;
+	m->msg_name = (void *)(uintptr_t)&p->name;
+	m->msg_namelen = p->name_len;
+}
+
+/* What the peer has not read, by the kernel. tx token held, the direction is down. */
+static void send_again(struct dg_peer *p)
+{
+	struct chan *c = &p->c;
+	uint64_t tail = load_relaxed(&p->tail), head = load_acquire(&c->peer->rx_head);
+	while (head != tail && tail - head <= SM_RING_LEN) {
+		uint64_t at = head + p->shift;
+		int64_t len = dring_len(c->tx_ring, at, tail - head);
+		if (len < 0)
+			return;
+		/* It may wrap: two pieces. */
+		size_t off = (at + sizeof(struct dring_hdr)) & SM_RING_MASK, one = SM_RING_LEN - off;
+		struct iovec iov[2] = {{c->tx_ring + off, (size_t)len < one ? (size_t)len : one},
+			{c->tx_ring, (size_t)len < one ? 0 : (size_t)len - one}};
+		struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
+		destination(p, &m);
+		sys3(SYS_sendmsg, p->s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+		head += dring_size((size_t)len);
+	}
+}
+
+static struct dg_peer *peer_on(struct sock *s, const struct assoc *a, uint32_t idx)
+{
+	for (struct dg_slot *sl = s->dg->slots; sl; sl = sl->next)
+		if (sl->a == a && sl->nonce == a->seg.nonce)
+			return load_acquire(&sl->peer[idx]);
+	return NULL;
+}
+
+void dg_give_back(struct sock *s, struct assoc *a, uint32_t idx)
+{
+	struct guard g;
+	guard_enter(&g); /* the peer stays */
+	struct dg_peer *p = sock_is_dgram(s) && load_acquire(&s->open) ? peer_on(s, a, idx) : NULL;
+	if (p) {
+		struct chan *c = &p->c;
+		int how = token_take(s, &s->f->tx_token);
+		uint32_t want = load_acquire(&c->peer->want_back);
+		if (want != load_relaxed(&c->my->did_back)) {
+			if (p->tx_epoch & 1)
+				dg_down(p, WHY_PEER);
+			send_again(p);
+			store_release(&c->my->did_back, want);
+		}
+		token_drop(s, &s->f->tx_token, how);
+		notify_peer(c);
+	}
+	guard_leave(&g);
+}
+
+/* ---- the reader's part */
+
+static void withdraw(struct dg_peer *p, void *arg)
+{
+	(void)arg;
+	store_release(&p->c.my->consent, 0);
+}
+
+static bool is_gone(const struct dg_peer *p)
+{
+	return load_acquire(&p->c.peer->flags) & SM_END_CLOSED || load_relaxed(&p->c.assoc->ended) || load_relaxed(&p->deaf);
+}
+
+/* Does it have to do something for us before we leave? */
+static bool owes(const struct dg_peer *p)
+{
+	if (is_gone(p) || !(load_acquire(&p->c.peer->flags) & SM_END_LINKED))
+		return false;
+	if (load_relaxed(&p->c.my->want_back))
+		return load_acquire(&p->c.peer->did_back) != load_relaxed(&p->c.my->want_back);
+	return load_acquire(&p->c.peer->tx_epoch) & 1 || load_acquire(&p->c.peer->tx_tail) != load_relaxed(&p->head);
+}
+
+static void ask_ourselves(const struct dg_peer *p)
+{
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {
+		struct assoc *a = assoc_tab[i];
+		struct sock *s = load_acquire(&a->live) && a->seg.shmid == p->c.assoc->seg.shmid && a->side != p->c.side
+					 ? load_acquire(&a->chan_sock[p->c.idx])
+					 : NULL;
+		if (s && sock_is_dgram(s))
+			dg_give_back(s, a, p->c.idx);
+	}
+}
+
+static void ask(struct dg_peer *p, void *arg)
+{
+	struct chan *c = &p->c;
+	uint32_t bell = load_relaxed(&c->peer->svc_bell);
+	(void)arg;
+	if (!owes(p))
+		return;
+	if (p->c.assoc->seg.peer == (uint32_t)sys0(SYS_getpid)) { /* our own service thread would wait for our lock */
+		store_release(&c->my->want_back, load_relaxed(&c->my->want_back) + 1);
+		ask_ourselves(p);
+		return;
+	}
+	store_release(&c->my->want_back, load_relaxed(&c->my->want_back) + 1);
+	fence_storeload();
+	if (bell)
+		notify_bell(c, bell - 1);
+}
+
+struct waited {
+	int64_t end;
+};
+
+static void await(struct dg_peer *p, void *arg)
+{
+	const struct waited *w = arg;
+	struct chan *c = &p->c;
+	for (;;) {
+		uint32_t val = load_acquire(&c->my->futex);
+		or_acqrel(&c->my->armed, SM_ARM_FUTEX);
+		fence_storeload();
+		int64_t left = w->end - now_ns();
+		if (!owes(p) || left <= 0)
+			return;
+		futex_wait(&c->my->futex, val, left < NAP_NS ? left : NAP_NS);
+	}
+}
+
+/* Our own sending: nothing of it is lost, the peer reads what is in the ring. */
+static void end_sending(struct dg_peer *p, void *arg)
+{
+	struct sock *s = p->s;
+	(void)arg;
+	int how = token_take(s, &s->f->tx_token);
+	if (p->tx_epoch & 1)
+		dg_down(p, WHY_CLOSED);
+	or_acqrel(&p->c.my->flags, SM_END_CLOSED);
+	token_drop(s, &s->f->tx_token, how);
+	notify_peer(&p->c);
+}
+
+static void detach(struct dg_peer *p, void *arg)
+{
+	(void)arg;
+	dg_detach(p);
+}
+
+void dg_drop(struct dg_peer *p)
+{
+	withdraw(p, NULL);
+	end_sending(p, NULL);
+	dg_detach(p);
+}
+
+static void unlink_all(struct sock *s)
+{
+	struct waited w = {now_ns() + WAIT_NS};
+	int how = token_take(s, &s->f->rx_token);
+	dg_each(s, withdraw, NULL);
+	fence_storeload(); /* faces dg_up: epoch, fence, consent */
+	dg_each(s, ask, NULL);
+	dg_each(s, await, &w);
+	token_drop(s, &s->f->rx_token, how);
+	dg_each(s, end_sending, NULL);
+	dg_each(s, detach, NULL);
+}
+
+void dg_unlink(struct sock *s, enum why why)
+{
+	struct guard g;
+	guard_enter(&g);
+	if (dg_linked(s)) {
+		unlink_all(s);
+		store_relaxed(&s->f->tx_why, why);
+		store_relaxed(&s->f->rx_why, why);
+	}
+	guard_leave(&g);
+}
+
+void dg_pin(struct sock *s, enum why why)
+{
+	if ((or_acqrel(&s->f->flags, FAM_PIN_RX | FAM_PIN_TX) & (FAM_PIN_RX | FAM_PIN_TX)) != (FAM_PIN_RX | FAM_PIN_TX)) {
+		store_relaxed(&s->f->tx_why, why);
+		store_relaxed(&s->f->rx_why, why);
+	}
+	dg_unlink(s, why);
+}
+
+void dg_fork_prepare(struct sock *s)
+{
+	if (dg_linked(s)) {
+		unlink_all(s);
+		store_relaxed(&s->f->tx_why, WHY_FORK);
+		store_relaxed(&s->f->rx_why, WHY_FORK);
+	}
+}
+
+/* ---- ends */
+
+static void reap(struct dg_peer *p, void *arg)
+{
+	bool broken = load_relaxed(&p->c.my->flags) & SM_END_CLOSED;
+	uint32_t ahead = load_acquire(&p->c.peer->tx_epoch) - p->rx_epoch;
+	(void)arg;
+	/* Read to its end, or never to be read. */
+	if (broken || ahead > 1 || (is_gone(p) && load_acquire(&p->c.peer->tx_tail) == load_relaxed(&p->head)))
+		dg_drop(p);
+}
+
+void dg_reap(struct sock *s)
+{
+	struct guard g;
+	guard_enter(&g);
+	if (sock_is_dgram(s) && load_acquire(&s->open)) {
+		store_release(&s->dg->reap, 0);
+		dg_each(s, reap, NULL);
+	}
+	guard_leave(&g);
+}
+
+static void end_peer(struct dg_peer *p, void *arg)
+{
+	(void)arg;
+	dg_drop(p);
+}
+
+void dg_end(struct sock *s)
+{
+	if (load_acquire(&s->f->holders) == 1 || dg_linked(s))
+		dg_each(s, end_peer, NULL);
+	dg_fini(s);
+}

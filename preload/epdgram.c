@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * epdgram.c - UDP sockets as members of an epoll set.
+ *
+ * Their bell (dg.h) is a descriptor of their own, and so it is in S beside the socket, with the member's data and a mark. Edge-triggered: each ring is one event, whoever drains it.
+ */
+#include <errno.h>
+
+#include "dg.h"
+#include "epset_int.h"
+#include "sys.h"
+
+/* A member may be told of what rings hold. */
+static bool wants(const struct member *m)
+{
+	return m->side && !m->disabled && !m->ghost && m->events & IN_BITS && dg_linked(m->s);
+}
+
+bool epset_dg_bell(struct epset *e, struct member *m)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = epset_data(m) | EPSET_DG_BELL};
+	long r = sys4(SYS_epoll_ctl, e->side, EPOLL_CTL_ADD, m->s->dg->bell_fd, &ev);
+	if (r == -EEXIST) /* an earlier member's; or another number of the same socket */
+		r = sys4(SYS_epoll_ctl, e->side, EPOLL_CTL_MOD, m->s->dg->bell_fd, &ev);
+	return r == 0;
+}
+
+bool epset_dg_news(struct member *m)
+{
+	return wants(m) && dg_look(m->s, NULL);
+}
+
+bool epset_dg_arm(struct member *m)
+{
+	return wants(m) && dg_arm(m->s);
+}
+
+/* kev: what the kernel has reported. */
+uint32_t epset_dg_events(struct member *m, uint32_t kev)
+{
+	uint64_t arrived = 0;
+	if (m->ghost)
+		return 0;
+	if (!wants(m))
+		return kev;
+	bool in = dg_look(m->s, &arrived);
+	if (in && (!(m->events & EPOLLET) || m->force || kev || arrived != m->et_tail))
+		kev |= (m->events & IN_BITS) | (m->events & OUT_BITS ? epset_ask_kernel(m) : 0);
+	m->et_tail = arrived;
+	m->force = false;
+	return kev;
+}
+
+bool epset_dg_spin_pays(struct member *m, int cpu)
+{
+	if (!wants(m))
+		return false;
+	dg_publish_cpu(m->s);
+	return dg_spin_pays(m->s, cpu);
+}
