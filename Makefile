@@ -29,9 +29,9 @@ HAVE_TIRPC   := $(and $(call has,rpc/rpc.h,-I/usr/include/tirpc),$(shell command
 
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Werror
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(if $(findstring thread,$(SAN)),-Wno-tsan)
-# The sanitizer's runtime must come before everything else in a program: shunt run preloads it too.
-SAN_LIB  := $(if $(findstring address,$(SAN)),libasan.so,$(if $(findstring thread,$(SAN)),libtsan.so))
-SAN_LIB  := $(if $(SAN_LIB),$(realpath $(shell $(CC) -print-file-name=$(SAN_LIB))))
+# AddressSanitizer's runtime must come before everything else in a program: shunt run preloads it too. ThreadSanitizer's must come behind us: inside
+# of its own replacements of blocking calls it takes no notice of atomic operations, and would find races all over our locks.
+SAN_LIB  := $(if $(findstring address,$(SAN)),$(realpath $(shell $(CC) -print-file-name=libasan.so)))
 ALL_C    := -std=gnu11 -D_GNU_SOURCE $(CPPFLAGS) $(CFLAGS) $(WARN) $(SANFLAGS) -pthread -MMD -MP -DSHUNT_VERSION='"$(VERSION)"'
 # -iquote: preload/link.h must not be found for <link.h>.
 INC      := -Iinclude -iquote core -iquote preload
@@ -56,7 +56,7 @@ tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch
 all: $(B)/libshunt.so $(B)/shunt $(B)/libncadg_sm.a
 
 # One build folder, one set of flags: other flags, or a library that has come since, build everything again.
-flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) tirpc=$(HAVE_TIRPC)
+flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) tirpc=$(HAVE_TIRPC) san=$(SAN_LIB)
 $(shell mkdir -p $(B); echo '$(subst ','\'',$(flags))' | cmp -s - $(B)/flags || echo '$(subst ','\'',$(flags))' >$(B)/flags)
 
 $(B)/core/%.o: core/%.c $(B)/flags
@@ -73,7 +73,7 @@ $(B)/preload/cmd/%.o: preload/cmd/%.c $(B)/flags
 
 # Exported are exactly the names in the one list of interposed functions: lines X(ret, name, (params), (args)).
 $(B)/syscalls.map: $(wildcard preload/syscalls.def) $(B)/flags
-	@sed -n -e 's/^X([^,(]*, *\([A-Za-z0-9_]*\),.*/\1;/p' -e 's/^Y(\([a-z_]*\))/\1;/p' $(wildcard preload/syscalls.def) /dev/null | LC_ALL=C sort -u >$@.names
+	@sed -n -e 's/^X([^,(]*, *\([A-Za-z0-9_]*\),.*/\1;/p' -e 's/^Y(\([A-Za-z_]*\))/\1;/p' $(wildcard preload/syscalls.def) /dev/null | LC_ALL=C sort -u >$@.names
 	@{ echo '{'; [ ! -s $@.names ] || { echo 'global:'; cat $@.names; }; echo 'local: *; };'; } >$@
 
 # The library's own part of core (api_*) is not for the interposer.
@@ -94,6 +94,9 @@ $(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
 
 $(unit_x): %: %.o $(unit_o) $(B)/libncadg_sm.a
 	$(CC) $(ALL_C) -o $@ $^ -lcmocka
+
+# It starts a program under the interposer.
+$(B)/tests/unit/test_hostile: | $(B)/libshunt.so $(B)/shunt $(B)/tests/progs/echo_many
 
 # Fuzz targets, with the driver that needs no libFuzzer; tests/fuzz/run builds them with it too.
 $(B)/tests/fuzz/%.o: tests/fuzz/%.c $(B)/flags
@@ -130,7 +133,17 @@ $(sock_x): %: %.o $(sock_o)
 $(plain_x): %: %.o
 	$(CC) $(ALL_C) -o $@ $^
 
-progs: all $(sock_x) $(plain_x) $(rpc_x) $(example_x)
+# A library with a fault, for the test of the guard that answers it: what stands in front of notify_slow().
+$(B)/tests/faults/%.o: tests/faults/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -c -o $@ $<
+
+$(B)/slow/libshunt.so: $(so_core_o) $(preload_o) $(B)/tests/faults/slow_bell.o $(B)/syscalls.map $(B)/shunt
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -Wl,--wrap=notify_slow -o $@ $(so_core_o) $(preload_o) $(B)/tests/faults/slow_bell.o
+	cp $(B)/shunt $(@D)/
+
+progs: all $(sock_x) $(plain_x) $(rpc_x) $(example_x) $(B)/slow/libshunt.so
 unit: $(if $(HAVE_CMOCKA),$(unit_x)) $(fuzz_x)
 
 check:

@@ -117,6 +117,21 @@ echo_pair() {
 	done
 }
 
+@test "--spin-budget bounds the CPU that looking takes" {
+	local share
+	for budget in 20 50; do
+		PORT=$(free_port)
+		server thinks "$PYTHON" "$PROGS/waiter.py" server "$PORT" 300
+		up thinks ready
+		share=$(client waits env SHUNT_SPIN=2000 SHUNT_SPIN_BUDGET=$budget "$PYTHON" "$PROGS/waiter.py" client "$PORT" 1)
+		echo "budget $budget %: $share % of a CPU"
+		[ "$share" -le $((budget + 12)) ] # the program's own work, and what the kernel's clock does not see
+		done_by 10 thinks
+		jq -es 'any(.[]; .spins > 0)' "$D/waits.stats" # env has a line too
+		rm -f "$D"/*.stats
+	done
+}
+
 @test "--stats: a program that a signal ends has a line too" {
 	PORT=$(free_port)
 	server echod "$PYTHON" -c '

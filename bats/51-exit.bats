@@ -46,10 +46,15 @@ one_core() {
 	look
 }
 
+# loaded N: the clients have told so often that they got right answers
+loaded() {
+	[ "$(grep -c '^ok memcached' "$D/lines")" -ge "$1" ]
+}
+
 # memcached's main thread returns from main while its four others are in the middle of requests; nobody may see anything of that but the end.
 @test "a server of several threads ends under load, again and again: no wrong answer before the end" {
 	need memcached
-	local i
+	local i enough
 	sides both
 	PORT=$(free_port)
 	touch "$D/lines"
@@ -61,7 +66,8 @@ one_core() {
 		server memcached memcached -u "$(id -un)" -t 4 -l 127.0.0.1 -p "$PORT" -U 0
 		up memcached
 		echo up >>"$D/generation"
-		sleep 0.3 # of load
+		enough=$(($(grep -c '^ok memcached' "$D/lines" || :) + 4))
+		wait_for 20 loaded "$enough"
 		echo down >>"$D/generation"
 		stop memcached
 	done

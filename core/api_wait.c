@@ -74,6 +74,21 @@ static int n_cpus(void)
 	return n;
 }
 
+static int look(struct ncadg_sm *a, const struct api_wait *w)
+{
+	for (int i = 0; i < SPIN_ROUND; i++) {
+		if (is_news(a, w))
+			return 1;
+		cpu_relax();
+	}
+	return 0;
+}
+
+static void spin_paid(struct api_dir *d, uint32_t limit)
+{
+	__atomic_store_n(&d->spin_ns, limit < SPIN_MAX_NS / 2 ? 2 * limit : SPIN_MAX_NS, __ATOMIC_RELAXED);
+}
+
 /* Look for as long as that has paid lately. The two words are hints: threads may overwrite each other's. */
 static int spin(struct ncadg_sm *a, const struct api_wait *w)
 {
@@ -89,15 +104,15 @@ static int spin(struct ncadg_sm *a, const struct api_wait *w)
 	}
 	__atomic_store_n(&d->dull, 0, __ATOMIC_RELAXED);
 	limit = limit ? limit : SPIN_MIN_NS;
+	if (look(a, w)) { /* an answer that is on its way needs no clock */
+		spin_paid(d, limit);
+		return 1;
+	}
 	end = sys_now_ns() + limit;
 	do {
-		for (int i = 0; i < SPIN_ROUND; i++) {
-			if (is_news(a, w)) {
-				__atomic_store_n(
-					&d->spin_ns, limit < SPIN_MAX_NS / 2 ? 2 * limit : SPIN_MAX_NS, __ATOMIC_RELAXED);
-				return 1;
-			}
-			cpu_relax();
+		if (look(a, w)) {
+			spin_paid(d, limit);
+			return 1;
 		}
 	} while (sys_now_ns() < end);
 	__atomic_store_n(&d->spin_ns, limit > 2 * SPIN_MIN_NS ? limit / 2 : 0, __ATOMIC_RELAXED);
@@ -144,13 +159,15 @@ int api_sleep(struct ncadg_sm *a, struct api_wait *w)
 	int err, first;
 
 	/* There were news, and they were none: another thread was faster, or the other side plays with us. It shall not keep us. */
-	if (w->again && (!w->timeout_ms || sys_now_ns() >= w->deadline_ns))
+	if (w->again && (!w->timeout_ms || (w->deadline_ns && sys_now_ns() >= w->deadline_ns)))
 		return w->timeout_ms ? -ETIMEDOUT : -EAGAIN;
-	if (!w->again)
+	if (w->again && !w->deadline_ns)
 		w->deadline_ns = api_deadline(w->timeout_ms);
 	w->again = 1;
 	if (w->timeout_ms && spin(a, w))
 		return 0;
+	if (!w->deadline_ns)
+		w->deadline_ns = api_deadline(w->timeout_ms);
 	seen = load_acquire(&a->news);
 	first = cas_acquire(&a->one, 0u, 1u);
 	if (first)

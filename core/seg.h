@@ -57,7 +57,7 @@ static inline struct sm_bell *seg_bell(const struct seg *s, int side, uint32_t i
 /* The ring into which `side` writes. */
 static inline uint8_t *seg_ring(const struct seg *s, uint32_t i, int side)
 {
-	return (uint8_t *)s->hdr + SM_RINGS_OFF + (2u * i + (uint32_t)side) * (uint64_t)SM_RING_LEN;
+	return (uint8_t *)s->hdr + SM_RINGS_OFF + ((uint32_t)side * SM_N_CHAN + i) * (uint64_t)SM_RING_LEN;
 }
 
 /*

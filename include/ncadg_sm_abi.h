@@ -13,7 +13,7 @@
  *   +--------------------+ SM_CHANS_OFF                         +---------------------------------------------+
  *   | sm_chan[256]       | identity and two ends                | rx    rx_head                               | 128
  *   +--------------------+ SM_RINGS_OFF                         +---------------------------------------------+
- *   | ring[256][2]       | 256 KiB each, page aligned           | move  tx_epoch  up_kpos  down_rpos dup_...  | 192
+ *   | ring[2][256]       | 256 KiB each, page aligned; by side  | move  tx_epoch  up_kpos  down_rpos dup_...  | 192
  *   +--------------------+ SM_SEG_LEN                           +---------------------------------------------+
  *                                                               every field of an end is written by that end's side only,
  *                                                               except `armed`, which the peer exchanges for 0
@@ -42,14 +42,15 @@
 #define SM_ARM_FUTEX (UINT64_C(1) << 63) /* a thread sleeps on sm_end.futex */
 #define SM_ARM_DOWN (UINT64_C(1) << 62)	 /* the reader withdrew its consent: look at the flags */
 
-/* sm_end.flags: only ever set (by the owning side) while a channel lives */
+/* sm_end.flags: only ever set (by the owning side) while a channel lives, but for RESTS */
 #define SM_END_LINKED 0x01u /* this side has bound the channel to its kernel socket */
 #define SM_END_FIN 0x02u    /* shutdown(SHUT_WR) or close is about to send FIN: the end of file is meant */
 #define SM_END_CLOSED 0x04u /* the last descriptor is closed: nobody will read here again */
 #define SM_END_DEAF 0x10u   /* both directions are shut down here: what is sent has to be answered by the kernel */
 #define SM_END_PINNED 0x08u /* this end's sending direction stays in the kernel for good */
 #define SM_END_NO_BARRIER                                                                                                      \
-	0x20u /* sleepers of this side cannot fence for the peer's senders (membarrier): these fence themselves */
+	0x20u		   /* sleepers of this side cannot fence for the peer's senders (membarrier): these fence themselves */
+#define SM_END_RESTS 0x40u /* nothing of the channel goes into rings for a while; readers may sleep in the kernel's own call */
 
 struct sm_end {
 	/* tx: written on each send by the owning side; a peer that waits looks at nothing else */

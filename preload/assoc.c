@@ -152,8 +152,8 @@ void assoc_gc(int64_t now)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {
 		struct assoc *a = assoc_tab[i];
-		if (!load_acquire(&a->live) || (a->side != SM_SERVER && !load_relaxed(&a->ended)) || a->n_linked ||
-			now - (int64_t)a->idle_since_ns < IDLE_NS)
+		if (!load_acquire(&a->live) || (a->side != SM_SERVER && !load_relaxed(&a->ended)) ||
+			load_relaxed(&a->n_linked) || now - (int64_t)a->idle_since_ns < IDLE_NS)
 			continue;
 		if (a->life_fd > 0)
 			fdtab_close_hidden(a->life_fd);

@@ -35,7 +35,7 @@ struct assoc {
 	struct endpoint *endpoint; /* client side */
 	struct server *server;	   /* server side */
 	uint32_t svc_bell;	   /* the service thread's bell slot + 1; 0: none */
-	uint32_t n_linked;	   /* channels that this process has linked */
+	_Atomic uint32_t n_linked; /* channels that this process has linked */
 	uint64_t idle_since_ns;
 	int life_fd;		/* hidden pidfd of the peer's process, for datagrams: 0: none */
 	_Atomic uint32_t ended; /* it has ended */
@@ -69,9 +69,9 @@ struct server {
 	uint32_t refs;	/* listening socks */
 	uint32_t users; /* accepted socks: they look at the area as long as they live */
 	_Atomic uint32_t seen_msg;
-	bool watched;	    /* the service thread's epoll has its bell */
-	bool last;	    /* we were the last to listen */
-	int64_t retract_ns; /* no listener any more: off the map then; 0: not waiting */
+	bool watched;		    /* the service thread's epoll has its bell */
+	bool last;		    /* we were the last to listen */
+	_Atomic int64_t retract_ns; /* no listener any more: off the map then; 0: not waiting */
 };
 
 /* Where connect() goes: what the map says of `to` (cached). NULL: nothing is published there, or it is not local. */

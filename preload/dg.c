@@ -243,7 +243,7 @@ struct dg_peer *dg_attach(struct sock *s, struct assoc *a, uint32_t idx, const s
 		d->hash[hash_of(to)] = p;
 		store_release(&sl->peer[idx], p);
 		store_release(&a->chan_sock[idx], s);
-		a->n_linked++;
+		add_relaxed(&a->n_linked, 1u);
 		store_relaxed(&p->c.my->svc_bell, a->svc_bell);
 		or_acqrel(&p->c.my->flags, SM_END_LINKED | (barrier_ok ? 0 : SM_END_NO_BARRIER));
 		dg_heat(d, p);
@@ -301,7 +301,7 @@ void dg_detach(struct dg_peer *p)
 	token_drop(s, &s->f->tx_token, tx);
 	if (load_relaxed(&a->chan_sock[p->c.idx]) == s)
 		store_release(&a->chan_sock[p->c.idx], NULL);
-	if (!--a->n_linked)
+	if (sub_acqrel(&a->n_linked, 1u) == 1)
 		a->idle_since_ns = (uint64_t)now_ns();
 	if (load_acquire(&a->live))
 		give_channel_back(&p->c);

@@ -48,6 +48,16 @@ uint64_t dup_send(struct sock *s, uint64_t from, uint64_t to, int flags, int roo
 	return at - from;
 }
 
+void dup_push(int fd)
+{
+	int was = 1, on = 1;
+	socklen_t len = sizeof(was);
+	sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &was, &len);
+	sys5(SYS_setsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!was)
+		sys5(SYS_setsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &was, sizeof(was));
+}
+
 /* A close with SO_LINGER 0 throws away what has not been sent: nothing may wait for it. */
 static bool resets(int fd)
 {
@@ -73,6 +83,8 @@ static void mark_and_send(struct sock *s, uint64_t head, enum dup_how how)
 	if (!pointless(s)) {
 		int flags = how == DUP_FIN && !resets(s->fd) ? MSG_MORE : 0;
 		sent = dup_send(s, head, tail, flags, how == DUP_WAIT ? ROOM_MS : 0);
+		if (how == DUP_WAIT) /* a reader waits for it, and nothing will follow that could take it along */
+			dup_push(s->fd);
 	}
 	store_relaxed(&my->dup_len, (uint32_t)sent); /* before the even epoch, and before anything else is sent */
 }

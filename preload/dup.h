@@ -30,6 +30,8 @@ enum dup_how { DUP_DATA, DUP_FIN, DUP_WAIT };
 void dup_make(struct sock *s, enum dup_how how);
 /* Send ring positions [from, to) by the kernel, waiting for room for up to room_ms at a time. How many octets it took. */
 uint64_t dup_send(struct sock *s, uint64_t from, uint64_t to, int flags, int room_ms);
+/* What the kernel holds back (Nagle, a cork) goes out now; tx token held, or nobody else is left who could set TCP_NODELAY meanwhile. */
+void dup_push(int fd);
 /* Octets that may be unread in the ring so that the kernel could take them all besides the `out` that it has not delivered; 0: too few for a ring. */
 uint32_t dup_room(int fd, int out);
 

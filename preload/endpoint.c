@@ -18,7 +18,7 @@
 #define RETRY_NS INT64_C(200000000) /* after a failed rendezvous; doubles */
 
 static struct endpoint endpoints[N_ENDPOINT];
-static uint32_t n_endpoints;
+static _Atomic uint32_t n_endpoints; /* only grows */
 
 /* A datagram socket connected to an address of this host gets one as its own (no packet is sent). */
 bool endpoint_source(const struct diag_addr *to, struct diag_addr *own)
@@ -60,15 +60,15 @@ static bool is_local(const struct diag_addr *to)
 static struct endpoint *slot_for(const struct diag_addr *to, bool udp)
 {
 	struct endpoint *old = NULL;
-	for (uint32_t i = 0; i < n_endpoints; i++) {
+	for (uint32_t i = 0; i < load_acquire(&n_endpoints); i++) {
 		struct endpoint *e = &endpoints[i];
 		if (e->udp == udp && diag_addr_eq(&e->to, to))
 			return e;
 		if (load_relaxed(&e->state) == EP_NONE && (!old || e->check_ns < old->check_ns))
 			old = e;
 	}
-	if (n_endpoints < N_ENDPOINT)
-		old = &endpoints[n_endpoints++];
+	if (load_relaxed(&n_endpoints) < N_ENDPOINT)
+		old = &endpoints[add_acqrel(&n_endpoints, 1u)];
 	if (!old)
 		return NULL;
 	memset((void *)old, 0, sizeof(*old));
@@ -186,7 +186,7 @@ static int make_assoc(struct endpoint *e)
 
 void endpoint_serve_wants(void)
 {
-	for (uint32_t i = 0; i < n_endpoints; i++) {
+	for (uint32_t i = 0; i < load_acquire(&n_endpoints); i++) {
 		struct endpoint *e = &endpoints[i];
 		if (load_acquire(&e->want) && load_relaxed(&e->state) == EP_FOUND)
 			make_assoc(e);

@@ -49,7 +49,7 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 	m->events = ev->events;
 	m->data = ev->data;
 	struct epoll_event kev = {.events = ev->events, .data.u64 = epset_data(m)};
-	long r = sys4(SYS_epoll_ctl, side ? e->side : e->fd, EPOLL_CTL_ADD, fd, side ? &kev : ev);
+	long r = sys4(SYS_epoll_ctl, side ? epset_side(e) : e->fd, EPOLL_CTL_ADD, fd, side ? &kev : ev);
 	if (r < 0) {
 		epset_unlink_member(e, m);
 		return (int)r;
@@ -87,7 +87,7 @@ static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
 		return -ENOENT;
 	if (!m->in_kernel && ev->events & EPOLLEXCLUSIVE)
 		return -EINVAL;
-	long r = sys4(SYS_epoll_ctl, m->side ? e->side : e->fd, op, m->fd, m->side ? &kev : ev);
+	long r = sys4(SYS_epoll_ctl, m->side ? epset_side(e) : e->fd, op, m->fd, m->side ? &kev : ev);
 	if (r < 0)
 		return (int)r;
 	m->in_kernel = true;
@@ -106,7 +106,7 @@ static int ctl_del(struct epset *e, struct member *m)
 {
 	if (m->ghost)
 		return -ENOENT;
-	long r = !m->in_kernel ? 0 : sys4(SYS_epoll_ctl, m->side ? e->side : e->fd, EPOLL_CTL_DEL, m->fd, 0);
+	long r = !m->in_kernel ? 0 : sys4(SYS_epoll_ctl, m->side ? epset_side(e) : e->fd, EPOLL_CTL_DEL, m->fd, 0);
 	if (r < 0)
 		return (int)r;
 	epset_unlink_member(e, m);

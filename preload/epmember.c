@@ -23,7 +23,7 @@ static struct member *free_members;
 bool epset_make_side(struct epset *e)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = COOKIE};
-	if (e->side >= 0)
+	if (epset_side(e) >= 0)
 		return true;
 	long side = sys1(SYS_epoll_create1, EPOLL_CLOEXEC);
 	if (side < 0)
@@ -41,7 +41,7 @@ bool epset_make_side(struct epset *e)
 	ev.data.u64 = COOKIE_BELL;
 	sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, bell, &ev);
 	e->bell_fd = bell;
-	e->side = (int)side;
+	store_relaxed(&e->side, (int)side);
 	return true;
 }
 
@@ -265,7 +265,7 @@ static bool move_to_side(struct epset *e, struct member *m)
 		return false;
 	if (sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, m->fd, 0) < 0)
 		return false;
-	sys4(SYS_epoll_ctl, e->side, EPOLL_CTL_ADD, m->fd, &ev);
+	sys4(SYS_epoll_ctl, epset_side(e), EPOLL_CTL_ADD, m->fd, &ev);
 	m->side = true;
 	m->in_kernel = true;
 	e->n_side++;

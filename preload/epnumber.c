@@ -16,7 +16,7 @@ static bool has_number(const struct member *m)
 void epset_detach(struct member *m)
 {
 	if (m->in_kernel && has_number(m))
-		sys4(SYS_epoll_ctl, m->set->side, EPOLL_CTL_DEL, m->fd, 0);
+		sys4(SYS_epoll_ctl, epset_side(m->set), EPOLL_CTL_DEL, m->fd, 0);
 	m->in_kernel = false;
 }
 
@@ -32,7 +32,7 @@ void epset_sync(struct member *m)
 	}
 	if (!has_number(m))
 		return;
-	sys4(SYS_epoll_ctl, m->set->side, m->in_kernel ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, m->fd, &ev);
+	sys4(SYS_epoll_ctl, epset_side(m->set), m->in_kernel ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, m->fd, &ev);
 	m->in_kernel = true;
 }
 
@@ -52,7 +52,7 @@ static void leave_to_kernel(struct epset *e, struct member *m)
 		}
 	}
 	if (m->in_kernel)
-		sys4(SYS_epoll_ctl, e->side, EPOLL_CTL_DEL, m->fd, 0);
+		sys4(SYS_epoll_ctl, epset_side(e), EPOLL_CTL_DEL, m->fd, 0);
 	if (!m->disabled)
 		sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, m->fd, &ev);
 	m->in_kernel = false;

@@ -8,6 +8,7 @@
 #include "notify.h"
 #include "ready.h"
 #include "sys.h"
+#include "trial.h"
 
 /* Is there input in the ring that this member has to be told of? *tail: for the edge's memory. */
 static bool ring_input(const struct member *m, uint64_t *tail)
@@ -120,8 +121,11 @@ static void take_ready_bits(struct epset *e, struct slot *sl)
 		uint64_t bits = load_relaxed(&sl->bell->ready[w]) ? xchg_acqrel(&sl->bell->ready[w], UINT64_C(0)) : 0;
 		for (; bits; bits &= bits - 1) {
 			struct sock *s = load_acquire(&sl->a->chan_sock[w * 64 + (uint32_t)__builtin_ctzll(bits)]);
-			if (s)
-				epset_heat_all(e, s);
+			if (!s)
+				continue;
+			epset_heat_all(e, s);
+			if (load_relaxed(&s->f->rx_epoch) & 1 && ring_unread_by_us(s))
+				trial_woken(s);
 		}
 	}
 }
@@ -215,7 +219,7 @@ bool epset_arm(struct epset *e, struct member *m)
 void epset_drain_side(struct epset *e)
 {
 	struct epoll_event ev[64];
-	long n = sys6(SYS_epoll_pwait, e->side, ev, 64, 0, 0, 0);
+	long n = sys6(SYS_epoll_pwait, epset_side(e), ev, 64, 0, 0, 0);
 	for (long i = 0; i < n; i++) {
 		struct member *m = epset_data_member(e, ev[i].data.u64 & ~(uint64_t)EPSET_DG_BELL);
 		if (!m || m->disabled || m->ghost)
@@ -235,6 +239,8 @@ void epset_drain_side(struct epset *e)
 		if (load_acquire(&m->s->linked)) {
 			end_kernel_says(m->s, ev[i].events);
 			m->kev &= ready_really(m->s, m->s->fd, m->events, ev[i].events);
+			if (m->kev & IN_BITS)
+				trial_woken(m->s);
 		}
 		epset_heat(e, m);
 	}
@@ -273,6 +279,16 @@ bool epset_make_cold(struct epset *e)
 		e->hot[i]->hot = false;
 	e->n_hot = 0;
 	return true;
+}
+
+/* Under the lock, after a spin that took a while: what has been answered? */
+void epset_woken(struct epset *e)
+{
+	for (uint32_t i = 0; i < e->n_hot; i++) {
+		struct sock *s = e->hot[i]->s;
+		if (epset_wants_ring(e->hot[i]) && load_relaxed(&s->f->rx_epoch) & 1 && ring_unread_by_us(s))
+			trial_woken(s);
+	}
 }
 
 /* Under the lock: would a collect report something? */

@@ -63,7 +63,7 @@ static struct epset *find_rested(void)
 	struct epset *oldest = NULL;
 	uint32_t n = 0;
 	for (struct epset *e = all; e; e = e->next) {
-		if (load_acquire(&e->refs) || load_acquire(&e->sleepers) || e->side >= 0)
+		if (load_acquire(&e->refs) || load_acquire(&e->sleepers) || epset_side(e) >= 0)
 			continue;
 		n++;
 		if (!oldest || e->ended_ns < oldest->ended_ns)
@@ -87,7 +87,9 @@ static struct epset *new_epset(void)
 	if (e->room)
 		sys2(SYS_munmap, e->hot, e->room * sizeof(*e->hot));
 	memset(&e->fd, 0, offsetof(struct epset, next) - offsetof(struct epset, fd));
-	e->side = e->bell_fd = e->kept = -1;
+	store_relaxed(&e->side, -1);
+	store_relaxed(&e->kept, -1);
+	e->bell_fd = -1;
 	epset_unlock(e);
 	return e;
 }
@@ -150,14 +152,16 @@ static void end(struct epset *e)
 		epset_lock(e);
 	if (e->n_members)
 		sock_each(drop_members, e);
-	for (uint32_t i = 0; e->side >= 0 && i < e->n_slot && !e->foreign; i++)
+	for (uint32_t i = 0; epset_side(e) >= 0 && i < e->n_slot && !e->foreign; i++)
 		if (slot_lives(&e->slots[i]))
 			seg_bell_free(&e->slots[i].a->seg, e->slots[i].a->side, e->slots[i].idx);
 	e->n_slot = 0;
-	fdtab_close_hidden(e->side);
+	fdtab_close_hidden(epset_side(e));
 	fdtab_close_hidden(e->bell_fd);
-	fdtab_close_hidden(e->kept);
-	e->side = e->bell_fd = e->kept = -1;
+	fdtab_close_hidden(load_relaxed(&e->kept));
+	store_relaxed(&e->side, -1);
+	store_relaxed(&e->kept, -1);
+	e->bell_fd = -1;
 	e->ended_ns = now_ns();
 	if (!mine)
 		epset_unlock(e);
@@ -178,9 +182,9 @@ static void outlive(struct epset *e)
 	for (struct epset *o = all; o; o = o->next)
 		epset_forget_inner(o, e);
 	if (load_acquire(&e->sleepers) && !e->foreign)
-		e->kept = fdtab_hide((int)sys3(SYS_fcntl, e->fd, F_DUPFD_CLOEXEC, 0));
-	e->fd = e->kept;
-	if (e->kept < 0)
+		store_relaxed(&e->kept, fdtab_hide((int)sys3(SYS_fcntl, e->fd, F_DUPFD_CLOEXEC, 0)));
+	e->fd = load_relaxed(&e->kept);
+	if (e->fd < 0)
 		end(e);
 }
 
@@ -218,8 +222,8 @@ void epset_leave(void)
 		if (!load_relaxed(&e->refs) || e->foreign)
 			continue;
 		epset_lock(e);
-		if (e->side >= 0) {
-			sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, e->side, 0);
+		if (epset_side(e) >= 0) {
+			sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, epset_side(e), 0);
 			sock_each(back_to_program, e);
 		}
 		epset_unlock(e);
@@ -252,7 +256,7 @@ void epset_fork_child(void)
 		for (uint32_t i = 0; i < e->n_hot; i++)
 			e->hot[i]->hot = false;
 		e->n_hot = 0;
-		if (!load_relaxed(&e->refs) && e->side >= 0)
+		if (!load_relaxed(&e->refs) && epset_side(e) >= 0)
 			end(e);
 	}
 }

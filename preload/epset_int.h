@@ -57,18 +57,19 @@ struct epset {
 	_Atomic uint32_t lock;	   /* guards all below; 0, or tid, high bit: waiters */
 	_Atomic uint32_t sleepers; /* threads inside the kernel's wait */
 	/* what follows begins anew when the struct is used again */
-	int fd, side, bell_fd; /* P; S and the bell are hidden, -1 until the first member needs them */
-	int kept;	       /* closed while somebody slept here: P all the same, hidden; else -1 */
+	int fd, bell_fd;  /* P; S and the bell are hidden, -1 until the first member needs them */
+	_Atomic int side; /* also looked at without the lock */
+	_Atomic int kept; /* closed while somebody slept here: P all the same, hidden; else -1 */
 	uint8_t bell_name[BELL_NAME_LEN];
-	bool exposed;		  /* P is member of another set, or polled */
-	bool rung;		  /* we have rung our own bell to say so */
-	uint32_t n_members;	  /* sockets, in P and S */
-	_Atomic uint32_t n_other; /* other descriptors in P (at least; closed ones are not counted out) */
-	bool foreign;		  /* inherited over fork: kernel only here */
-	bool owed;		  /* the kernel's events left no room for those of rings: next time these come first */
-	uint32_t turn;		  /* counts collects: see member.kev_turn */
-	uint32_t start;		  /* where in the hot list the next report begins: each ready member gets its turn */
-	int64_t looked_ns;	  /* when the kernel was asked last */
+	bool exposed;		   /* P is member of another set, or polled */
+	bool rung;		   /* we have rung our own bell to say so */
+	uint32_t n_members;	   /* sockets, in P and S */
+	_Atomic uint32_t n_other;  /* other descriptors in P (at least; closed ones are not counted out) */
+	bool foreign;		   /* inherited over fork: kernel only here */
+	bool owed;		   /* the kernel's events left no room for those of rings: next time these come first */
+	uint32_t turn;		   /* counts collects: see member.kev_turn */
+	uint32_t start;		   /* where in the hot list the next report begins: each ready member gets its turn */
+	_Atomic int64_t looked_ns; /* when the kernel was asked last */
 	uint32_t n_hot, n_slot, n_side;
 	uint32_t room; /* entries of hot: at least n_side */
 	struct member **hot;
@@ -79,6 +80,11 @@ struct epset {
 	int64_t ended_ns;
 	struct epset *next; /* all sets of the process, in use or free */
 };
+
+static inline int epset_side(const struct epset *e)
+{
+	return load_relaxed(&e->side);
+}
 
 /* The association may have been let go, and its range be another's: its bell is not ours to touch then. */
 static inline bool slot_lives(const struct slot *sl)
@@ -157,6 +163,7 @@ void epset_sync(struct member *m);
 /* ---- epready.c; all under the lock */
 /* Events of the side's members, beginning behind the one that was reported last. */
 int epset_collect(struct epset *e, struct epoll_event *ev, int max);
+void epset_woken(struct epset *e);
 /* Would a collect report something? */
 bool epset_any_ready(struct epset *e);
 /* Announce the member to its writer, and look once more. true: it has something to report already. */

@@ -37,7 +37,7 @@ static void expose_one(struct epset *e)
 	}
 	epset_lock(e);
 	e->exposed = true; /* also of a set without a side: it may get one while the outer wait lasts */
-	if (e->side < 0) {
+	if (epset_side(e) < 0) {
 		epset_unlock(e);
 		return;
 	}
@@ -107,9 +107,9 @@ static int kernel_look(
 	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const struct sig_wait *w)
 {
 	expose_below(e, MAX_DEPTH);
-	int ep = e->kept < 0 ? fd_ep : e->kept;
+	int kept = load_relaxed(&e->kept), ep = kept < 0 ? fd_ep : kept;
 	int n = w ? wait_in_kernel(ep, ev, max, ts, w) : real_wait(ep, ev, max, ts, NULL);
-	e->looked_ns = now_ns();
+	store_relaxed(&e->looked_ns, now_ns());
 	if (n < 0)
 		return n;
 	bool side = false, bell = false;
@@ -194,6 +194,8 @@ static bool spin_for_hot(struct epset *e, bool pays)
 		epset_lock(e);
 		for (int i = 0; (more = !(hit = epset_any_ready(e)) && spin_again(&r)) && i < LOOKS; i++)
 			prefetch(e);
+		if (hit && r.start)
+			epset_woken(e);
 		epset_unlock(e);
 	} while (more);
 	spin_end(&e->spin, &r, hit);
@@ -232,7 +234,7 @@ static int sleep_in_kernel(
 /* This call will not sleep, because of rings: is it the kernel's turn to be asked first? */
 static bool look_is_due(struct epset *e)
 {
-	if (!load_relaxed(&e->n_other) && now_ns() - e->looked_ns <= KERNEL_NS)
+	if (!load_relaxed(&e->n_other) && now_ns() - load_relaxed(&e->looked_ns) <= KERNEL_NS)
 		return false;
 	epset_lock(e);
 	bool due = epset_any_ready(e);
@@ -248,7 +250,7 @@ static int wait_plain(
 	struct epset *e, int fd_ep, struct epoll_event *ev, int max, const struct timespec *ts, const struct sig_wait *w)
 {
 	epset_lock(e);
-	bool plain = e->side < 0;
+	bool plain = epset_side(e) < 0;
 	add_acqrel(&e->sleepers, plain);
 	epset_unlock(e);
 	if (!plain)
@@ -263,7 +265,7 @@ static int others_first(struct epset *e, int fd_ep, struct epoll_event *ev, int 
 {
 	epset_lock(e);
 	e->owed = false;
-	if (e->side >= 0)
+	if (epset_side(e) >= 0)
 		epset_drain_side(e);
 	epset_unlock(e);
 	int n = collect_locked(e, ev, max, true, NULL);
@@ -277,7 +279,7 @@ static int turn_plain(struct epset *e, int fd_ep, struct epoll_event *ev, int ma
 {
 	struct timespec ts = deadline ? rest_of(deadline) : zero;
 	int k = wait_plain(e, fd_ep, ev, max, timeout_ns < 0 ? NULL : &ts, w);
-	if (k < 0 || e->side < 0)
+	if (k < 0 || epset_side(e) < 0)
 		return k;
 	return k + collect_locked(e, ev + k, max - k, true, NULL);
 }
@@ -298,12 +300,12 @@ static int wait_with(struct epset *e, int fd_ep, struct epoll_event *ev, int max
 	int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
 	bool spun = false, pays = false;
 	for (;;) {
-		bool plain = e->side < 0;
+		bool plain = epset_side(e) < 0;
 		int n = plain ? turn_plain(e, fd_ep, ev, max, timeout_ns, deadline, w)
 			      : turn_both(e, fd_ep, ev, max, timeout_ns, &pays);
 		if (plain && n == -EAGAIN)
 			continue;
-		if (n || timeout_ns == 0 || (plain && e->side < 0))
+		if (n || timeout_ns == 0 || (plain && epset_side(e) < 0))
 			return n == SIG_CAME ? -EINTR : n;
 		if (w->mask && !w->held) {
 			sig_hold(w);

@@ -42,6 +42,7 @@
 #define FAM_V6 0x8000u	    /* with FAM_DGRAM: of AF_INET6 */
 #define FAM_DGRAM                                                                                                              \
 	0x4000u /* a UDP socket (dg.h); FAM_CONNECTED: it has, or has had, a channel, and the addresses are those of the last */
+#define FAM_RESTS 0x10000u /* the channel stays in the kernel for a while (trial.h) */
 
 /* token.h */
 struct token {
@@ -66,8 +67,8 @@ struct fam_sock {
 	/* rx: guarded by rx_token */
 	_Alignas(64) struct token rx_token;
 	_Atomic uint64_t rx_head;
-	uint64_t rx_tail;  /* last checked value of the peer's tx_tail (or down_rpos) */
-	uint32_t rx_shift; /* offset of position p is (p + rx_shift) & MASK, up to rx_tail */
+	uint64_t rx_tail;	   /* last checked value of the peer's tx_tail (or down_rpos) */
+	_Atomic uint32_t rx_shift; /* offset of position p is (p + rx_shift) & MASK, up to rx_tail */
 	_Atomic uint32_t rx_epoch;
 	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
 	_Atomic uint32_t lowat;	      /* SO_RCVLOWAT; 0 counts as 1 */

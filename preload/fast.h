@@ -70,21 +70,21 @@ static inline bool tx_look_for_sleeper(struct sock *s)
 	return false;
 }
 
-/* The peer has closed its end, or both its directions: the kernel has to answer. */
+/* The peer has closed its end, or both its directions: the kernel has to answer. Or it wants the channel to rest. */
 static inline bool tx_peer_left(const struct sock *s)
 {
-	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF);
+	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS);
 }
 
 /* Wake who sleeps. */
 void tx_wake(struct sock *s);
-/* No token held. What the peer has not read goes by the kernel, which answers as ever. */
+/* No token held. If the peer has left, what it has not read goes by the kernel, which answers as ever; if it rests, the next send does. */
 void tx_unsend(struct sock *s);
 
 static inline bool tx_as_usual(const struct sock *s, int fd)
 {
 	return load_relaxed(&s->linked) && fd_sock(fd) == s && s->f->tx_epoch & 1 && !load_relaxed(&s->hup) &&
-	       !(sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX));
+	       !(sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX | FAM_RESTS));
 }
 
 /* flags of send(): none but MSG_DONTWAIT and MSG_NOSIGNAL. */
@@ -122,11 +122,11 @@ static inline size_t rx_piece(struct sock *s, uint64_t head, size_t len)
 		if (n > SM_RING_LEN || n < low || load_relaxed(&peer->tx_epoch) != load_relaxed(&f->rx_epoch))
 			return 0;
 		f->rx_tail = tail;
-		f->rx_shift = (uint32_t)load_relaxed(&peer->tx_shift) & SM_RING_MASK;
+		store_relaxed(&f->rx_shift, (uint32_t)load_relaxed(&peer->tx_shift) & SM_RING_MASK);
 	}
 	if (n > len)
 		n = len;
-	return SM_RING_LEN - ((head + f->rx_shift) & SM_RING_MASK) >= n ? (size_t)n : 0;
+	return SM_RING_LEN - ((head + load_relaxed(&f->rx_shift)) & SM_RING_MASK) >= n ? (size_t)n : 0;
 }
 
 /* flags of recv(): none but MSG_DONTWAIT. */
@@ -139,8 +139,8 @@ static inline long fast_recv(struct sock *s, int fd, void *buf, size_t len)
 	size_t n = 0;
 	if (__builtin_expect(load_relaxed(&s->linked) && fd_sock(fd) == s && load_relaxed(&f->rx_epoch) & 1, 1) &&
 		(n = rx_piece(s, head, len))) {
-		if (__builtin_expect(
-			    ucopy(buf, s->chan.rx_ring + ((head + f->rx_shift) & SM_RING_MASK), n) || !rx_commit(s, head, n),
+		if (__builtin_expect(ucopy(buf, s->chan.rx_ring + ((head + load_relaxed(&f->rx_shift)) & SM_RING_MASK), n) ||
+					     !rx_commit(s, head, n),
 			    0))
 			n = 0; /* the buffer is not there; or a handler on this thread read these octets */
 	}

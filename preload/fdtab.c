@@ -12,7 +12,7 @@
 
 _Atomic uintptr_t *fdtab;
 unsigned fdtab_len;
-bool cancels; /* here, because every call has this line at hand */
+_Atomic bool cancels; /* here, because every call has this line at hand */
 
 /* Mapped, not static: a process without sockets pays nothing, and a fork copies only the touched pages. */
 bool fdtab_init(void)

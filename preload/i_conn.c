@@ -263,6 +263,15 @@ static void before_resize(struct sock *s)
 	errno = e;
 }
 
+/* The service thread sets it for a moment, under the token (dup_push): it must not undo what the program has set. */
+static int set_nodelay(struct sock *s, int fd, const void *val, socklen_t len)
+{
+	int how = token_take(s, &s->f->tx_token);
+	int r = real.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, val, len);
+	token_drop(s, &s->f->tx_token, how);
+	return r;
+}
+
 EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
 	struct sock *s = fd_sock(fd);
@@ -270,6 +279,8 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 		return dgram_setsockopt(fd_dgram(fd), fd, level, name, val, len);
 	if (s && level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_SNDBUFFORCE))
 		before_resize(s);
+	if (s && level == IPPROTO_TCP && name == TCP_NODELAY && link_ready(s))
+		return set_nodelay(s, fd, val, len);
 	int r = real.setsockopt(fd, level, name, val, len);
 	if (!s || r < 0)
 		return r;

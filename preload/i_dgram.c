@@ -134,23 +134,21 @@ static bool is_harmless(int level, int name)
 	return false;
 }
 
-static void note_pktinfo(struct sock *s, int level, int name, bool on)
+static uint32_t pktinfo_bit(int level, int name)
 {
-	uint32_t bit = level == IPPROTO_IP && name == IP_PKTINFO	   ? 1
-		       : level == IPPROTO_IPV6 && name == IPV6_RECVPKTINFO ? 2
-									   : 0;
-	if (on)
-		or_acqrel(&s->dg->pktinfo, bit);
-	else
-		and_acqrel(&s->dg->pktinfo, ~bit);
+	if (level == IPPROTO_IP && name == IP_PKTINFO)
+		return 1;
+	return level == IPPROTO_IPV6 && name == IPV6_RECVPKTINFO ? 2 : 0;
 }
 
+/* What has come before the option is what the kernel would have of it then: so it is put there first. */
 int dgram_setsockopt(struct sock *s, int fd, int level, int name, const void *val, socklen_t len)
 {
 	bool shared = level == SOL_SOCKET && (name == SO_REUSEADDR || name == SO_REUSEPORT);
+	uint32_t bit = pktinfo_bit(level, name);
 	int e = errno;
-	if (shared)
-		dg_unlink(s, WHY_REUSE);
+	if (shared || bit || !is_harmless(level, name))
+		dg_unlink(s, shared ? WHY_REUSE : WHY_OPTION);
 	errno = e;
 	int r = real.setsockopt(fd, level, name, val, len);
 	if (r < 0)
@@ -158,7 +156,10 @@ int dgram_setsockopt(struct sock *s, int fd, int level, int name, const void *va
 	int v = 0;
 	if (val && len)
 		memcpy(&v, val, len < sizeof(v) ? len : sizeof(v));
-	note_pktinfo(s, level, name, v);
+	if (v)
+		or_acqrel(&s->dg->pktinfo, bit);
+	else
+		and_acqrel(&s->dg->pktinfo, ~bit);
 	if (level == SOL_SOCKET && (name == SO_RCVTIMEO_OLD || name == SO_RCVTIMEO_NEW))
 		rx_timeout_changed(s);
 	else if (level == SOL_SOCKET && (name == SO_RCVBUF || name == SO_RCVBUFFORCE))

@@ -200,6 +200,11 @@ EXPORT FILE *popen(const char *cmd, const char *mode)
 	return real.popen(cmd, mode);
 }
 
+EXPORT FILE *_IO_popen(const char *cmd, const char *mode)
+{
+	return popen(cmd, mode);
+}
+
 EXPORT void _exit(int status)
 {
 	startup_end(false);
@@ -215,6 +220,6 @@ EXPORT void _Exit(int status)
 /* Until the first one no call has to look whether it is to end. */
 EXPORT int pthread_cancel(pthread_t t)
 {
-	cancels = true;
+	store_relaxed(&cancels, true);
 	return real.pthread_cancel(t);
 }

@@ -20,6 +20,11 @@ EXPORT FILE *fdopen(int fd, const char *mode)
 	return real.fdopen(fd, mode);
 }
 
+EXPORT FILE *_IO_fdopen(int fd, const char *mode)
+{
+	return fdopen(fd, mode);
+}
+
 static void forget_stream(FILE *fp)
 {
 	int e = errno, fd = fileno(fp);
@@ -38,6 +43,11 @@ EXPORT int fclose(FILE *fp)
 	if (fdtab_len && fp)
 		forget_stream(fp);
 	return real.fclose(fp);
+}
+
+EXPORT int _IO_fclose(FILE *fp)
+{
+	return fclose(fp);
 }
 
 EXPORT FILE *freopen(const char *path, const char *mode, FILE *fp)

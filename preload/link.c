@@ -18,6 +18,7 @@
 #include "svc.h"
 #include "sys.h"
 #include "token.h"
+#include "trial.h"
 
 #define STOP_NS INT64_C(1000000000) /* what the end of a process may take, once it has begun */
 #define WORTH_OPS 2 /* calls on a connection before it gets a channel: one request and its answer never pay for one */
@@ -41,7 +42,7 @@ static void attach(struct sock *s, struct assoc *a, uint32_t idx)
 	c->peer = &c->shm->end[!a->side];
 	c->tx_ring = seg_ring(&a->seg, idx, a->side);
 	c->rx_ring = seg_ring(&a->seg, idx, !a->side);
-	a->n_linked++;
+	add_relaxed(&a->n_linked, 1u);
 	s->trimmed = UINT64_MAX; /* the ring may hold pages of the channel's last user */
 	store_release(&a->chan_sock[idx], s);
 	handler_trap();
@@ -305,13 +306,6 @@ void link_before_end(struct sock *s)
 	notify_peer(&s->chan);
 }
 
-/* What waits for a FIN to share its segment (dup.c) goes out now. */
-static void push(int fd)
-{
-	int on = 1;
-	sys5(SYS_setsockopt, fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof(on));
-}
-
 /*
  * The marks are stored before the last look at the ring, and a sender publishes before it looks at the marks: either we see its octets (and reset, as the
  * kernel does when a socket with unread octets is closed), or it sees CLOSED and sends them by the kernel, which resets.
@@ -324,7 +318,7 @@ static void end_marks(struct sock *s)
 	fence_for_sender(c);
 	if (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head)) {
 		struct linger lg = {.l_onoff = 1, .l_linger = 0};
-		push(s->fd); /* a reset throws away what has not gone out */
+		dup_push(s->fd); /* what waits for a FIN to share its segment: a reset throws away what has not gone out */
 		sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
 	} else if (dup_marked(s)) {
 		int how = token_take(s, &s->f->rx_token);
@@ -351,6 +345,7 @@ static void unlink_chan(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	struct assoc *a = c->assoc;
+	trial_forget(s);
 	/* Nobody is in the middle of a copy when the channel changes hands. */
 	int tx = token_take(s, &s->f->tx_token), rx = token_take(s, &s->f->rx_token);
 	store_release(&s->linked, 0);
@@ -359,8 +354,7 @@ static void unlink_chan(struct sock *s)
 	svc_unwatch(s);
 	if (load_relaxed(&a->chan_sock[c->idx]) == s)
 		store_release(&a->chan_sock[c->idx], NULL);
-	a->n_linked--;
-	if (!a->n_linked)
+	if (sub_acqrel(&a->n_linked, 1u) == 1)
 		a->idle_since_ns = (uint64_t)now_ns();
 	/* A process that is asleep on this socket in another thread must look again. */
 	add_acqrel(&c->my->futex, 1u);

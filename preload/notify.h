@@ -8,7 +8,7 @@
  *
  * A sender that has found nobody asleep LAZY_AFTER times in a row says so in its end's `lazy`, fences once, and from then on leaves its fence to the sleeper: who has announced
  * himself (and fenced) looks at `lazy`, and if it is set has the sender fenced (barrier.h) before the second look. The sender clears it, under its token, when it
- * finds somebody asleep: what it published before is visible to whoever sees it cleared.
+ * finds somebody asleep or leaves the ring: what it published before is visible to whoever sees it cleared.
  */
 #ifndef SHUNT_NOTIFY_H
 #define SHUNT_NOTIFY_H

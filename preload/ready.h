@@ -52,7 +52,7 @@ static inline uint64_t ready_octets(struct sock *s, uint64_t *tail)
  */
 static inline void ready_prefetch(const struct sock *s)
 {
-	__builtin_prefetch(s->chan.rx_ring + ((load_relaxed(&s->f->rx_head) + s->f->rx_shift) & SM_RING_MASK));
+	__builtin_prefetch(s->chan.rx_ring + ((load_relaxed(&s->f->rx_head) + load_relaxed(&s->f->rx_shift)) & SM_RING_MASK));
 }
 
 static inline bool ready_in(struct sock *s)

@@ -48,6 +48,9 @@ ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t room, int flags, st
 int __poll_chk(struct pollfd *p, nfds_t n, int ms, size_t room);
 int __ppoll_chk(struct pollfd *p, nfds_t n, const struct timespec *ts, const sigset_t *mask, size_t room);
 int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap);
+FILE *_IO_fdopen(int fd, const char *mode);
+FILE *_IO_popen(const char *cmd, const char *mode);
+int _IO_fclose(FILE *fp);
 int capset(void *hdr, const void *data);
 int __dprintf_chk(int fd, int flag, const char *fmt, ...);
 int __sigaction(int sig, const struct sigaction *act, struct sigaction *old);

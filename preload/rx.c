@@ -34,6 +34,7 @@
 #include "svc.h"
 #include "sys.h"
 #include "token.h"
+#include "trial.h"
 
 #define KERNEL_FLAGS                                                                                                           \
 	(MSG_OOB | MSG_ERRQUEUE) /* the kernel answers these; all other flags mean nothing to a stream, or are served */
@@ -118,7 +119,8 @@ static long kernel_part(const struct take *t, size_t max)
 static int64_t parts_until_fault(struct sock *s, const struct take *t, uint64_t head, size_t n)
 {
 	size_t at = 0;
-	while (n - at > PART_LEN && !ring_get_iov(s->chan.rx_ring, head + at + s->f->rx_shift, t->iov, t->done + at, PART_LEN))
+	while (n - at > PART_LEN &&
+		!ring_get_iov(s->chan.rx_ring, head + at + load_relaxed(&s->f->rx_shift), t->iov, t->done + at, PART_LEN))
 		at += PART_LEN;
 	return at ? (int64_t)at : -EFAULT;
 }
@@ -136,10 +138,11 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 			return -1;
 		if (tail == head)
 			return 0;
-		f->rx_shift = (uint32_t)load_relaxed(&c->peer->tx_shift) & SM_RING_MASK;
+		store_relaxed(&f->rx_shift, (uint32_t)load_relaxed(&c->peer->tx_shift) & SM_RING_MASK);
 	}
 	size_t n = tail - head < t->len - t->done ? (size_t)(tail - head) : t->len - t->done;
-	if (!(t->flags & MSG_TRUNC) && __builtin_expect(ring_get_iov(c->rx_ring, head + f->rx_shift, t->iov, t->done, n), 0))
+	if (!(t->flags & MSG_TRUNC) &&
+		__builtin_expect(ring_get_iov(c->rx_ring, head + load_relaxed(&f->rx_shift), t->iov, t->done, n), 0))
 		return parts_until_fault(s, t, head, n);
 	return (int64_t)n;
 }
@@ -348,6 +351,13 @@ static bool any_news(struct sock *s)
 	       !load_relaxed(&s->linked);
 }
 
+/* After a wait that took a while: is it what we had asked for? */
+static void woken(struct sock *s)
+{
+	if (load_relaxed(&s->f->rx_epoch) & 1 && ring_unread_by_us(s))
+		trial_woken(s);
+}
+
 static bool spin_for_news(struct sock *s)
 {
 	struct spin_run r;
@@ -359,6 +369,8 @@ static bool spin_for_news(struct sock *s)
 		hit = any_news(s);
 	}
 	spin_end(&s->spin, &r, hit);
+	if (hit && r.start)
+		woken(s);
 	return hit;
 }
 
@@ -448,6 +460,43 @@ static bool stays_in_kernel(struct sock *s)
 	return load_acquire(&c->peer->tx_epoch) == epoch;
 }
 
+/*
+ * The channel rests (trial.h): sleep in the kernel's own call all the same, though the peer may want to come up meanwhile. Without our consent it cannot; under the token, so
+ * that no other reader gives it behind our back. true: *r is the call's result.
+ */
+static bool rest_in_kernel(struct sock *s, struct take *t, long *r)
+{
+	struct fam_sock *f = s->f;
+	int how = token_take(s, &f->rx_token);
+	bool rests = load_acquire(&s->linked) && fd_sock(t->fd) == s && how != TOKEN_NESTED;
+	if (rests) {
+		add_acqrel(&f->rx_inkernel, 1u);
+		store_relaxed(&s->chan.my->consent, 0);
+		fence_storeload(); /* faces move_up: epoch, fence, consent */
+	}
+	bool same = rests && load_acquire(&s->chan.peer->tx_epoch) == load_relaxed(&f->rx_epoch);
+	token_drop(s, &f->rx_token, how);
+	if (same)
+		*r = kernel_wait(s, t);
+	if (rests)
+		rx_kernel_leave(s);
+	if (!same)
+		return false;
+	if (*r > 0)
+		trial_woken(s);
+	if ((*r = after_kernel(s, t, *r)) == 1)
+		*r = (long)t->done;
+	return true;
+}
+
+/* May a call that waits, and has nothing in hand, rest in the kernel? */
+static bool may_rest(struct sock *s, const struct take *t)
+{
+	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
+	return !t->done && !(epoch & 1) && trial_rests(s) && t->len && may_wait(s, t) && !(t->flags & MSG_PEEK) &&
+	       load_acquire(&s->chan.peer->tx_epoch) == epoch;
+}
+
 /* One turn under the token: as take_some, or -EBADF when the socket is not what it was. */
 static long turn(struct sock *s, struct take *t, uint64_t *tail)
 {
@@ -472,14 +521,16 @@ static long recv_linked(struct sock *s, struct take *t)
 	bool wait = may_wait(s, t);
 	int64_t deadline = -1;
 	size_t had = 0;
-	long over = 0; /* -errno: this is the last look */
+	long r, over = 0; /* over: -errno: this is the last look */
 	for (uint32_t idle = 0;;) {
 		uint64_t tail;
 		if (__builtin_expect(stays_in_kernel(s) && !t->done, 0))
 			return kernel_wait(s, t);
+		if (__builtin_expect(may_rest(s, t), 0) && rest_in_kernel(s, t, &r))
+			return r;
 		if (t->flags & MSG_PEEK)
 			t->done = 0;
-		long r = turn(s, t, &tail);
+		r = turn(s, t, &tail);
 		if (__builtin_expect(r == 1, 1)) {
 			if (t->done == t->len && (t->len || tail != load_relaxed(&s->f->rx_head)))
 				break;
@@ -516,6 +567,7 @@ static long recv_linked(struct sock *s, struct take *t)
 			continue;
 		}
 		over = sleep_for_news(s, &deadline, tail, t->done && !(t->flags & MSG_PEEK), t->since);
+		woken(s);
 	}
 	return (long)t->done;
 }

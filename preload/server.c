@@ -17,11 +17,11 @@
 #define LINGER_NS INT64_C(1000000000) /* how long an endpoint outlives its listener for the sake of a rendezvous */
 
 static struct server servers[N_SERVER];
-static uint32_t n_servers;
+static _Atomic uint32_t n_servers; /* only grows */
 
 struct server *server_at(uint32_t i)
 {
-	return i < n_servers ? &servers[i] : NULL;
+	return i < load_acquire(&n_servers) ? &servers[i] : NULL;
 }
 
 static int key_of(struct ept_key *k, int fd)
@@ -56,11 +56,11 @@ static struct server *publish(int fd, bool udp)
 		guard_leave(&g);
 		return NULL;
 	}
-	for (uint32_t i = 0; i < n_servers && !v; i++)
-		if (!servers[i].refs && !servers[i].users && !servers[i].retract_ns)
+	for (uint32_t i = 0; i < load_acquire(&n_servers) && !v; i++)
+		if (!servers[i].refs && !servers[i].users && !load_relaxed(&servers[i].retract_ns))
 			v = &servers[i];
-	if (!v && n_servers < N_SERVER)
-		v = &servers[n_servers++];
+	if (!v && load_relaxed(&n_servers) < N_SERVER)
+		v = &servers[add_acqrel(&n_servers, 1u)];
 	int r = v && fdtab_init() ? key_of(&key, fd) : -12;
 	key.udp = udp;
 	if (r == 0) {
@@ -99,7 +99,7 @@ static void retract(struct server *v, bool last)
 {
 	struct ept e = v->ept;
 	e.area = NULL; /* not to be unmapped */
-	v->retract_ns = 0;
+	store_relaxed(&v->retract_ns, 0);
 	v->watched = false;
 	v->ept.lock_fd = v->ept.bell_fd = v->ept.semid = -1;
 	if (last) {
@@ -124,23 +124,23 @@ void server_release(struct server *v, bool last)
 	/* A master that closes its listener ends the service, whoever still holds it; its workers may have no right to remove the names. */
 	v->last = last || v->ept.owner_pid == (uint32_t)sys0(SYS_getpid);
 	if (v->watched && v->users)
-		v->retract_ns = now_ns() + LINGER_NS;
+		store_relaxed(&v->retract_ns, now_ns() + LINGER_NS);
 	else
 		retract(v, v->last);
 }
 
 void server_retract_late(int64_t now)
 {
-	for (uint32_t i = 0; i < n_servers; i++)
-		if (servers[i].retract_ns && (now >= servers[i].retract_ns || !servers[i].users))
+	for (uint32_t i = 0; i < load_acquire(&n_servers); i++)
+		if (load_relaxed(&servers[i].retract_ns) && (now >= load_relaxed(&servers[i].retract_ns) || !servers[i].users))
 			retract(&servers[i], servers[i].last);
 }
 
 bool server_retracts(void)
 {
 	bool any = false;
-	for (uint32_t i = 0; i < n_servers; i++)
-		any |= servers[i].retract_ns != 0;
+	for (uint32_t i = 0; i < load_acquire(&n_servers); i++)
+		any |= load_relaxed(&servers[i].retract_ns) != 0;
 	return any;
 }
 
@@ -153,7 +153,7 @@ void server_unuse(struct server *v)
 {
 	if (--v->users || v->refs)
 		return;
-	if (v->retract_ns)
+	if (load_relaxed(&v->retract_ns))
 		retract(v, v->last);
 	else
 		store_release(&v->live, 0);
@@ -184,13 +184,13 @@ static bool add(struct server *v, struct seg *seg)
 /* Without room for another association nobody is answered, and he stays in the kernel. */
 void server_serve_all(void)
 {
-	for (uint32_t i = 0; i < n_servers; i++) {
+	for (uint32_t i = 0; i < load_acquire(&n_servers); i++) {
 		struct server *v = &servers[i];
 		struct seg seg;
 		int r;
 		if (!load_acquire(&v->live))
 			continue;
-		while ((v->refs || v->retract_ns) && assoc_room() && (r = rdv_answer(&v->ept, &seg)) != 0) {
+		while ((v->refs || load_relaxed(&v->retract_ns)) && assoc_room() && (r = rdv_answer(&v->ept, &seg)) != 0) {
 			if (r < 0) {
 				log_line("rendezvous refused: error %d", -r);
 				break;
@@ -213,8 +213,8 @@ static void end_listener(struct sock *s, void *arg)
 /* At exit, names that others still listen under stay: a daemon's parent leaves so. */
 void server_end_all(void)
 {
-	for (uint32_t i = 0; i < n_servers; i++)
-		if (servers[i].retract_ns)
+	for (uint32_t i = 0; i < load_acquire(&n_servers); i++)
+		if (load_relaxed(&servers[i].retract_ns))
 			retract(&servers[i], servers[i].last);
 	sock_each(end_listener, NULL);
 }

@@ -44,6 +44,15 @@ struct count {
 	uint64_t bytes, msgs;
 };
 
+/* trial.h */
+struct trial_of {
+	_Atomic int64_t asked_ns;  /* when we sent what woke the peer; 0: not, or it has been answered */
+	_Atomic int64_t until_ns;  /* how long the channel rests */
+	uint64_t asked_msgs, msgs; /* messages sent with that one; and when `slept` was 0 */
+	uint32_t slept;		   /* answers that were slept for */
+	uint8_t wins, rests;	   /* trials in a row with one end or the other */
+};
+
 struct sock {
 	struct fam_sock *f;
 	struct arena *arena;
@@ -54,13 +63,14 @@ struct sock {
 	struct chan chan;
 	int fd; /* one of its descriptors; for questions to the kernel */
 	struct count tx_shm, tx_kernel, rx_shm,
-		rx_kernel;   /* what this process did; under the direction's token (kernel: about) */
-	uint32_t n_ops;	     /* calls that went through the kernel before the link: is the connection worth a channel? */
-	uint32_t seen_offer; /* server: area->offer_seq when we last looked for an offer */
-	struct spin spin;    /* of blocking reads */
-	bool rare;	     /* the last send that woke the peer came after a pause */
-	uint64_t rang_msgs;  /* messages sent until then */
-	int64_t rang_ns;
+		rx_kernel;	    /* what this process did; under the direction's token (kernel: about) */
+	uint32_t n_ops;		    /* calls that went through the kernel before the link: is the connection worth a channel? */
+	uint32_t seen_offer;	    /* server: area->offer_seq when we last looked for an offer */
+	struct spin spin;	    /* of blocking reads */
+	_Atomic bool rare;	    /* the last send that woke the peer came after a pause */
+	_Atomic uint64_t rang_msgs; /* messages sent until then */
+	_Atomic int64_t rang_ns;
+	struct trial_of trial;
 	uint64_t quiet_tail;	      /* tx_tail when the service thread looked last (trim.h) */
 	uint64_t trimmed;	      /* and when it gave the ring's pages back */
 	_Atomic uint32_t watched;     /* the service thread's epoll has the kernel socket */
@@ -80,7 +90,7 @@ struct sock {
 
 extern _Atomic uintptr_t *fdtab;
 extern unsigned fdtab_len;
-extern bool cancels; /* the program has called pthread_cancel (wrap.h) */
+extern _Atomic bool cancels; /* the program has called pthread_cancel (wrap.h) */
 
 /* NULL: not a socket of ours: pass the call on. Any thread, signal handlers. */
 static inline struct sock *fd_sock(int fd)
@@ -171,13 +181,13 @@ static inline void sock_publish_cpu(struct chan *c)
 /* The peer was asleep when we sent last, as it was the time before, a while ago: no answer is to be expected before it has been woken. */
 static inline bool sock_is_rare(const struct sock *s)
 {
-	return s->rare && s->tx_shm.msgs == s->rang_msgs;
+	return load_relaxed(&s->rare) && s->tx_shm.msgs == load_relaxed(&s->rang_msgs);
 }
 
-/* Can spinning until this connection's peer does something pay? `cpu` is ours (spin_cpu()). */
+/* Can spinning until this connection's peer does something pay? `cpu` is ours (spin_cpu()). What comes by the kernel is not seen while spinning. */
 static inline bool sock_spin_pays(const struct sock *s, int cpu)
 {
-	return (int)load_relaxed(&s->chan.peer->cpu) != cpu + 1 && !sock_is_rare(s);
+	return (int)load_relaxed(&s->chan.peer->cpu) != cpu + 1 && !sock_is_rare(s) && load_relaxed(&s->f->rx_epoch) & 1;
 }
 
 /* ---- payload; -errno. iov is the caller's and not changed. since: when the call began (sig.h). */

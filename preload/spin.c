@@ -55,8 +55,9 @@ bool spin_begin(struct spin *s, struct spin_run *r, bool can_pay)
 {
 	if (!can_pay || !spin_limit_ns)
 		return false;
-	if (s->skip) {
-		s->skip--;
+	uint8_t skip = load_relaxed(&s->skip);
+	if (skip) {
+		store_relaxed(&s->skip, (uint8_t)(skip - 1));
 		return false;
 	}
 	if (__builtin_expect(self.banned_until || load_relaxed(&budget.empty_until), 0)) {
@@ -149,12 +150,13 @@ void spin_end(struct spin *s, const struct spin_run *r, bool hit)
 		self.looks = 0;
 	}
 	if (hit) {
-		s->miss = 0;
+		store_relaxed(&s->miss, 0);
 		return;
 	}
-	if (s->miss < SPIN_MISS_MAX)
-		s->miss++;
-	s->skip = (uint8_t)((1u << s->miss) - 2); /* one miss is an accident */
+	uint8_t miss = load_relaxed(&s->miss);
+	if (miss < SPIN_MISS_MAX)
+		store_relaxed(&s->miss, ++miss);
+	store_relaxed(&s->skip, (uint8_t)((1u << miss) - 2)); /* one miss is an accident */
 }
 
 void spin_configure(const char *limit, const char *percent)

@@ -10,7 +10,7 @@
  *     what it lost, in which this thread does not spin. So whoever shares the CPU loses at most 1/SPIN_BAN of it to spinning;
  *   - the process has not used up its budget: spin_budget percent of one CPU, for all its threads together.
  *
- * The state is a thread's own (but the budget): any thread, async-signal-safe; counts may then be off by one wait.
+ * Any thread, async-signal-safe. Threads that wait for the same share the state; counts may then be off by one wait.
  */
 #ifndef SHUNT_SPIN_H
 #define SHUNT_SPIN_H
@@ -28,8 +28,8 @@
 #define SPIN_RARE_NS 500000 /* messages further apart, each of which has to wake the peer, are rare */
 
 struct spin {
-	uint8_t miss; /* waits in a row that spinning did not end */
-	uint8_t skip; /* waits left that do not spin */
+	_Atomic uint8_t miss; /* waits in a row that spinning did not end */
+	_Atomic uint8_t skip; /* waits left that do not spin */
 };
 
 struct spin_run {

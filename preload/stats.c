@@ -93,9 +93,11 @@ void stats_write(void)
 	n += (size_t)fmt_buf(b + n, sizeof(b) - n, "}");
 	n += (size_t)put_way(b + n, sizeof(b) - n, "tx", &stats.tx_shm_bytes);
 	n += (size_t)put_way(b + n, sizeof(b) - n, "rx", &stats.rx_shm_bytes);
-	n += (size_t)fmt_buf(b + n, sizeof(b) - n, ",\"sleeps\":%llu,\"bells\":%llu,\"spins\":%llu}\n",
+	n += (size_t)fmt_buf(b + n, sizeof(b) - n,
+		",\"sleeps\":%llu,\"bells\":%llu,\"spins\":%llu,\"trials\":%llu,\"slower\":%llu}\n",
 		(unsigned long long)load_relaxed(&stats.sleeps), (unsigned long long)load_relaxed(&stats.bells),
-		(unsigned long long)load_relaxed(&stats.spins));
+		(unsigned long long)load_relaxed(&stats.spins), (unsigned long long)load_relaxed(&stats.trials),
+		(unsigned long long)load_relaxed(&stats.slower));
 	long fd = sys4(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return;

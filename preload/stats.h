@@ -9,7 +9,7 @@
 #include "why.h"
 
 struct stats {
-	_Atomic uint64_t ups, downs, sleeps, bells, spins;
+	_Atomic uint64_t ups, downs, sleeps, bells, spins, trials, slower;
 	_Atomic uint64_t tx_shm_bytes, tx_shm_msgs, tx_kernel_bytes,
 		tx_kernel_msgs; /* of closed sockets; live ones are added at the end */
 	_Atomic uint64_t rx_shm_bytes, rx_shm_msgs, rx_kernel_bytes, rx_kernel_msgs;
@@ -33,6 +33,14 @@ static inline void stats_sleep(void)
 static inline void stats_bells(void)
 {
 	add_relaxed(&stats.bells, UINT64_C(1));
+}
+static inline void stats_trial(void)
+{
+	add_relaxed(&stats.trials, UINT64_C(1));
+}
+static inline void stats_slower(void)
+{
+	add_relaxed(&stats.slower, UINT64_C(1));
 }
 /* Not exact: no locked instruction in a wait that may last for less. */
 static inline void stats_spin(void)

@@ -61,9 +61,16 @@ static void on_sock(struct sock *s, uint32_t events)
 	if (!load_acquire(&s->open) || !load_acquire(&s->linked))
 		return;
 	end_kernel_says(s, events);
+	struct guard g;
+	guard_enter(&g); /* the number may be closed, and another's, in the middle of this */
+	if (!load_acquire(&s->linked)) {
+		guard_leave(&g);
+		return;
+	}
 	/* Registered again before the futex moves: a sleeper that asks for input after having read the futex is not overwritten unnoticed. */
 	if (!(events & (EPOLLHUP | EPOLLERR)))
 		watch_raw(EPOLL_CTL_MOD, s->fd, (events & EPOLLRDHUP ? 0 : EPOLLRDHUP) | EPOLLONESHOT, (uintptr_t)s);
+	guard_leave(&g);
 	struct sm_end *my = s->chan.my;
 	add_acqrel(&my->futex, 1u);
 	notify_futex(my);
@@ -124,7 +131,7 @@ static void serve_requests(struct assoc *a)
 static bool any_idle(void)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
-		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->n_linked &&
+		if (load_acquire(&assoc_tab[i]->live) && !load_relaxed(&assoc_tab[i]->n_linked) &&
 			(assoc_tab[i]->side == SM_SERVER || load_relaxed(&assoc_tab[i]->ended)))
 			return true;
 	return false;
@@ -134,11 +141,11 @@ static void on_bell(void)
 {
 	struct guard g;
 	bell_drain(svc.bell_fd);
-	for (uint32_t i = 0; server_at(i); i++)
-		if (server_at(i)->watched)
-			bell_drain(server_at(i)->ept.bell_fd); /* a full queue would ring no more */
-	endpoint_serve_wants();				       /* takes the lock as it needs it: it waits for servers */
+	endpoint_serve_wants(); /* takes the lock as it needs it: it waits for servers */
 	guard_enter(&g);
+	for (uint32_t i = 0; server_at(i); i++)
+		if (server_at(i)->watched) /* under the lock: a listener that is closed takes its bell along, and the number is another's */
+			bell_drain(server_at(i)->ept.bell_fd); /* a full queue would ring no more */
 	server_serve_all();
 	guard_leave(&g);
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
@@ -385,7 +392,7 @@ void svc_serve(void)
 		struct server *v = server_at(i);
 		if (!v)
 			break;
-		if (load_acquire(&v->live) && (v->refs || v->retract_ns) && !v->watched && svc.ep >= 0) {
+		if (load_acquire(&v->live) && (v->refs || load_relaxed(&v->retract_ns)) && !v->watched && svc.ep >= 0) {
 			watch_raw(EPOLL_CTL_ADD, v->ept.bell_fd, EPOLLIN | EPOLLET, DATA_SERVER);
 			v->watched = true;
 		}

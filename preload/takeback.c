@@ -7,7 +7,9 @@
  * The reader holds its token meanwhile: nobody reads.
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "assoc.h"
@@ -25,6 +27,7 @@
 #define WAIT_NS INT64_C(1000000000) /* for the peer's service thread */
 #define NAP_NS INT64_C(20000000)    /* between two looks, if nobody wakes us */
 #define ROOM_MS 200		    /* for space in the kernel's socket */
+#define STILL_NS INT64_C(20000000)  /* the kernel's input has not grown for so long: it is full, or nothing comes */
 
 static int ask_down(struct sock *s)
 {
@@ -63,6 +66,30 @@ static int drop_all(struct sock *s)
 }
 
 /*
+ * `want` octets that were unread here are on their way through the kernel: what could be read, or looked at, before shall not be missing for a moment afterwards. As much
+ * of it as the receive buffer takes.
+ */
+static void await_input(const struct sock *s, uint64_t want)
+{
+	static const struct timespec nap = {0, 100000};
+	int64_t still = now_ns() + STILL_NS;
+	for (int in = 0, seen = 0; now_ns() < still; sys2(SYS_nanosleep, &nap, 0)) {
+		if (sys3(SYS_ioctl, s->fd, SIOCINQ, &in) < 0 || (uint64_t)in >= want)
+			return;
+		if (in > seen)
+			still = now_ns() + STILL_NS;
+		seen = in;
+	}
+}
+
+/* Octets of the kernel's own that come before those of a ring that has not been entered yet. */
+static uint64_t owed_first(const struct fam_sock *f)
+{
+	uint32_t epoch = load_relaxed(&f->rx_epoch);
+	return !(epoch & 1) && load_acquire(&f->rx_kepoch) == epoch + 1 ? load_relaxed(&f->rx_kleft) : 0;
+}
+
+/*
  * From epoch `its` on the kernel alone is read. The ring ends at `end`: read, or the kernel has what is left of it. An up and a down with nothing between them may be pending still:
  * both lie behind the kernel's octets, and change nothing.
  */
@@ -76,6 +103,8 @@ static int leave_ring(struct sock *s, uint32_t its)
 	int r = drop_all(s);
 	if (r < 0 || its & 1) /* dead in the ring, which has been read: there is nothing to follow */
 		return r;
+	if (end != head)
+		await_input(s, owed_first(f) + end - head);
 	f->rx_tail = end;
 	store_relaxed(&f->rx_head, end);
 	store_release(&c->my->rx_head, end);

@@ -21,6 +21,7 @@
 #include "sig.h"
 #include "stats.h"
 #include "token.h"
+#include "trial.h"
 
 #define REWIND_AT 2048 /* rather start over at the ring's beginning than touch more pages, when it is empty */
 #define REWIND_STEPS                                                                                                           \
@@ -258,7 +259,11 @@ void tx_unsend(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	int how = token_take(s, &f->tx_token);
-	if (f->tx_epoch & 1) {
+	bool rests = !(load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF));
+	if (rests) {
+		or_acqrel(&f->flags,
+			FAM_RESTS); /* with the next send: what we sent now is read by then, and no duplicate is needed */
+	} else if (f->tx_epoch & 1) {
 		move_down(s, WHY_CLOSED);
 		move_unread_to_kernel(s);
 	}
@@ -286,10 +291,12 @@ void tx_grow_lazy(struct sock *s)
 void tx_wake(struct sock *s)
 {
 	int64_t now = now_ns();
+	trial_asks(s, now, s->tx_shm.msgs + s->tx_kernel.msgs);
 	notify_slow(&s->chan);
-	s->rare = s->tx_shm.msgs - s->rang_msgs <= 2 && now - s->rang_ns > SPIN_RARE_NS;
-	s->rang_msgs = s->tx_shm.msgs;
-	s->rang_ns = now;
+	uint64_t msgs = s->tx_shm.msgs; /* about: the token is dropped */
+	store_relaxed(&s->rare, msgs - load_relaxed(&s->rang_msgs) <= 2 && now - load_relaxed(&s->rang_ns) > SPIN_RARE_NS);
+	store_relaxed(&s->rang_msgs, msgs);
+	store_relaxed(&s->rang_ns, now);
 }
 
 /* After something was put into the ring: drop the token, wake the reader, notice its end or its wish to leave. */
@@ -348,10 +355,13 @@ static long send_linked(struct sock *s, struct put *p)
 			token_drop(s, &f->tx_token, how);
 			return so_far(p, -ECONNRESET);
 		}
+		if (!(f->tx_epoch & 1) && sock_flags(s) & FAM_RESTS)
+			trial_send(s);
 		if (!(f->tx_epoch & 1) && (how == TOKEN_NESTED || !move_up(s)))
 			return send_by_kernel(s, how, p);
-		if (__builtin_expect(load_relaxed(&s->hup) || sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX), 0)) {
-			move_down(s, WHY_CLOSED);
+		bool ends = load_relaxed(&s->hup) || sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX);
+		if (__builtin_expect(ends || (sock_flags(s) & FAM_RESTS && trial_leaves(s)), 0)) {
+			move_down(s, ends ? WHY_CLOSED : WHY_SLOWER);
 			token_drop(s, &f->tx_token, how);
 			notify_peer(&s->chan); /* it may sleep on the ring alone */
 			continue;

@@ -23,6 +23,7 @@
 #include "stats.h"
 #include "svc.h"
 #include "sys.h"
+#include "trial.h"
 
 #define N_SLOT 64 /* associations in which one thread keeps its bell; beyond, it sleeps in naps of a millisecond */
 #define ON_STACK 64
@@ -139,7 +140,13 @@ static bool needs_kernel(const struct pollfd *p, struct sock *s)
 	if (load_relaxed(&s->hup) || sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT) ||
 		load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED))
 		return true;
-	return p->events & ~(IN_BITS | OUT_BITS | POLLRDHUP); /* urgent data */
+	if (p->events & ~(IN_BITS | OUT_BITS | POLLRDHUP)) /* urgent data */
+		return true;
+	/* One direction may be ready in its ring while the other is in the kernel, or about to be. */
+	if (p->events & OUT_BITS & ~p->revents)
+		return true;
+	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
+	return p->events & IN_BITS & ~p->revents && (!(epoch & 1) || load_relaxed(&s->chan.peer->tx_epoch) != epoch);
 }
 
 /* What rings say. Number of ready descriptors. */
@@ -311,6 +318,16 @@ static int real_ppoll(struct pollfd *k, nfds_t n, const struct timespec *ts, con
 	return r;
 }
 
+/* After a wait that took a while: what has been answered? */
+static void woken(const struct pollfd *p, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++) {
+		struct sock *s = p[i].revents & IN_BITS ? fd_sock(p[i].fd) : NULL;
+		if (s && load_acquire(&s->linked))
+			trial_woken(s);
+	}
+}
+
 static const struct timespec zero;
 
 /*
@@ -363,7 +380,9 @@ static int sleep_once(
 	if (r < 0)
 		return ready ? ready : r;
 	look_at_rings(p, n);
-	return merge(p, k, n);
+	ready = merge(p, k, n);
+	woken(p, n);
+	return ready;
 }
 
 static void prefetch(const struct pollfd *p, nfds_t n)
@@ -401,6 +420,8 @@ static bool spin_once(struct pollfd *p, nfds_t n)
 		hit = look_at_rings(p, n) > 0;
 	}
 	spin_end(&bell.spin, &r, hit);
+	if (hit && r.start)
+		woken(p, n);
 	return hit;
 }
 

@@ -26,6 +26,8 @@
 	X(FDS, "fds", "no descriptor or address space left for shunt's own use")                                               \
 	X(REFUSED, "refused", "the rendezvous failed (no answer in time, or the peer is not who it says)")                     \
 	X(BROKEN, "broken", "the peer wrote nonsense into the channel")                                                        \
+	X(SLOWER, "slower",                                                                                                    \
+		"shared memory has been slower than the kernel, or is being compared; it comes back after a while")            \
 	X(CALL, "call", "a call that only the kernel can answer; it comes back with the next one")                             \
 	X(CLOSED, "closed", "the connection is ending")                                                                        \
 	X(OFF, "off", "shunt is switched off")

@@ -22,7 +22,7 @@ static inline long wrap_result(long r)
 /* A call that the ring can answer is a cancellation point all the same. Nothing is held. */
 static inline void wrap_testcancel(void)
 {
-	if (__builtin_expect(cancels, 0))
+	if (__builtin_expect(load_relaxed(&cancels), 0))
 		pthread_testcancel();
 }
 

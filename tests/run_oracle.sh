@@ -13,7 +13,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
-SHUNT=$BUILD/shunt
+SHUNT=${ORACLE_SHUNT:-$BUILD/shunt} # or one with a fault
 
 TIMES=1 MODES="server client both" PIN=() LIST='' VERBOSE='' HERE=''
 args=("$@")
@@ -71,9 +71,10 @@ fi
 unset ORACLE_OWN_ADDR
 if [[ ${ORACLE_INSIDE:-} == *-n* ]]; then
 	ip link set lo up && ip addr add 10.77.0.1/32 dev lo && export ORACLE_OWN_ADDR=10.77.0.1
+	echo 3 2>/dev/null >/proc/sys/net/ipv4/tcp_fastopen # octets in the SYN, for those who ask
 fi
 
-if [[ ! -x $SHUNT || ! -e $BUILD/libshunt.so ]]; then
+if [[ ! -x $SHUNT || ! -e ${SHUNT%/*}/libshunt.so ]]; then
 	echo "# $SHUNT or $BUILD/libshunt.so does not exist: the cases run without shunt only"
 	MODES=
 fi

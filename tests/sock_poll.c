@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -59,6 +60,67 @@ static void stages_client(void)
 	tell("half");
 	TRY(read(fd, buf, 8));
 	poll_is(fd, ALL, POLLIN | POLLOUT | POLLRDHUP | POLLHUP);
+	TRY(close(fd));
+}
+
+/* ---- what is sent goes another way than what is received: each is ready by itself, and both are reported at once ---- */
+
+static void select_is(int fd, int in, int out)
+{
+	struct timeval tv = {0, 0};
+	fd_set r, w;
+
+	FD_ZERO(&r);
+	FD_ZERO(&w);
+	FD_SET(fd, &r);
+	FD_SET(fd, &w);
+	MUST(select(fd + 1, &r, &w, NULL, &tv));
+	HOLDS(!!FD_ISSET(fd, &r) == in && !!FD_ISSET(fd, &w) == out);
+}
+
+static void two_ways(int fd)
+{
+	int ep = new_set();
+
+	set_add(ep, fd, EPOLLIN | EPOLLOUT, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		poll_is(fd, POLLIN | POLLOUT, POLLOUT);
+		epoll_is(ep, EPOLLOUT);
+		select_is(fd, 0, 1);
+		meet("empty");
+		put(fd, 50, 1, 0);
+		meet("sent");
+		poll_is(fd, POLLIN | POLLOUT, POLLIN | POLLOUT);
+		poll_is(fd, POLLIN | POLLOUT | POLLRDHUP, POLLIN | POLLOUT);
+		epoll_is(ep, EPOLLIN | EPOLLOUT);
+		select_is(fd, 1, 1);
+		get(fd, 50, 1, 0);
+	}
+	TRY(close(ep));
+	meet("seen");
+}
+
+/* splice() into a socket moves the kernel's pages. */
+static void two_ways_server(void)
+{
+	int fd = serve_warm(), p[2];
+
+	two_ways(fd);
+	MUST(pipe(p));
+	MUST(write(p[1], "spliced", 7));
+	TRY(splice(p[0], NULL, fd, NULL, 7, 0));
+	two_ways(fd);
+	TRY(close(fd));
+}
+
+static void two_ways_client(void)
+{
+	char buf[8];
+	int fd = connect_warm();
+
+	two_ways(fd);
+	TRY(recv(fd, buf, 7, MSG_WAITALL));
+	two_ways(fd);
 	TRY(close(fd));
 }
 
@@ -369,6 +431,7 @@ static void twice_client(void)
 }
 
 const struct oracle_case oracle_cases[] = {
+	{"two_ways", two_ways_server, two_ways_client, 0, NULL},
 	{"stages", stages_server, stages_client, 0, NULL},
 	{"full", full_server, full_client, 0, NULL},
 	{"room", room_server, room_client, 0, NULL},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * run.c - shunt run: sets LD_PRELOAD, SHUNT_STATS, SHUNT_LOG, SHUNT_SPIN and SHUNT_SPIN_BUDGET, and becomes CMD. Nothing of shunt stays in between, so the exit
+ * run.c - shunt run: sets LD_PRELOAD, ASAN_OPTIONS, SHUNT_STATS, SHUNT_LOG, SHUNT_SPIN and SHUNT_SPIN_BUDGET, and becomes CMD. Nothing of shunt stays in between, so the exit
  * status, signals and job control are CMD's own.
  */
 #include <errno.h>
@@ -129,6 +129,25 @@ static int preload(const char *lib)
 	return err;
 }
 
+/*
+ * A program that was built with AddressSanitizer refuses to start when another library is loaded before the sanitizer's; ours works on either side of it. 0 or -errno.
+ */
+static int let_asan_start(void)
+{
+	static const char order[] = "verify_asan_link_order";
+	const char *old = getenv("ASAN_OPTIONS");
+	char *all;
+	int err;
+
+	if (old && strstr(old, order))
+		return 0;
+	if (asprintf(&all, "%s%s%s=0", old ? old : "", old && *old ? ":" : "", order) < 0)
+		return -ENOMEM;
+	err = setenv("ASAN_OPTIONS", all, 1) ? -errno : 0;
+	free(all);
+	return err;
+}
+
 static int become(char **argv, const char *log)
 {
 	char lib[PATH_MAX], path[PATH_MAX];
@@ -149,8 +168,10 @@ static int become(char **argv, const char *log)
 			return complain(EXIT_SHUNT,
 				"%s: LD_PRELOAD cannot hold a path with a space or a colon; install elsewhere", lib);
 		err = preload(lib);
+		if (!err)
+			err = let_asan_start();
 		if (err)
-			return complain(EXIT_SHUNT, "LD_PRELOAD: %s", strerror(-err));
+			return complain(EXIT_SHUNT, "environment: %s", strerror(-err));
 	}
 	execvp(argv[0], argv);
 	err = errno;

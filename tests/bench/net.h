@@ -70,6 +70,21 @@ UNUSED static int listen_on(unsigned long port)
 	return fd;
 }
 
+/* The same for a datagram socket. */
+UNUSED static int bind_datagrams(unsigned long port)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) || getsockname(fd, (struct sockaddr *)&a, &len))
+		die("cannot bind 127.0.0.1:%lu", port);
+	printf("port %u\n", ntohs(a.sin_port));
+	fflush(stdout);
+	return fd;
+}
+
 UNUSED static void nodelay(int fd)
 {
 	int one = 1;

@@ -7,20 +7,6 @@
 
 #include "net.h"
 
-static int bound(unsigned long port)
-{
-	struct sockaddr_in a = {
-		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(a);
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) || getsockname(fd, (struct sockaddr *)&a, &len))
-		die("cannot bind 127.0.0.1:%lu", port);
-	printf("port %u\n", ntohs(a.sin_port));
-	fflush(stdout);
-	return fd;
-}
-
 int main(int argc, char **argv)
 {
 	static char buf[65536];
@@ -42,7 +28,7 @@ int main(int argc, char **argv)
 		default:
 			return 2;
 		}
-	fd = bound(port);
+	fd = bind_datagrams(port);
 	for (;;) {
 		struct sockaddr_in from;
 		socklen_t len = sizeof(from);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* client - calls the RPC server: the null procedure (-s 0), or an echo of LEN bytes; prints how many calls a second. */
+/* client - calls the RPC server, with -u over UDP: the null procedure (-s 0), or an echo of LEN bytes; prints how many calls a second. */
 #include <rpc/rpc.h>
 
 #include "../net.h"
@@ -36,10 +36,13 @@ int main(int argc, char **argv)
 	struct netbuf nb = {.maxlen = sizeof(a), .len = sizeof(a), .buf = &a};
 	unsigned long port = 0, len = 0, ms = 500, n = 0;
 	uint64_t start, from = 0, t = 0;
-	int o;
+	int o, udp = 0;
 
-	while ((o = getopt(argc, argv, "p:s:t:")) != -1)
+	while ((o = getopt(argc, argv, "up:s:t:")) != -1)
 		switch (o) {
+		case 'u':
+			udp = 1;
+			break;
 		case 'p':
 			port = number("-p", optarg, 1, 65535);
 			break;
@@ -53,15 +56,16 @@ int main(int argc, char **argv)
 			port = 0;
 		}
 	if (!port || optind != argc) {
-		fputs("usage: client -p PORT [-s LEN] [-t MILLISECONDS]\n", stderr);
+		fputs("usage: client [-u] -p PORT [-s LEN] [-t MILLISECONDS]\n", stderr);
 		return 2;
 	}
 	sent.blob_len = (u_int)len;
 	sent.blob_val = calloc(1, len + 1);
 	a.sin_port = htons((uint16_t)port);
-	clnt = clnt_vc_create(connect_to(port), &nb, ECHO_PROG, ECHO_VERS, 0, 0);
+	clnt = udp ? clnt_dg_create(socket(AF_INET, SOCK_DGRAM, 0), &nb, ECHO_PROG, ECHO_VERS, 0, 0)
+		   : clnt_vc_create(connect_to(port), &nb, ECHO_PROG, ECHO_VERS, 0, 0);
 	if (!sent.blob_val || !clnt)
-		die("clnt_vc_create");
+		die("no client handle");
 	start = now_ns();
 	for (;;) {
 		call();

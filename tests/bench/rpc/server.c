@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * server - an ONC RPC server over TCP: null procedure, and echo. Not registered with rpcbind: the port is told to the client.
+ * server - an ONC RPC server over TCP, or with -u over UDP: null procedure, and echo. Not registered with rpcbind: the port is told to the client.
  * Leaves on SIGTERM.
  */
 #include <rpc/rpc.h>
@@ -36,13 +36,13 @@ static void leave(int sig)
 	svc_exit();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	SVCXPRT *xprt = svc_vc_create(listen_on(0), 0, 0);
+	SVCXPRT *xprt = argc > 1 && !strcmp(argv[1], "-u") ? svc_dg_create(bind_datagrams(0), 0, 0) : svc_vc_create(listen_on(0), 0, 0);
 
 	signal(SIGTERM, leave);
 	if (!xprt || !svc_reg(xprt, ECHO_PROG, ECHO_VERS, dispatch, NULL))
-		die("svc_vc_create");
+		die("no transport");
 	svc_run();
 	return 0;
 }

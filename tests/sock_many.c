@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sock_attack_life.c - threads and processes that end, very many of something, slow readers. */
+/* sock_many.c - threads and processes that end, very many of something, slow readers. */
 #include "oracle.h"
 
 #include <fcntl.h>

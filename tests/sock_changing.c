@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sock_attack_more.c - threads that change sets and sockets while others use them. */
+/* sock_changing.c - threads that change sets and sockets while others use them. */
 #include "oracle.h"
 
 #include <fcntl.h>
@@ -15,7 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static int shared_fd, shared_ep;
+static int shared_fd;
+static _Atomic int shared_ep;
 static _Atomic int stop;
 
 /* ---- one thread sends files, another messages: in whatever order, all of it arrives */
@@ -195,7 +196,7 @@ static void *wait_again(void *arg)
 
 	(void)arg;
 	while (!atomic_load(&stop))
-		epoll_wait(*(volatile int *)&shared_ep, ev, 8, 1);
+		epoll_wait(shared_ep, ev, 8, 1);
 	return NULL;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sock_attack.c - calls that programs make seldom: calls that fail and must change nothing, limits, options. */
+/* sock_seldom.c - calls that programs make seldom: calls that fail and must change nothing, limits, options. */
 #include "oracle.h"
 
 #include <fcntl.h>

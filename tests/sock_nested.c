@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sock_attack_nest.c - sets in sets in sets, and others' changes, while a thread sleeps outside. */
+/* sock_nested.c - sets in sets in sets, and others' changes, while a thread sleeps outside. */
 #include "oracle.h"
 
 #include <fcntl.h>
@@ -12,12 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-static int shared_ep, shared_fd, thread_tid;
+static int shared_ep, shared_fd;
+static _Atomic int thread_tid;
 
 static int thread_sleeps(void *arg)
 {
 	char path[64], text[256] = {0};
-	int tid = *(volatile int *)arg;
+	int tid = *(_Atomic int *)arg;
 
 	if (!tid)
 		return 0;

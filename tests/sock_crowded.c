@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sock_attack_set.c - epoll sets where it is crowded: numbers that are gone, one event at a time, edges. */
+/* sock_crowded.c - epoll sets where it is crowded: numbers that are gone, one event at a time, edges. */
 #include "oracle.h"
 
 #include <fcntl.h>

@@ -1,0 +1,100 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# The guard (preload/trial.h): where waking by way of memory is slow a connection goes to the kernel and stays there for a while. build/slow is the library with such a fault
+# (tests/faults/slow_bell.c): each ring takes longer, as long as the file $SLOW is there. Nobody spins, so that every answer is slept for.
+
+load lib
+
+BENCH=$ROOT/build/tests/bench
+
+setup() {
+	test_begin
+	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
+	sides both
+	SLOW=$D/slow
+	export SHUNT_SPIN=off SHUNT_TEST_BELL_US=300 SHUNT_TEST_BELL_FILE=$SLOW
+}
+
+# hold MODE: rr_server, and a hold_client that is told by `ask`
+hold() {
+	local SHUNT=${SHUNT%/*}/slow/shunt
+	server rr "$BENCH/rr_server" -m "$([ "$1" = epoll ] && echo epoll || echo serial)" -n 1
+	up rr port
+	PORT=$(sed -n 's/^port //p' "$D/rr.out")
+	mkfifo "$D/in"
+	"$SHUNT" run --stats "$D/hold.stats" -- "$BENCH/hold_client" -p "$PORT" -m "$1" <"$D/in" >"$D/hold.out" 2>"$D/hold.log" 3>&- &
+	PIDS[hold]=$!
+	exec 7>"$D/in"
+	N_ASKED=0
+	ask "open 1"
+}
+
+# ask LINE: waits for the answer
+ask() {
+	echo "$1" >&7
+	N_ASKED=$((N_ASKED + 1))
+	wait_for 20 answered
+}
+answered() { [ "$(wc -l <"$D/hold.out")" -eq "$N_ASKED" ]; }
+
+# path: what shunt ps says of both directions of the client's socket
+path() {
+	"$SHUNT" ps --json | jq -r --argjson pid "${PIDS[hold]}" '.[] | select(.pid == $pid) | .sockets[0] | "\(.tx.path) \(.tx.why) \(.rx.path) \(.rx.why)"'
+}
+is_on() {
+	ask "use 200"
+	[ "$(path)" = "$1" ]
+}
+
+leave() {
+	local name
+	exec 7>&-
+	for name in hold rr; do
+		done_by 10 $name
+		[ "$CODE" -eq 0 ]
+	done
+}
+
+slower() {
+	hold "$1"
+	wait_for 10 is_on "shm upgraded shm upgraded"
+	ask "use 2000" # as fast as ever: no reason to go
+	[ "$(path)" = "shm upgraded shm upgraded" ]
+	touch "$SLOW"
+	wait_for 20 is_on "kernel slower kernel slower"
+	ask "use 200" # and there it stays
+	[ "$(path)" = "kernel slower kernel slower" ]
+	rm "$SLOW"
+	wait_for 20 is_on "shm upgraded shm upgraded"
+	ask "use 2000"
+	[ "$(path)" = "shm upgraded shm upgraded" ]
+	leave
+	jq -e '.slower >= 1 and .trials >= .slower' "$D/hold.stats"
+}
+
+@test "slower through memory: down, as shunt ps says, and up again when it is over: blocking" { slower blocking; }
+@test "slower through memory: down, as shunt ps says, and up again when it is over: epoll" { slower epoll; }
+
+@test "a rest begins, ends and begins again: not an octet is missing" {
+	touch "$SLOW"
+	run env TURNS_MS=3500 ORACLE_SHUNT="${SHUNT%/*}/slow/shunt" "$ROOT/tests/run_oracle.sh" -m both '^turns/'
+	echo "$output"
+	[ "$status" -eq 0 ]
+}
+
+@test "nobody is judged wrongly: no rest without a fault, on one core and on two" {
+	local how mode
+	for how in "" "taskset -c 0"; do
+		for mode in blocking epoll; do
+			rm -f "$D"/rr*.stats
+			# shellcheck disable=SC2086 # words
+			server rr $how "$BENCH/rr_server" -m "$([ $mode = epoll ] && echo epoll || echo serial)" -n 1
+			up rr port
+			# shellcheck disable=SC2086
+			SHUNT_SPIN=auto client rrc $how "$BENCH/rr_client" -m "$mode" -t 1500 -p "$(sed -n 's/^port //p' "$D/rr.out")"
+			done_by 10 rr
+			jq -es 'map(.slower) | add == 0' "$D"/rr*.stats
+		done
+	done
+}
