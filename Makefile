@@ -3,6 +3,7 @@
 #   make                         build/libshunt.so, build/shunt, build/libncadg_sm.a
 #   make check | demo | bench    all tests | two commands to see it work | the figures
 #   make lint | format | soak    what tools can find | as clang-format has it | the long tests
+#   make fuzz SECONDS=60         the fuzz targets for so long each (make check: a few seconds)
 #   make install | uninstall     PREFIX=/usr/local DESTDIR=
 #   make SAN=address,undefined   (or SAN=thread) into a build folder of its own
 
@@ -39,15 +40,18 @@ LIB_C    := -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE $(INC)
 SO_LD    := -shared -Wl,-z,now -Wl,-z,relro -Wl,--version-script=$(B)/syscalls.map $(if $(SAN),,-Wl,-z,defs)
 
 core_o    := $(patsubst %.c,$(B)/%.o,$(wildcard core/*.c))
+so_core_o := $(filter-out $(B)/core/api%,$(core_o))
 preload_o := $(patsubst %.c,$(B)/%.o,$(wildcard preload/*.c))
 cmd_o     := $(patsubst %.c,$(B)/%.o,$(wildcard preload/cmd/*.c))
 unit_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 unit_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
+fuzz_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 sock_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/sock_*.c))
 sock_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/sock_%.c,$(wildcard tests/*.c)))
 plain_x   := $(patsubst %.c,$(B)/%,$(wildcard tests/progs/*.c tests/bench/*.c))
+example_x := $(patsubst %.c,$(B)/%,$(wildcard docs/examples/*.c))
 rpc_x     := $(if $(HAVE_TIRPC),$(B)/tests/bench/rpc/server $(B)/tests/bench/rpc/client)
-tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch] tests/*.[ch] tests/*/*.[ch] bats/progs/*.[ch])
+tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch] tests/*.[ch] tests/*/*.[ch] bats/progs/*.[ch] docs/examples/*.c)
 
 all: $(B)/libshunt.so $(B)/shunt $(B)/libncadg_sm.a
 
@@ -72,8 +76,9 @@ $(B)/syscalls.map: $(wildcard preload/syscalls.def) $(B)/flags
 	@sed -n -e 's/^X([^,(]*, *\([A-Za-z0-9_]*\),.*/\1;/p' -e 's/^Y(\([A-Za-z_]*\))/\1;/p' $(wildcard preload/syscalls.def) /dev/null | LC_ALL=C sort -u >$@.names
 	@{ echo '{'; [ ! -s $@.names ] || { echo 'global:'; cat $@.names; }; echo 'local: *; };'; } >$@
 
-$(B)/libshunt.so: $(core_o) $(preload_o) $(B)/syscalls.map
-	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -o $@ $(core_o) $(preload_o)
+# The library's own part of core (api_*) is not for the interposer.
+$(B)/libshunt.so: $(so_core_o) $(preload_o) $(B)/syscalls.map
+	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -o $@ $(so_core_o) $(preload_o)
 
 $(B)/libncadg_sm.a: $(core_o)
 	@rm -f $@
@@ -92,6 +97,19 @@ $(unit_x): %: %.o $(unit_o) $(B)/libncadg_sm.a
 
 # It starts a program under the interposer.
 $(B)/tests/unit/test_hostile: | $(B)/libshunt.so $(B)/shunt $(B)/tests/progs/echo_many
+
+# Fuzz targets, with the driver that needs no libFuzzer; tests/fuzz/run builds them with it too.
+$(B)/tests/fuzz/%.o: tests/fuzz/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) $(INC) -c -o $@ $<
+
+$(fuzz_x): %: %.o $(B)/tests/fuzz/drive.o $(B)/libncadg_sm.a
+	$(CC) $(ALL_C) -o $@ $^
+
+# The examples, as a user of the library builds them: its header, its archive, nothing else.
+$(example_x): $(B)/%: %.c include/ncadg_sm.h $(B)/libncadg_sm.a $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARN) $(SANFLAGS) -Iinclude -o $@ $< $(B)/libncadg_sm.a -pthread
 
 $(B)/tests/bench/rpc/%.o: tests/bench/rpc/%.c $(B)/tests/bench/rpc/echo.h
 	$(CC) $(ALL_C) -Wno-cast-function-type -I$(B)/tests/bench/rpc -I/usr/include/tirpc -c -o $@ $<
@@ -120,15 +138,15 @@ $(B)/tests/faults/%.o: tests/faults/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -c -o $@ $<
 
-$(B)/slow/libshunt.so: $(core_o) $(preload_o) $(B)/tests/faults/slow_bell.o $(B)/syscalls.map $(B)/shunt
+$(B)/slow/libshunt.so: $(so_core_o) $(preload_o) $(B)/tests/faults/slow_bell.o $(B)/syscalls.map $(B)/shunt
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -Wl,--wrap=notify_slow -o $@ $(core_o) $(preload_o) $(B)/tests/faults/slow_bell.o
+	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -Wl,--wrap=notify_slow -o $@ $(so_core_o) $(preload_o) $(B)/tests/faults/slow_bell.o
 	cp $(B)/shunt $(@D)/
 
 include tests/rpc/rules.mk
 
-progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer) $(B)/slow/libshunt.so
-unit: $(if $(HAVE_CMOCKA),$(unit_x))
+progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer) $(example_x) $(B)/slow/libshunt.so
+unit: $(if $(HAVE_CMOCKA),$(unit_x)) $(fuzz_x)
 
 check:
 	@B=$(B) SAN=$(SAN) MAKE='$(MAKE)' tests/check.sh
@@ -153,22 +171,27 @@ format:
 	clang-format -i $(tracked_c)
 
 install: all
-	install -d $(BINDIR) $(LIBDIR)/shunt $(INCDIR) $(MANDIR)/man1
+	install -d $(BINDIR) $(LIBDIR)/shunt $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man3
 	install -m 755 $(B)/shunt $(BINDIR)/shunt
 	install -m 755 $(B)/libshunt.so $(LIBDIR)/shunt/libshunt.so
 	install -m 644 $(B)/libncadg_sm.a $(LIBDIR)/libncadg_sm.a
 	install -m 644 $(wildcard include/*.h) $(INCDIR)/
 	install -m 644 docs/shunt.1 $(MANDIR)/man1/shunt.1
+	install -m 644 docs/ncadg_sm.3 $(MANDIR)/man3/ncadg_sm.3
 
 uninstall:
-	rm -f $(BINDIR)/shunt $(LIBDIR)/shunt/libshunt.so $(LIBDIR)/libncadg_sm.a $(MANDIR)/man1/shunt.1
+	rm -f $(BINDIR)/shunt $(LIBDIR)/shunt/libshunt.so $(LIBDIR)/libncadg_sm.a $(MANDIR)/man1/shunt.1 $(MANDIR)/man3/ncadg_sm.3
 	rm -f $(patsubst include/%,$(INCDIR)/%,$(wildcard include/*.h))
 	-rmdir $(LIBDIR)/shunt
 
 clean:
 	rm -rf build build-*
 
-.PHONY: all progs unit check soak demo bench lint format install uninstall clean
+fuzz:
+	@$(MAKE) --no-print-directory -s SAN=address,undefined unit
+	@tests/fuzz/run build-address-undefined $(or $(SECONDS),60)
+
+.PHONY: all progs unit check fuzz soak demo bench lint format install uninstall clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 

@@ -152,7 +152,7 @@ static void gc_sometimes(int dir_fd, uint32_t uid)
 }
 
 /* In the way: a live endpoint (-EEXIST), or a dead one, which goes. */
-static int clear_the_way(int dir_fd, const char *name, uint32_t uid)
+int ept_clear_the_way(int dir_fd, const char *name, uint32_t uid)
 {
 	int fd = ept_file_open(dir_fd, name, uid);
 	int err;
@@ -173,28 +173,25 @@ static int clear_the_way(int dir_fd, const char *name, uint32_t uid)
 	return err == -ENOENT ? 0 : err;
 }
 
-static int publish_in(struct ept *e, int dir_fd, struct ept_file *f, uint32_t uid)
+int ept_make(struct ept *e, int dir_fd, const char *name)
 {
-	char name[EPT_NAME_LEN], tmp[EPT_NAME_LEN];
+	char tmp[EPT_NAME_LEN];
+	struct ept_file f;
 	int err;
 
-	ept_name(name, &e->key);
-	err = clear_the_way(dir_fd, name, uid);
-	if (err)
-		return err;
 	err = make_file(e, dir_fd, tmp);
 	if (err)
 		return err;
-	err = ept_file_read(e->lock_fd, f); /* its inode, for the key; there is no text yet */
+	err = ept_file_read(e->lock_fd, &f); /* its inode, for the key; there is no text yet */
 	if (err == -EINVAL)
 		err = sys_random(e->nonce, sizeof(e->nonce));
 	if (err)
 		goto fail;
-	memcpy(f->nonce, e->nonce, sizeof(f->nonce));
-	f->binding = e->binding;
-	f->dual = e->key.dual;
-	f->ipcns = ept_ipcns();
-	err = make_rendezvous(e, f);
+	memcpy(f.nonce, e->nonce, sizeof(f.nonce));
+	f.binding = e->binding;
+	f.dual = e->key.dual;
+	f.ipcns = ept_ipcns();
+	err = make_rendezvous(e, &f);
 	if (!err)
 		err = file_into_place(e, dir_fd, tmp, name);
 	if (!err)
@@ -203,6 +200,16 @@ fail:
 	remove_objects(e);
 	sys3(SYS_unlinkat, dir_fd, tmp, 0);
 	return err;
+}
+
+static int publish_in(struct ept *e, int dir_fd, uint32_t uid)
+{
+	char name[EPT_NAME_LEN];
+	int err;
+
+	ept_name(name, &e->key);
+	err = ept_clear_the_way(dir_fd, name, uid);
+	return err ? err : ept_make(e, dir_fd, name);
 }
 
 static int compose_path(char path[BINDING_PATH_LEN], const char *map, uint32_t uid, const struct ept_key *key)
@@ -215,19 +222,23 @@ static int compose_path(char path[BINDING_PATH_LEN], const char *map, uint32_t u
 	return n < BINDING_PATH_LEN - 1 ? 0 : -ENAMETOOLONG;
 }
 
+void ept_init(struct ept *e)
+{
+	memset(e, 0, sizeof(*e));
+	e->lock_fd = e->bell_fd = e->semid = e->shmid = -1;
+	e->owner_pid = (uint32_t)sys0(SYS_getpid);
+}
+
 int ept_publish(struct ept *e, const struct ept_key *key, uint32_t id)
 {
 	uint32_t uid = (uint32_t)sys0(SYS_geteuid);
 	char map[MAP_PATH_LEN];
-	struct ept_file f;
 	int map_fd, dir_fd, err;
 
-	memset(e, 0, sizeof(*e));
-	e->lock_fd = e->bell_fd = e->semid = e->shmid = -1;
+	ept_init(e);
 	if (uid == SYS_UID_UNKNOWN || id == SYS_UID_UNKNOWN)
 		return -EPERM;
 	e->key = *key;
-	e->owner_pid = (uint32_t)sys0(SYS_getpid);
 	e->binding.id = id;
 	err = map_path(map);
 	if (err >= 0)
@@ -244,7 +255,7 @@ int ept_publish(struct ept *e, const struct ept_key *key, uint32_t id)
 	err = map_user_lock(dir_fd);
 	if (!err) {
 		gc_sometimes(dir_fd, uid);
-		err = publish_in(e, dir_fd, &f, uid);
+		err = publish_in(e, dir_fd, uid);
 		map_user_unlock(dir_fd);
 	}
 	sys1(SYS_close, dir_fd);

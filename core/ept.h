@@ -87,6 +87,20 @@ int ept_ref_is_current(const struct ept_ref *r);
 void ept_ref_drop(struct ept_ref *r);
 
 /*
+ * The same without a socket: the endpoint is at the PATH of the binding, wherever that is, and `id` is our own effective user. What stands between
+ * client and server is the file system alone, and that the file is the user's whom the binding names. In the folder of the map the last part
+ * of the PATH must begin with "sm-", so that ept_gc() finds what is left behind; elsewhere only the next publication does.
+ *
+ * ept_publish_at: 0 or -errno, and nothing is left: -EPERM (id), -EADDRINUSE (a live endpoint), -EEXIST (something else: it is left alone), -EINVAL
+ * (PATH ends in `/`, or its last part is too long), the folder's.
+ * ept_lookup_at: as ept_lookup(), -EPERM if PATH is not that user's alone, or its text tells another binding.
+ */
+int ept_publish_at(struct ept *e, const struct binding *b);
+int ept_lookup_at(struct ept_ref *r, const struct binding *b);
+/* The PATH for `name` in the map, MAP/<uid>/sm-<name>. 0; -EINVAL: no such name (letters, digits, - _ ., 1 to 64); -ENAMETOOLONG. */
+int ept_path(char path[BINDING_PATH_LEN], uint32_t uid, const char *name);
+
+/*
  * Remove what dead processes left: of `uid`, or everybody's if uid is (uint32_t)-1 and we are root. Endpoints of servers, and the
  * unnamed semaphores and segments of clients that were killed in the middle of a rendezvous. Number of things removed, or -errno.
  */

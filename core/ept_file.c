@@ -11,6 +11,7 @@
 #include "ept_map.h"
 #include "log.h"
 #include "sysv.h"
+#include "twr.h"
 
 #define GC_OTHERS_S 86400u
 
@@ -75,6 +76,44 @@ static const char *parse_int(int *out, const char *p)
 	return p;
 }
 
+/*
+ * The line "tower=HEX": the same binding as octets, for those who speak of endpoints in towers. Returns the place behind it, or NULL if it is not a
+ * tower, or is that of another binding. Files of builds that knew no towers have no such line.
+ */
+static const char *parse_tower(struct strbnd *b, const char *p)
+{
+	uint8_t oct[TWR_LEN];
+	char why[TWR_WHY_LEN];
+	struct twr t;
+	size_t n = 0;
+	int hi, lo;
+
+	for (; *p && *p != '\n'; p += 2) {
+		hi = hex_digit(p[0]);
+		lo = hi < 0 ? -1 : hex_digit(p[1]);
+		if (lo < 0 || n == sizeof(oct))
+			return NULL;
+		oct[n++] = (uint8_t)(hi << 4 | lo);
+	}
+	if (*p != '\n' || twr_parse(&t, oct, n, why) || t.bnd.protseq != PROTSEQ_NCADG_SM)
+		return NULL;
+	*b = t.bnd;
+	return p + 1;
+}
+
+/* The rest of the text: the tower, if there is one, and the string binding; they must say the same. */
+static int parse_bindings(struct ept_file *f, const char *p)
+{
+	const char *hex = skip(p, "tower=");
+	struct strbnd b;
+
+	if (hex)
+		p = parse_tower(&b, hex);
+	if (!p || binding_parse(&f->binding, p))
+		return -EINVAL;
+	return hex && (b.sm.id != f->binding.id || strcmp(b.sm.path, f->binding.path)) ? -EINVAL : 0;
+}
+
 static int text_parse(struct ept_file *f, char *text)
 {
 	const char *p = parse_nonce(f->nonce, skip(text, "nonce="));
@@ -89,7 +128,7 @@ static int text_parse(struct ept_file *f, char *text)
 	if (!p || f->proj < 1 || f->proj > EPT_N_PROJ || text[len - 1] != '\n')
 		return -EINVAL;
 	text[len - 1] = '\0';
-	return binding_parse(&f->binding, p);
+	return parse_bindings(f, p);
 }
 
 int ept_file_read(int fd, struct ept_file *f)
@@ -112,6 +151,21 @@ int ept_file_read(int fd, struct ept_file *f)
 	return text_parse(f, text);
 }
 
+/* Of no interface (the map's key is a socket, whatever is spoken there), in NDR. */
+static int put_tower(char *text, size_t len, const struct binding *b)
+{
+	struct twr t = {.xfer = twr_ndr, .bnd = {.protseq = PROTSEQ_NCADG_SM, .sm = *b}};
+	uint8_t oct[TWR_LEN];
+	int n = fmt_buf(text, len, "tower="), n_oct = twr_compose(&t, oct, sizeof(oct));
+
+	if (n_oct < 0)
+		return n_oct;
+	for (int i = 0; i < n_oct; i++)
+		n += fmt_buf(text + n, len - (size_t)n, "%x%x", oct[i] >> 4, oct[i] & 15);
+	n += fmt_buf(text + n, len - (size_t)n, "\n");
+	return n;
+}
+
 int ept_file_write(int fd, const struct ept_file *f)
 {
 	char text[EPT_TEXT_LEN] = "nonce=";
@@ -122,6 +176,10 @@ int ept_file_write(int fd, const struct ept_file *f)
 		n += fmt_buf(text + n, 3, "%x%x", f->nonce[i] >> 4, f->nonce[i] & 15);
 	n += fmt_buf(text + n, sizeof(text) - (unsigned)n, "\nproj=%d semid=%d shmid=%d dual=%d ipcns=%llu\n", f->proj,
 		f->semid, f->shmid, f->dual, (unsigned long long)f->ipcns);
+	len = put_tower(text + n, sizeof(text) - (unsigned)n, &f->binding);
+	if (len < 0)
+		return len;
+	n += len;
 	len = binding_compose(&f->binding, text + n, sizeof(text) - (unsigned)n - 1);
 	if (len < 0)
 		return len;
@@ -183,6 +241,12 @@ static void gc_shm(const struct ept_file *f, uint32_t uid)
 		sysv_shm_rm(id);
 }
 
+void ept_file_gc_objects(const struct ept_file *f, uint32_t uid)
+{
+	gc_sem(f, uid);
+	gc_shm(f, uid);
+}
+
 /* Its file is all that leads to an endpoint's objects; those of another IPC namespace only a process there can remove. */
 static int is_left_to_others(const struct ept_file *f)
 {
@@ -207,10 +271,8 @@ int ept_file_gc(int dir_fd, const char *name, uint32_t uid)
 	err = ept_file_alive(fd);
 	if (!err && ept_file_read(fd, &f) == 0) {
 		err = is_left_to_others(&f);
-		if (!err) {
-			gc_sem(&f, uid);
-			gc_shm(&f, uid);
-		}
+		if (!err)
+			ept_file_gc_objects(&f, uid);
 	}
 	sys1(SYS_close, fd);
 	if (err)

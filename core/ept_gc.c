@@ -61,7 +61,7 @@ static int gc_name(int dir_fd, const char *name, void *arg)
 {
 	struct gc_run *run = arg;
 
-	if (!strncmp(name, "tcp-", 4) || !strncmp(name, "udp-", 4) || !strncmp(name, ".new-", 5))
+	if (!strncmp(name, "tcp-", 4) || !strncmp(name, "udp-", 4) || !strncmp(name, "sm-", 3) || !strncmp(name, ".new-", 5))
 		run->n += ept_file_gc(dir_fd, name, run->uid) > 0;
 	return 0;
 }

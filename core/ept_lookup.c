@@ -16,7 +16,10 @@ static int disbelieve(const struct ept_ref *r, const char *why)
 	char name[EPT_NAME_LEN];
 
 	ept_name(name, &r->key);
-	log_line("endpoint %u/%s is not believed: %s", r->owner, name, why);
+	if (r->key.at.family)
+		log_line("endpoint %u/%s is not believed: %s", r->owner, name, why);
+	else
+		log_line("endpoint %s is not believed: %s", r->binding.path, why);
 	return -EPERM;
 }
 
@@ -82,7 +85,7 @@ static int attach_area(struct ept_ref *r, const struct ept_file *f)
 }
 
 /* The file is open and is the owner's. */
-static int lookup_in_file(struct ept_ref *r, int fd)
+int ept_lookup_in_file(struct ept_ref *r, int fd)
 {
 	int alive = ept_file_alive(fd);
 	struct ept_file f;
@@ -118,7 +121,7 @@ static int lookup_in_map(struct ept_ref *r, int map_fd)
 	sys1(SYS_close, dir_fd);
 	if (fd < 0)
 		return fd == -EPERM ? disbelieve(r, "the file is not its user's alone") : fd;
-	err = lookup_in_file(r, fd);
+	err = ept_lookup_in_file(r, fd);
 	sys1(SYS_close, fd);
 	return err;
 }
@@ -149,6 +152,29 @@ static int lookup(struct ept_ref *r, const struct diag_addr *to, uint64_t netns,
 		err = lookup_in_map(r, map_fd);
 	}
 	sys1(SYS_close, map_fd);
+	return err;
+}
+
+int ept_lookup_at(struct ept_ref *r, const struct binding *b)
+{
+	int fd, err;
+
+	memset(r, 0, sizeof(*r));
+	r->semid = r->shmid = -1;
+	r->owner = b->id;
+	r->binding = *b;
+	if (b->id == SYS_UID_UNKNOWN)
+		return -EPERM;
+	fd = ept_file_open(AT_FDCWD, b->path, b->id);
+	if (fd < 0)
+		return fd == -EPERM ? disbelieve(r, "the file is not its user's alone") : fd;
+	err = ept_lookup_in_file(r, fd);
+	sys1(SYS_close, fd);
+	if (!err && (r->binding.id != b->id || strcmp(r->binding.path, b->path))) {
+		ept_ref_drop(r);
+		r->binding = *b;
+		err = disbelieve(r, "it is another binding's");
+	}
 	return err;
 }
 

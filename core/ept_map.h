@@ -3,10 +3,12 @@
  * ept_map.h - inside of the endpoint map: folders, file names, file texts. Used by ept*.c alone; see ept.h for the model.
  *
  * Name of a file: tcp-NETNS-ADDRESS-PORT or udp-... (IPv4 dotted, IPv6 as eight hex groups). While it is being made: .new-PID-RANDOM.
+ * Names that begin with "sm-" are a program's own (ept_publish_at).
  * Its text, each number written anew before the object that it tells of can exist without it:
  *
  *   nonce=32 hex digits
  *   proj=N semid=N shmid=N dual=N ipcns=N  (-1: not made yet)
+ *   tower=the same binding as a protocol tower (twr.h), in hexadecimal digits; missing in files of builds before towers
  *   ncadg_sm[id=UID,ftok=PATH]
  *
  * The binding comes last because a PATH may hold any octet.
@@ -16,10 +18,10 @@
 
 #include "ept.h"
 
-#define MAP_PATH_LEN 160		     /* of the folder MAP, with its NUL */
-#define EPT_NAME_LEN 96			     /* of a file, with its NUL */
-#define EPT_TEXT_LEN (BINDING_STR_LEN + 160) /* of a file's text, with its NUL */
-#define EPT_N_PROJ 16			     /* ftok() project ids to try: 1 .. N */
+#define MAP_PATH_LEN 160		      /* of the folder MAP, with its NUL */
+#define EPT_NAME_LEN 96			      /* of a file, with its NUL */
+#define EPT_TEXT_LEN (BINDING_STR_LEN + 1024) /* of a file's text, with its NUL: 160, and the tower, at most 341 octets */
+#define EPT_N_PROJ 16			      /* ftok() project ids to try: 1 .. N */
 
 struct ept_file {
 	uint8_t nonce[16];
@@ -63,6 +65,16 @@ uint64_t ept_ipcns(void);
 /* The ftok() key of the open file. */
 int32_t ept_file_key(const struct ept_file *f);
 
+/* With the folder locked: what is dead there goes. -EEXIST: it lives. -EPERM: it is not that user's alone. */
+int ept_clear_the_way(int dir_fd, const char *name, uint32_t uid);
+/* The server's half, once nothing of that name is in the way: file, objects, bell, all in `e`, whose binding is told. -EEXIST: something is. */
+int ept_make(struct ept *e, int dir_fd, const char *name);
+void ept_init(struct ept *e); /* nothing yet, of this process */
+/* The client's half: the open file, which is the owner's (r->owner), and what it leads to. As ept_lookup(). */
+int ept_lookup_in_file(struct ept_ref *r, int fd);
+
+/* Remove the objects that a stale file of uid's names, if they are the ones that it made. */
+void ept_file_gc_objects(const struct ept_file *f, uint32_t uid);
 /*
  * With the folder locked: remove the endpoint `name` if nobody holds it: 1 removed, 0 it lives (or is not there, or not ours), -errno.
  * One of another IPC namespace, whose objects we cannot remove, is left to the processes there for a day.

@@ -144,6 +144,7 @@ names | sort >"$B/check/before"
 part unit 120 units "$B"
 if [ -z "$SAN" ]; then
 	part unit-address-undefined 240 units build-address-undefined
+	part fuzz 120 tests/fuzz/run build-address-undefined 4
 	part lint 300 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
 	part oracle 900 tests/run_oracle.sh
 	part bats 480 bats/run --tap

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# lint.sh FILE...: what tools can say about the sources: clang-format, clang-tidy, cppcheck, shellcheck, and two rules of our own. TAP.
+# lint.sh FILE...: what tools can say about the sources: clang-format, clang-tidy, cppcheck, shellcheck, mandoc, and three rules of our own. TAP.
 # A tool that is not installed is a failure that says so: the check cannot pass by being absent.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -59,6 +59,15 @@ tidy() {
 	printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$(nproc)" bash -c 'clang-tidy --quiet "$1" -- $LINT_DEFS 2>/dev/null' tidy
 }
 
+# Other manuals need not be installed here.
+manuals() {
+	local out
+	command -v mandoc >/dev/null || { echo "mandoc is not installed"; return 1; }
+	out=$(mandoc -Tlint docs/*.[1-9] 2>&1 | grep -vE 'referenced manual not found|outdated mandoc.db')
+	printf '%s' "$out"
+	[ -z "$out" ]
+}
+
 # core/ stands below preload/: gcc says what each file includes.
 layers() {
 	local f up=
@@ -88,6 +97,7 @@ try "cppcheck" cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,pe
 	--suppress=missingIncludeSystem --suppressions-list=tests/cppcheck.txt -D_GNU_SOURCE '-DSHUNT_VERSION="lint"' -D__x86_64__ -Iinclude -Icore \
 	-Ipreload -j "$(nproc)" "${sources[@]}"
 try "shellcheck" shellcheck -S warning -e SC1007,SC2317 "${scripts[@]}"
+try "mandoc: the manual pages" manuals
 try "core includes nothing of preload" layers
 try "core calls no name that is interposed" names
 try "the interposer exports its list of names and nothing else" exports

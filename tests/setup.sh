@@ -14,7 +14,8 @@ check)
 		nginx-light wrk curl postgresql iperf3 bats jq python3 shellcheck spin cppcheck clang-tidy clang-format iproute2 procps
 		util-linux libjemalloc2 libfaketime socat netcat-openbsd
 		g++ libboost-dev libevent-dev libthrift-dev thrift-compiler libcapnp-dev capnproto libprotobuf-dev protobuf-compiler
-		libgrpc++-dev protobuf-compiler-grpc python3-grpcio libzmq3-dev rpcbind"
+		libgrpc++-dev protobuf-compiler-grpc python3-grpcio libzmq3-dev rpcbind
+		python3-samba tshark mandoc"
 	;;
 *)
 	echo "usage: tests/setup.sh [check | demo]" >&2

@@ -14,6 +14,7 @@ int complain(int status, const char *fmt, ...) __attribute__((format(printf, 2, 
 /* Subcommands. argv[0] is the subcommand's name. The result is the exit status. */
 int cmd_run(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
+int cmd_tower(int argc, char **argv);
 
 /*
  * Can the file at `path` be interposed when this process executes it? NULL: yes, or it cannot be opened (exec will say so); otherwise why

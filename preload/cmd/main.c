@@ -13,6 +13,7 @@ static const struct {
 } cmds[] = {
 	{"run", cmd_run, "run a program with its local TCP traffic in shared memory"},
 	{"ps", cmd_ps, "list the processes under shunt, and the path of each of their sockets"},
+	{"tower", cmd_tower, "print the protocol tower of a string binding, and the reverse"},
 };
 #define N_CMDS (sizeof(cmds) / sizeof(*cmds))
 

@@ -18,6 +18,7 @@
 #include "ept_map.h"
 #include "scratch.h"
 #include "sysv.h"
+#include "twr.h"
 
 static void assert_same_endpoint(const struct ept *e, const struct ept_ref *r)
 {
@@ -49,6 +50,86 @@ static void what_is_published_is_found_and_what_is_retracted_is_not(void **state
 	assert_int_equal(ept_ref_is_current(&r), 0);
 	ept_ref_drop(&r);
 	assert_int_equal(ept_lookup(&r, &key.at, key.netns), -ENOENT);
+	close(fd);
+}
+
+/* The line "tower=..." of the endpoint's file; `text` is the whole. */
+static char *tower_line(const struct ept *e, char text[EPT_TEXT_LEN])
+{
+	ssize_t n = pread(e->lock_fd, text, EPT_TEXT_LEN - 1, 0);
+	char *line;
+
+	assert_true(n > 0);
+	text[n] = '\0';
+	line = strstr(text, "\ntower=");
+	assert_non_null(line);
+	return line + 1;
+}
+
+static void rewrite_text(const struct ept *e, const char *text)
+{
+	assert_int_equal(ftruncate(e->lock_fd, 0), 0);
+	assert_int_equal(pwrite(e->lock_fd, text, strlen(text), 0), (ssize_t)strlen(text));
+}
+
+static void an_endpoint_tells_its_binding_as_a_tower_too(void **state)
+{
+	char text[EPT_TEXT_LEN], why[TWR_WHY_LEN], *hex;
+	uint8_t oct[TWR_LEN];
+	struct ept_key key;
+	struct twr t;
+	struct ept e;
+	size_t n = 0;
+	int fd = scratch_listen("127.0.0.1", 0, &key);
+
+	(void)state;
+	assert_int_equal(ept_publish(&e, &key, 4711), 0);
+	for (hex = tower_line(&e, text) + 6; *hex != '\n'; hex += 2, n++)
+		assert_int_equal(sscanf(hex, "%2hhx", &oct[n]), 1);
+	assert_int_equal(twr_parse(&t, oct, n, why), 0);
+	assert_int_equal(t.bnd.protseq, PROTSEQ_NCADG_SM);
+	assert_int_equal(t.bnd.sm.id, 4711);
+	assert_string_equal(t.bnd.sm.path, e.binding.path);
+	assert_memory_equal(&t.xfer, &twr_ndr, sizeof(twr_ndr));
+	ept_retract(&e);
+	close(fd);
+}
+
+static void a_tower_that_is_missing_is_from_before_and_one_that_says_otherwise_is_not_believed(void **state)
+{
+	char text[EPT_TEXT_LEN], other[EPT_TEXT_LEN], *line, *end;
+	struct ept_key key;
+	struct ept_ref r;
+	struct ept e;
+	int fd = scratch_listen("127.0.0.1", 0, &key);
+
+	(void)state;
+	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
+	line = tower_line(&e, text);
+	end = strchr(line, '\n');
+	strcpy(other, text);
+	memmove(other + (line - text), end + 1, strlen(end + 1) + 1); /* as a build without towers writes it */
+	rewrite_text(&e, other);
+	assert_int_equal(ept_lookup(&r, &key.at, key.netns), 0);
+	assert_same_endpoint(&e, &r);
+	ept_ref_drop(&r);
+	for (int way = 0; way < 4; way++) {
+		strcpy(other, text);
+		if (way == 0) /* another path, another uid, no digit, cut off */
+			other[end - 1 - text] ^= 1;
+		else if (way == 1)
+			other[line - text + 6 + 2 * 89 + 1] ^= 1;
+		else if (way == 2)
+			other[end - 1 - text] = 'x';
+		else
+			memmove(other + (end - 2 - text), end, strlen(end) + 1);
+		rewrite_text(&e, other);
+		assert_int_equal(ept_lookup(&r, &key.at, key.netns), -EPERM);
+	}
+	rewrite_text(&e, text);
+	assert_int_equal(ept_lookup(&r, &key.at, key.netns), 0);
+	ept_ref_drop(&r);
+	ept_retract(&e);
 	close(fd);
 }
 
@@ -987,6 +1068,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(what_is_published_is_found_and_what_is_retracted_is_not),
+		TEST(an_endpoint_tells_its_binding_as_a_tower_too),
+		TEST(a_tower_that_is_missing_is_from_before_and_one_that_says_otherwise_is_not_believed),
 		TEST(a_lookup_without_a_map_makes_two_system_calls_at_most),
 		TEST(wildcard_and_dual_stack_listeners_are_found_as_the_kernel_would_choose),
 		TEST(the_same_port_in_another_network_namespace_is_another_endpoint),
