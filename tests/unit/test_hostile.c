@@ -415,10 +415,10 @@ static struct diag_addr name_of(int fd, int peer)
 	return a;
 }
 
-/* As preload/link.c does it. */
-static int offer(struct evil *e, struct seg *seg, const struct ept_ref *r, int fd)
+/* As preload/link.c does it, for whatever connection. */
+static int offer_for(
+	struct seg *seg, const struct ept_ref *r, const struct diag_addr *own, const struct diag_addr *peer, uint64_t cookie)
 {
-	struct diag_addr own = name_of(fd, 0), peer = name_of(fd, 1);
 	int i = seg_chan_alloc(seg);
 
 	if (i < 0) { /* what we have done to the bitmap */
@@ -426,18 +426,24 @@ static int offer(struct evil *e, struct seg *seg, const struct ept_ref *r, int f
 		memset((void *)seg_chan(seg, (uint32_t)i), 0, sizeof(struct sm_chan));
 	}
 	struct sm_chan *c = seg_chan(seg, (uint32_t)i);
-	c->client_cookie = cookie_of(fd);
-	c->family = own.family;
-	memcpy(c->client_addr, own.addr, 16);
-	memcpy(c->server_addr, peer.addr, 16);
-	c->client_port = own.port;
-	c->server_port = peer.port;
+	c->client_cookie = cookie;
+	c->family = own->family;
+	memcpy(c->client_addr, own->addr, 16);
+	memcpy(c->server_addr, peer->addr, 16);
+	c->client_port = own->port;
+	c->server_port = peer->port;
 	store_release(&c->state, SM_CHAN_OFFERED);
-	evil_link(e, fd, seg, (uint32_t)i, SM_CLIENT);
 	or_acqrel(&seg->hdr->offered[i / 64], UINT64_C(1) << (i % 64));
 	add_acqrel(&seg->hdr->offer_seq, 1u);
 	rdv_offer(r, 0);
 	return i;
+}
+
+static void offer(struct evil *e, struct seg *seg, const struct ept_ref *r, int fd)
+{
+	struct diag_addr own = name_of(fd, 0), peer = name_of(fd, 1);
+
+	evil_link(e, fd, seg, (uint32_t)offer_for(seg, r, &own, &peer, cookie_of(fd)), SM_CLIENT);
 }
 
 /* The victim takes the channel on one of its next calls. */
@@ -673,6 +679,72 @@ static void a_server_survives_it_with_threads(void **state)
 	client_against("threads");
 }
 
+/* ---- a third user who claims somebody else's connection */
+
+struct claim {
+	int port, report;
+	struct diag_addr own, peer; /* of the connection that is claimed */
+	uint64_t cookie;
+};
+
+/* Its own connection it gets a channel for; the other's, with all that the kernel tells everybody of it, it never does. */
+static int claimer_life(void *arg)
+{
+	struct claim *c = arg;
+	struct diag_addr to = scratch_addr("127.0.0.1", (uint16_t)c->port);
+	struct evil mine;
+	struct ept_ref r;
+	struct seg seg;
+	uint64_t end = now_ms() + attack_ms;
+	int fd = join(c->port), n = 0, claimed[64];
+
+	EXPECT(fd >= 0 && ept_lookup(&r, &to, diag_netns(fd)) == 0);
+	EXPECT(rdv_call(&seg, &r, 0, LINK_MS, NULL, NULL) == 0);
+	offer(&mine, &seg, &r, fd);
+	while (now_ms() < end) {
+		if (n < 64)
+			claimed[n++] = offer_for(&seg, &r, &c->own, &c->peer, c->cookie);
+		poll(NULL, 0, 5);
+		for (int i = 0; i < n; i++)
+			EXPECT(load_acquire(&seg_chan(&seg, (uint32_t)claimed[i])->state) == SM_CHAN_OFFERED);
+	}
+	EXPECT(wait_linked(&mine) == 0); /* offers are looked at here */
+	EXPECT(write(c->report, "e", 1) == 1);
+	return 0;
+}
+
+static void a_third_user_cannot_claim_a_connection(void **state)
+{
+	struct prog victim;
+	char sent[64], got[64];
+	unsigned rounds = 0;
+	int fd, pipefd[2], st;
+	long v[2];
+
+	(void)state;
+	scratch_need_root();
+	victim = prog_start((const char *const[]){"serve", "poll", NULL});
+	prog_says(&victim, v);
+	fd = join((int)v[0]);
+	assert_true(fd >= 0);
+	assert_int_equal(pipe2(pipefd, O_CLOEXEC | O_NONBLOCK), 0);
+	struct claim c = {(int)v[0], pipefd[1], name_of(fd, 0), name_of(fd, 1), cookie_of(fd)};
+	pid_t mallory = scratch_fork(MALLORY, claimer_life, &c);
+	close(pipefd[1]);
+	while (read(pipefd[0], got, 1) < 0) { /* until it has ended */
+		memset(sent, (int)(rounds++ % 251), sizeof(sent));
+		assert_int_equal(send(fd, sent, sizeof(sent), MSG_NOSIGNAL), sizeof(sent));
+		assert_int_equal(recv(fd, got, sizeof(got), MSG_WAITALL), sizeof(got));
+		assert_memory_equal(sent, got, sizeof(got));
+	}
+	scratch_wait_ok(mallory);
+	assert_true(rounds > 100);
+	close(pipefd[0]);
+	close(fd);
+	st = prog_end(&victim);
+	assert_true(WIFSIGNALED(st) && WTERMSIG(st) == SIGTERM);
+}
+
 /* The victim plays with an honest server as well. */
 static void server_against(const char *manner)
 {
@@ -726,6 +798,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_server_survives_it_with_poll, scratch_setup, teardown),
 		cmocka_unit_test_setup_teardown(a_server_survives_it_with_epoll, scratch_setup, teardown),
 		cmocka_unit_test_setup_teardown(a_server_survives_it_with_threads, scratch_setup, teardown),
+		cmocka_unit_test_setup_teardown(a_third_user_cannot_claim_a_connection, scratch_setup, teardown),
 		cmocka_unit_test_setup_teardown(a_client_survives_it_with_poll, scratch_setup, teardown),
 		cmocka_unit_test_setup_teardown(a_client_survives_it_with_epoll, scratch_setup, teardown),
 		cmocka_unit_test_setup_teardown(a_client_survives_it_with_threads, scratch_setup, teardown),
