@@ -53,6 +53,15 @@ TCP="tcp 0 1 1024 32768 65536 1048577"
 # shellcheck disable=SC2086
 @test "null calls, echoes from 0 to 64 KiB and 1 MiB, batched calls: client only" { calls client $TCP; }
 
+UDP="udp 0 1 1024 32768"
+
+# shellcheck disable=SC2086
+@test "over UDP, null calls and echoes from 0 to 32 KiB: both sides under shunt" { calls both $UDP; }
+# shellcheck disable=SC2086
+@test "over UDP, null calls and echoes from 0 to 32 KiB: server only" { calls server $UDP; }
+# shellcheck disable=SC2086
+@test "over UDP, null calls and echoes from 0 to 32 KiB: client only" { calls client $UDP; }
+
 @test "four clients at once call one server" {
 	sides both
 	PORT=$(free_port)

@@ -54,7 +54,8 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 2;
 	sa.sin_port = htons((uint16_t)atoi(argv[1]));
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (!udp) /* so that it can start again at once; a UDP port would be open to others */
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) || (!udp && listen(fd, 16))) {
 		perror("listen");
 		return 1;
