@@ -212,11 +212,11 @@ static void name_it(struct dg_peer *p, bool is_v6)
 	p->name_len = sizeof(p->name);
 }
 
-static void fill(struct dg_peer *p, struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to)
+/* The channel's part of it. */
+static void fill(struct dg_peer *p, struct sock *s, struct assoc *a, uint32_t idx)
 {
 	struct chan *c = &p->c;
 	p->s = s;
-	p->addr = *to;
 	c->assoc = a;
 	c->idx = idx;
 	c->side = a->side;
@@ -228,7 +228,8 @@ static void fill(struct dg_peer *p, struct sock *s, struct assoc *a, uint32_t id
 	name_it(p, s->dg->is_v6);
 }
 
-struct dg_peer *dg_attach(struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to)
+struct dg_peer *dg_attach(
+	struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to, const struct diag_addr *own)
 {
 	struct dg *d = s->dg;
 	struct dg_peer *p = pool_get(&peers);
@@ -237,7 +238,9 @@ struct dg_peer *dg_attach(struct sock *s, struct assoc *a, uint32_t idx, const s
 	int tx = token_take(s, &s->f->tx_token), rx = token_take(s, &s->f->rx_token);
 	struct dg_slot *sl = grow_hot(d) ? slot_in(d, a) : NULL;
 	if (sl) {
-		fill(p, s, a, idx, to);
+		p->addr = *to;
+		p->own = *own;
+		fill(p, s, a, idx);
 		p->slot = sl;
 		p->next = d->hash[hash_of(to)];
 		d->hash[hash_of(to)] = p;

@@ -34,7 +34,7 @@
 
 struct dg_peer {
 	struct sock *s;
-	struct diag_addr addr;
+	struct diag_addr addr, own; /* its address; and ours, that it sends to */
 	struct chan c;
 	struct dg_slot *slot;
 	struct dg_peer *next; /* in its hash chain; or free */
@@ -125,7 +125,7 @@ void dg_fini(struct sock *s);
 void dg_fork_child(struct sock *s);
 struct dg_peer *dg_find(const struct dg *d, const struct diag_addr *to);
 /* A new peer on channel `idx` of `a`, entered everywhere, not consenting yet. NULL: no memory, descriptors or bell slots. Under g_lock. */
-struct dg_peer *dg_attach(struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to);
+struct dg_peer *dg_attach(struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to, const struct diag_addr *own);
 /* And out again; the channel is given back if both sides have left it. Under g_lock. */
 void dg_detach(struct dg_peer *p);
 /* Calls fn for each peer. Under g_lock. */

@@ -148,10 +148,8 @@ static void put_control(struct msghdr *m, size_t *room, int level, int type, con
 /* Where it was sent to: what IP_PKTINFO and IPV6_RECVPKTINFO report of a datagram that came over the loopback interface. */
 static void put_pktinfo(struct msghdr *m, const struct dg_peer *p, uint32_t which)
 {
-	const struct sm_chan *ch = p->c.shm;
-	uint8_t at[16];
+	const uint8_t *at = p->own.addr;
 	size_t room = m->msg_controllen;
-	memcpy(at, p->c.side == SM_SERVER ? ch->server_addr : ch->client_addr, 16);
 	m->msg_controllen = 0;
 	if (which & 2) {
 		struct in6_pktinfo pi = {.ipi6_ifindex = 1};

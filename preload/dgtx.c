@@ -81,8 +81,7 @@ static bool plain_control(const struct msghdr *m, const struct dg_peer *p)
 	if (c.cmsg_level != IPPROTO_IP || c.cmsg_type != IP_PKTINFO || c.cmsg_len != sizeof(buf))
 		return false;
 	memcpy(&pi, buf + CMSG_LEN(0), sizeof(pi));
-	const uint8_t *own = p->c.side == SM_SERVER ? p->c.shm->server_addr : p->c.shm->client_addr;
-	return !pi.ipi_ifindex && (!pi.ipi_spec_dst.s_addr || memcmp(&pi.ipi_spec_dst, own, 4) == 0);
+	return !pi.ipi_ifindex && (!pi.ipi_spec_dst.s_addr || memcmp(&pi.ipi_spec_dst, p->own.addr, 4) == 0);
 }
 
 /* An empty ring starts over at its beginning. The reader loads tx_shift after the tail that it belongs to. */
