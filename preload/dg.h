@@ -46,6 +46,7 @@ struct dg_peer {
 	uint64_t cost_free;    /* last value of the peer's rx_cost */
 	uint64_t checked;      /* when it was last made sure that the peer's process lives (dring_now) */
 	uint64_t stalled;      /* the reader's head when it was last waited for in vain, + 1 */
+	uint64_t up_tail, up_cost; /* tail and cost when it last went up */
 	uint64_t rewind;       /* position at which to look whether the ring may start over */
 	uint32_t shift, tx_epoch;
 	uint16_t quiet;	       /* sends in a row that found nobody asleep */
@@ -160,6 +161,8 @@ void dg_peer_died(struct assoc *a);
 void dg_move_fork_child(void);
 bool dg_up(struct dg_peer *p);
 void dg_down(struct dg_peer *p, enum why why);
+/* Down while the peer goes on reading: also when it has not followed the up. */
+void dg_leave_ring(struct dg_peer *p, enum why why);
 /* Will the peer look into the ring at what is put there now? false: it has left, or is about to. */
 static inline bool dg_peer_reads(const struct dg_peer *p)
 {
@@ -180,8 +183,10 @@ bool dg_look(struct sock *s, uint64_t *arrived);
 /* rx token held. */
 bool dg_look_held(struct sock *s);
 void dg_take_bells(struct dg *d);
-/* Octets of p's ring that are next; *first: the kernel socket has to be read empty before. rx token held. (dgrx.c) */
-uint64_t dg_unread(struct dg_peer *p, bool *first);
+/* Octets of p's ring that may be read now, and in *order what has to be read before all else. rx token held. (dgrx.c) */
+#define DG_KERNEL_FIRST 1u /* some peer has gone up: the kernel socket, until it is empty */
+#define DG_RING_FIRST 2u   /* some peer has gone down: what is left in its ring */
+uint64_t dg_unread(struct dg_peer *p, uint32_t *order);
 /* Tell the hot peers on which CPU we wait. */
 void dg_publish_cpu(struct sock *s);
 /* Before sleeping in the kernel with dg->bell_fd among what is waited for: true: do not, there is something. */
@@ -207,6 +212,8 @@ static inline void dg_reap_maybe(struct sock *s)
 }
 /* The last descriptor of this process goes. Under g_lock. */
 void dg_end(struct sock *s);
+/* What is in p's ring from position `from` on, once more by the kernel. tx token held, the direction is down. */
+void dg_send_again(struct dg_peer *p, uint64_t from);
 /* The peer on channel idx of `a` asks for what it has not read: service thread. */
 void dg_give_back(struct sock *s, struct assoc *a, uint32_t idx);
 /* The socket is about to get a second holder. Under g_lock. */

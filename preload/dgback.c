@@ -25,17 +25,16 @@
 
 static void destination(const struct dg_peer *p, struct msghdr *m)
 {
-	if (load_relaxed(&p->s->dg->connected))
+	if (load_relaxed(&p->s->dg->connected) && diag_addr_eq(&p->s->dg->to, &p->addr))
 		return;
 	m->msg_name = (void *)(uintptr_t)&p->name;
 	m->msg_namelen = p->name_len;
 }
 
-/* What the peer has not read, by the kernel. tx token held, the direction is down. */
-static void send_again(struct dg_peer *p)
+void dg_send_again(struct dg_peer *p, uint64_t from)
 {
 	struct chan *c = &p->c;
-	uint64_t tail = load_relaxed(&p->tail), head = load_acquire(&c->peer->rx_head);
+	uint64_t tail = load_relaxed(&p->tail), head = from;
 	while (head != tail && tail - head <= SM_RING_LEN) {
 		uint64_t at = head + p->shift;
 		int64_t len = dring_len(c->tx_ring, at, tail - head);
@@ -72,7 +71,7 @@ void dg_give_back(struct sock *s, struct assoc *a, uint32_t idx)
 		if (want != load_relaxed(&c->my->did_back)) {
 			if (p->tx_epoch & 1)
 				dg_down(p, WHY_PEER);
-			send_again(p);
+			dg_send_again(p, load_acquire(&c->peer->rx_head)); /* what it has not read */
 			store_release(&c->my->did_back, want);
 		}
 		token_drop(s, &s->f->tx_token, how);
@@ -230,7 +229,7 @@ static void reap(struct dg_peer *p, void *arg)
 	uint32_t ahead = load_acquire(&p->c.peer->tx_epoch) - p->rx_epoch;
 	(void)arg;
 	/* Read to its end, or never to be read. */
-	if (broken || ahead > 1 || (is_gone(p) && load_acquire(&p->c.peer->tx_tail) == load_relaxed(&p->head)))
+	if (broken || ahead > 2 || (is_gone(p) && load_acquire(&p->c.peer->tx_tail) == load_relaxed(&p->head)))
 		dg_drop(p);
 }
 

@@ -41,10 +41,10 @@ bool dg_look_held(struct sock *s)
 	dg_take_bells(d);
 	for (uint32_t i = 0; i < d->n_hot; i++) {
 		struct dg_peer *p = d->hot[i];
-		bool first = false;
-		uint64_t n = dg_unread(p, &first);
+		uint32_t order = 0;
+		uint64_t n = dg_unread(p, &order);
 		/* A peer that has gone up is no news by itself: what it has put into the ring is. */
-		if (!n && !(first && load_acquire(&p->c.peer->tx_tail) != load_relaxed(&p->head)))
+		if (!n && !(order && load_acquire(&p->c.peer->tx_tail) != load_relaxed(&p->head)))
 			continue;
 		any = true;
 		uint64_t tail = load_relaxed(&p->c.peer->tx_tail);
