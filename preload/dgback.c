@@ -4,7 +4,7 @@
  *
  * The reader withdraws its consent, and asks each peer that sends through the ring to go down; the peer's service thread does so, and sends once more, by the kernel, what the reader has
  * not read: from the same socket to the same address, so that it lies in the reader's kernel queue as if it had never been elsewhere. The reader holds its token meanwhile; then
- * both leave the channel. Of a sender that has ended nobody can send anything any more: what it left unread is lost then, unless it is read first.
+ * both leave the channel. Of a sender that has ended, or left the channel before us, nobody sends anything again: its ring stays ours to read, as long as this process can.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,7 +19,7 @@
 #include "sys.h"
 
 #define WAIT_NS INT64_C(200000000) /* for the peers' service threads, all together */
-#define NAP_NS INT64_C(5000000)
+#define NAP_NS INT64_C(2000000)	   /* between two looks for who waits for us */
 
 /* ---- the sender's part */
 
@@ -133,6 +133,20 @@ static void ask(struct dg_peer *p, void *arg)
 		notify_bell(c, bell - 1);
 }
 
+/* While we hold g_lock our service thread cannot, and the peer may be doing what we do, and wait for us. */
+static void serve_peer(struct dg_peer *p, void *arg)
+{
+	(void)arg;
+	if (load_acquire(&p->c.peer->want_back) != load_relaxed(&p->c.my->did_back))
+		dg_give_back(p->s, p->c.assoc, p->c.idx);
+}
+
+static void serve_others(struct sock *s, void *arg)
+{
+	if (sock_is_dgram(s) && dg_linked(s))
+		dg_each(s, serve_peer, arg);
+}
+
 struct waited {
 	int64_t end;
 };
@@ -142,6 +156,7 @@ static void await(struct dg_peer *p, void *arg)
 	const struct waited *w = arg;
 	struct chan *c = &p->c;
 	for (;;) {
+		sock_each(serve_others, NULL);
 		uint32_t val = load_acquire(&c->my->futex);
 		or_acqrel(&c->my->armed, SM_ARM_FUTEX);
 		fence_storeload();
@@ -165,9 +180,21 @@ static void end_sending(struct dg_peer *p, void *arg)
 	notify_peer(&p->c);
 }
 
-static void detach(struct dg_peer *p, void *arg)
+/* It has left something unread, and nobody will send that again. (If it has answered before it left, that is in the kernel.) */
+static bool left_behind(const struct dg_peer *p)
 {
-	(void)arg;
+	uint32_t want = load_relaxed(&p->c.my->want_back);
+	return is_gone(p) && (!want || load_acquire(&p->c.peer->did_back) != want) &&
+	       load_acquire(&p->c.peer->tx_tail) != load_relaxed(&p->head);
+}
+
+/* What is left behind goes when it has been read (reap). arg: this process will not be able to read it. */
+static void leave_peer(struct dg_peer *p, void *arg)
+{
+	const bool *for_good = arg;
+	if (!*for_good && left_behind(p))
+		return;
+	end_sending(p, NULL);
 	dg_detach(p);
 }
 
@@ -178,7 +205,7 @@ void dg_drop(struct dg_peer *p)
 	dg_detach(p);
 }
 
-static void unlink_all(struct sock *s)
+static void unlink_all(struct sock *s, bool for_good)
 {
 	struct waited w = {now_ns() + WAIT_NS};
 	int how = token_take(s, &s->f->rx_token);
@@ -187,8 +214,7 @@ static void unlink_all(struct sock *s)
 	dg_each(s, ask, NULL);
 	dg_each(s, await, &w);
 	token_drop(s, &s->f->rx_token, how);
-	dg_each(s, end_sending, NULL);
-	dg_each(s, detach, NULL);
+	dg_each(s, leave_peer, &for_good);
 }
 
 void dg_unlink(struct sock *s, enum why why)
@@ -196,7 +222,7 @@ void dg_unlink(struct sock *s, enum why why)
 	struct guard g;
 	guard_enter(&g);
 	if (dg_linked(s)) {
-		unlink_all(s);
+		unlink_all(s, why == WHY_EXEC || why == WHY_STDIO || why == WHY_PROCESS);
 		store_relaxed(&s->f->tx_why, why);
 		store_relaxed(&s->f->rx_why, why);
 	}
@@ -205,9 +231,12 @@ void dg_unlink(struct sock *s, enum why why)
 
 void dg_pin(struct sock *s, enum why why)
 {
-	if ((or_acqrel(&s->f->flags, FAM_PIN_RX | FAM_PIN_TX) & (FAM_PIN_RX | FAM_PIN_TX)) != (FAM_PIN_RX | FAM_PIN_TX)) {
+	uint32_t both = FAM_PIN_RX | FAM_PIN_TX;
+	if ((or_acqrel(&s->f->flags, both) & both) != both) {
 		store_relaxed(&s->f->tx_why, why);
 		store_relaxed(&s->f->rx_why, why);
+	} else if (!dg_linked(s)) {
+		return; /* done already: some ask at each call */
 	}
 	dg_unlink(s, why);
 }
@@ -215,7 +244,7 @@ void dg_pin(struct sock *s, enum why why)
 void dg_fork_prepare(struct sock *s)
 {
 	if (dg_linked(s)) {
-		unlink_all(s);
+		unlink_all(s, false); /* what stays is the parent's to read */
 		store_relaxed(&s->f->tx_why, WHY_FORK);
 		store_relaxed(&s->f->rx_why, WHY_FORK);
 	}

@@ -121,6 +121,13 @@ static void serve_requests(struct assoc *a)
 	}
 }
 
+void svc_serve_requests(void)
+{
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
+		if (load_acquire(&assoc_tab[i]->live))
+			serve_requests(assoc_tab[i]);
+}
+
 static bool any_idle(void)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
@@ -141,9 +148,7 @@ static void on_bell(void)
 	guard_enter(&g);
 	server_serve_all();
 	guard_leave(&g);
-	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
-		if (load_acquire(&assoc_tab[i]->live))
-			serve_requests(assoc_tab[i]);
+	svc_serve_requests();
 }
 
 _Atomic uint32_t svc_stirred; /* somebody has slept since a trim found all quiet */
