@@ -81,6 +81,12 @@ static bool source_of(const struct sock *s, const struct diag_addr *to, struct d
 	return true;
 }
 
+/* What IP_PKTINFO says of the interface: of loopback addresses we know it, of others of this host's only the kernel does. */
+static bool tells_all(const struct sock *s, const struct diag_addr *own)
+{
+	return diag_addr_is_loopback(own) || !load_relaxed(&s->dg->pktinfo);
+}
+
 /* The names, for `shunt ps` and the log. */
 static void note(struct sock *s, const struct diag_addr *own, const struct diag_addr *peer, const struct dg_peer *p)
 {
@@ -131,7 +137,7 @@ static void offer_to(struct sock *s, const struct diag_addr *to)
 		set_why(s, WHY_NO_ENDPOINT);
 		return;
 	}
-	if (!may_link(s) || !source_of(s, to, &own))
+	if (!may_link(s) || !source_of(s, to, &own) || !tells_all(s, &own))
 		return;
 	struct assoc *a = load_acquire(&e->assoc);
 	if (!a) {
@@ -263,7 +269,7 @@ static void accept_one(struct sock *s, struct assoc *a, uint32_t i, const struct
 	struct dg_peer *p = dg_find(s->dg, &o->from);
 	if (load_relaxed(&s->dg->connected) && !diag_addr_eq(&o->from, &s->dg->to))
 		return;
-	if (!is_true(s, a, o) || (p && !gives_way(p, &o->from, &o->at)) || !svc_watch_life(a))
+	if (!tells_all(s, &o->at) || !is_true(s, a, o) || (p && !gives_way(p, &o->from, &o->at)) || !svc_watch_life(a))
 		return;
 	if (!cas_acqrel(&ch->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_LINKED))
 		return;

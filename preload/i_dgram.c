@@ -112,6 +112,7 @@ int dgram_connect(struct sock *s, int fd, const struct sockaddr *sa, socklen_t l
 	e = errno;
 	bool has = sys3(SYS_getpeername, fd, &to, &n) == 0;
 	dg_connected(s, has ? (struct sockaddr *)&to : NULL, n);
+	dg_unlink(s, WHY_NEW); /* what another thread has linked meanwhile may be what we do not hear any more */
 	errno = e;
 	return r;
 }
@@ -139,9 +140,9 @@ static void note_pktinfo(struct sock *s, int level, int name, bool on)
 	uint32_t bit = level == IPPROTO_IP && name == IP_PKTINFO	   ? 1
 		       : level == IPPROTO_IPV6 && name == IPV6_RECVPKTINFO ? 2
 									   : 0;
-	if (on)
-		or_acqrel(&s->dg->pktinfo, bit);
-	else
+	if (bit && on && !(or_acqrel(&s->dg->pktinfo, bit) & bit))
+		dg_unlink(s, WHY_OPTION); /* see tells_all() */
+	else if (!on)
 		and_acqrel(&s->dg->pktinfo, ~bit);
 }
 
