@@ -12,6 +12,7 @@
 
 #include "dg.h"
 #include "dring.h"
+#include "leave.h"
 #include "log.h"
 #include "notify.h"
 #include "real.h"
@@ -328,10 +329,11 @@ static int64_t deadline_of(struct sock *s)
 static long sleep_for_news(struct sock *s, const struct take *t, int64_t *deadline)
 {
 	struct timespec ts, *rest = NULL;
-	struct pollfd p[2] = {{.fd = t->fd, .events = POLLIN}, {.fd = s->dg->bell_fd, .events = POLLIN}};
+	int bell = s->dg->bell_fd;
+	struct pollfd p[2] = {{.fd = t->fd, .events = POLLIN}, {.fd = bell > 0 ? bell : -1, .events = POLLIN}};
 	if (*deadline < 0)
 		*deadline = deadline_of(s);
-	if (dg_arm(s))
+	if (dg_arm(s, NULL))
 		return 0;
 	if (*deadline) {
 		int64_t left = *deadline - now_ns();
@@ -344,6 +346,8 @@ static long sleep_for_news(struct sock *s, const struct take *t, int64_t *deadli
 	svc_stir();
 	long r = sig_sleep(t->since, SYS_ppoll, SIG_ARG(p), 2, SIG_ARG(rest), 0, 8, 0);
 	s->dg->kernel_recent = r > 0 && p[0].revents;
+	if (r > 0 && p[1].revents)
+		dg_woken(s);
 	return r == SIG_CAME ? 0 : r < 0 ? r : 0;
 }
 
@@ -364,6 +368,8 @@ static long turn(struct sock *s, const struct take *t, bool ask)
 	return r;
 }
 
+#define NOT_LINKED (-4096L) /* any more: the kernel's call is to wait */
+
 /* What an awake reader waits for is in a ring before a system call returns: so the kernel is asked when looking a little longer has not helped. */
 static long recv_linked(struct sock *s, struct take *t)
 {
@@ -383,6 +389,9 @@ static long recv_linked(struct sock *s, struct take *t)
 			over = -EINTR;
 		if (over)
 			return over;
+		dg_reap_maybe(s);
+		if (!dg_linked(s))
+			return NOT_LINKED;
 		add_acqrel(&s->dg->sleepers, 1u);
 		over = sleep_for_news(s, t, &deadline);
 		sub_acqrel(&s->dg->sleepers, 1u);
@@ -426,15 +435,20 @@ long dg_recv(struct sock *s, int fd, struct msghdr *m, int flags, struct sig_mar
 		return r < 0 ? -errno : r;
 	}
 	bool waits = may_wait(s, &t);
-	if (!dg_linked(s)) {
-		bool linked = waits && dg_kernel_enter(s); /* it may be linked while we wait */
-		long r = linked ? 0 : recv_kernel(s, &t);
-		if (waits)
-			dg_kernel_leave(s);
-		if (!linked)
-			return r;
-	}
-	long r = recv_linked(s, &t);
+	long r;
+	do {
+		if (!dg_linked(s)) {
+			bool linked = waits && dg_kernel_enter(s); /* it may be linked while we wait */
+			r = linked ? 0 : recv_kernel(s, &t);
+			if (waits)
+				dg_kernel_leave(s);
+			if (!linked)
+				return r;
+		}
+		r = recv_linked(s, &t);
+	} while (r == NOT_LINKED);
+	if (r == -EBADF && leave_done()) /* not ours any more: the process has left in the middle of this call */
+		return recv_kernel(s, &t);
 	if (r >= 0)
 		dg_came(s, NULL);
 	dg_reap_maybe(s);

@@ -13,9 +13,9 @@
 #include "sys.h"
 
 #define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM) /* others: the kernel */
-#define REWIND_AT 2048	   /* rather start over at the ring's beginning than touch more pages, when it is empty */
+#define REWIND_AT 2048		/* rather start over at the ring's beginning than touch more pages, when it is empty */
 #define PATIENCE_MAX_NS 5000000 /* and however much it reads meanwhile */
-#define PATIENCE_NS 100000 /* how long a full ring waits for its reader to begin: twice the price of waking an idle CPU */
+#define PATIENCE_NS 100000	/* how long a full ring waits for its reader to begin: twice the price of waking an idle CPU */
 
 /* One call of the program's. */
 struct msg {
