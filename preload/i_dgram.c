@@ -135,23 +135,28 @@ static bool is_harmless(int level, int name)
 	return false;
 }
 
-static void note_pktinfo(struct sock *s, int level, int name, bool on)
+static uint32_t pktinfo_bit(int level, int name)
 {
-	uint32_t bit = level == IPPROTO_IP && name == IP_PKTINFO	   ? 1
-		       : level == IPPROTO_IPV6 && name == IPV6_RECVPKTINFO ? 2
-									   : 0;
-	if (bit && on && !(or_acqrel(&s->dg->pktinfo, bit) & bit))
-		dg_unlink(s, WHY_OPTION); /* see tells_all() */
-	else if (!on)
+	return level == IPPROTO_IP && name == IP_PKTINFO ? 1 : level == IPPROTO_IPV6 && name == IPV6_RECVPKTINFO ? 2 : 0;
+}
+
+static void note_pktinfo(struct sock *s, uint32_t bit, bool on)
+{
+	if (on)
+		or_acqrel(&s->dg->pktinfo, bit);
+	else
 		and_acqrel(&s->dg->pktinfo, ~bit);
 }
 
 int dgram_setsockopt(struct sock *s, int fd, int level, int name, const void *val, socklen_t len)
 {
 	bool shared = level == SOL_SOCKET && (name == SO_REUSEADDR || name == SO_REUSEPORT);
+	uint32_t bit = pktinfo_bit(level, name);
 	int e = errno;
 	if (shared)
 		dg_unlink(s, WHY_REUSE);
+	else if (bit & ~load_relaxed(&s->dg->pktinfo)) /* what is there already is reported as it came; and see tells_all() */
+		dg_unlink(s, WHY_OPTION);
 	errno = e;
 	int r = real.setsockopt(fd, level, name, val, len);
 	if (r < 0)
@@ -159,7 +164,7 @@ int dgram_setsockopt(struct sock *s, int fd, int level, int name, const void *va
 	int v = 0;
 	if (val && len)
 		memcpy(&v, val, len < sizeof(v) ? len : sizeof(v));
-	note_pktinfo(s, level, name, v);
+	note_pktinfo(s, bit, v);
 	if (level == SOL_SOCKET && (name == SO_RCVTIMEO_OLD || name == SO_RCVTIMEO_NEW))
 		rx_timeout_changed(s);
 	else if (level == SOL_SOCKET && (name == SO_RCVBUF || name == SO_RCVBUFFORCE))
