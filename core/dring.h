@@ -3,7 +3,8 @@
  * dring.h - datagrams in a ring: a header of sixteen octets, the payload, zero to fifteen octets of padding, so that a header never wraps.
  *
  * Positions, offsets and copying are ring.h's; who may write or read (the holder of the socket's token), and how positions are published, is the caller's:
- * preload/dgtx.c, preload/dgrx.c. One writer and one reader. The reader believes nothing: a length is read once and checked against what has been published.
+ * preload/dgtx.c, preload/dgrx.c. One writer and one reader. The reader believes nothing: a length is read once and checked against what has been published, and a header is looked for
+ * at multiples of 16 only, whatever shift the writer claims, so that none is read beyond the ring's end.
  */
 #ifndef SHUNT_DRING_H
 #define SHUNT_DRING_H
@@ -62,18 +63,24 @@ static inline uint64_t dring_size(size_t len)
 	return sizeof(struct dring_hdr) + ((len + 15) & ~(size_t)15);
 }
 
+/* The header of the datagram at `at`. */
+static inline size_t dring_off(uint64_t at)
+{
+	return at & SM_RING_MASK & ~(uint64_t)15;
+}
+
 /* At offset `at` (of a position, shifted), where there is room. 1: the program's buffers are not all there, and nothing counts as written. */
 static inline int dring_put(uint8_t *ring, uint64_t at, uint64_t stamp, const struct iovec *iov, size_t len)
 {
 	struct dring_hdr h = {(uint32_t)len, DRING_MARK, stamp};
-	memcpy(ring + (at & SM_RING_MASK), &h, sizeof(h));
+	memcpy(ring + dring_off(at), &h, sizeof(h));
 	return ring_put_iov(ring, at + sizeof(h), iov, 0, len);
 }
 
 /* Length of the datagram at `at`, of which `unread` octets are published; -1: nonsense. */
 static inline int64_t dring_len(const uint8_t *ring, uint64_t at, uint64_t unread)
 {
-	uint64_t word = load_relaxed((const _Atomic uint64_t *)(uintptr_t)(ring + (at & SM_RING_MASK)));
+	uint64_t word = load_relaxed((const _Atomic uint64_t *)(uintptr_t)(ring + dring_off(at)));
 	uint32_t part[2]; /* len, mark */
 	memcpy(part, &word, sizeof(part));
 	return part[1] == DRING_MARK && part[0] <= DRING_MAX && dring_size(part[0]) <= unread ? (int64_t)part[0] : -1;
@@ -81,8 +88,7 @@ static inline int64_t dring_len(const uint8_t *ring, uint64_t at, uint64_t unrea
 
 static inline uint64_t dring_stamp(const uint8_t *ring, uint64_t at)
 {
-	return load_relaxed(
-		(const _Atomic uint64_t *)(uintptr_t)(ring + (at & SM_RING_MASK) + offsetof(struct dring_hdr, stamp)));
+	return load_relaxed((const _Atomic uint64_t *)(uintptr_t)(ring + dring_off(at) + offsetof(struct dring_hdr, stamp)));
 }
 
 /* Its first `n` octets. 1: the program's buffers are not all there. */

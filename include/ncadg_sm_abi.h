@@ -16,7 +16,8 @@
  *   | ring[2][256]       | 256 KiB each, page aligned; by side  | move  tx_epoch  up_kpos  down_rpos dup_...  | 192
  *   +--------------------+ SM_SEG_LEN                           +---------------------------------------------+
  *                                                               every field of an end is written by that end's side only,
- *                                                               except `armed`, which the peer exchanges for 0
+ *                                                               except `armed`, which the peer exchanges for 0, and the
+ *                                                               rx_epoch of datagrams (dgmove.c)
  *
  * Everything a peer wrote is input: read once, check, then use. Sizes and masks are constants of this header, never read back.
  */

@@ -50,17 +50,16 @@ static void *pool_get(struct pool *p)
 	return x;
 }
 
-static bool slot_lives(const struct dg_slot *sl)
-{
-	return load_acquire(&sl->a->live) && sl->a->seg.nonce == sl->nonce;
-}
-
 /* The struct stays with the sock, whatever that is used for next: a thread that sleeps on a socket while another closes it finds it, empty. */
 bool dg_init(struct sock *s, bool is_v6)
 {
 	if (!s->dg && !(s->dg = pool_get(&dgs)))
 		return false;
+	struct dg_peer **hot = s->dg->hot;
+	uint32_t room = s->dg->room;
 	memset((void *)s->dg, 0, sizeof(*s->dg));
+	s->dg->hot = hot;
+	s->dg->room = room;
 	s->dg->is_v6 = is_v6;
 	return true;
 }
@@ -71,27 +70,39 @@ void dg_fini(struct sock *s)
 	int how = token_take(s, &s->f->rx_token);
 	for (struct dg_slot *sl = d->slots, *next; sl; sl = next) {
 		next = sl->next;
-		if (slot_lives(sl))
+		if (dg_slot_lives(sl))
 			seg_bell_free(&sl->a->seg, sl->a->side, sl->idx);
 		pool_put(&slots, sl);
 	}
 	d->slots = NULL;
 	d->n_hot = 0;
-	if (d->room)
-		sys2(SYS_munmap, d->hot, d->room * sizeof(*d->hot));
-	d->room = 0;
 	if (d->bell_fd > 0)
 		fdtab_close_hidden(d->bell_fd);
 	d->bell_fd = 0;
 	token_drop(s, &s->f->rx_token, how);
 }
 
-/* The parent has left all its channels; its bells are its own. */
+static void is_the_parents(struct dg_peer *p, void *arg)
+{
+	struct assoc *a = p->c.assoc;
+	(void)arg;
+	store_release(&a->chan_sock[p->c.idx], NULL);
+	a->n_linked--;
+}
+
+/* The parent has left its channels, or has them for itself; its bells are its own. */
 void dg_fork_child(struct sock *s)
 {
 	struct dg *d = s->dg;
+	dg_each(s, is_the_parents, NULL);
+	store_release(&d->n_linked, 0);
+	memset(d->hash, 0, sizeof(d->hash));
+	d->last = NULL;
 	d->slots = NULL;
 	d->n_hot = 0;
+	d->rung = false;
+	store_relaxed(&d->stray, 0);
+	store_relaxed(&d->sleepers, 0); /* the parent's threads */
 	if (d->bell_fd > 0)
 		fdtab_close_hidden(d->bell_fd);
 	d->bell_fd = 0;
@@ -145,9 +156,7 @@ static bool grow_hot(struct dg *d)
 		return false;
 	if (d->n_hot)
 		memcpy(hot, d->hot, d->n_hot * sizeof(*hot));
-	if (d->room)
-		sys2(SYS_munmap, d->hot, d->room * sizeof(*d->hot));
-	d->hot = hot;
+	d->hot = hot; /* the old one stays mapped: dg_prefetch may be looking at it */
 	d->room = room;
 	return true;
 }
@@ -166,7 +175,7 @@ static struct dg_slot *slot_in(struct dg *d, struct assoc *a)
 			return NULL;
 		d->bell_fd = fd;
 	}
-	for (sl = d->slots; sl && slot_lives(sl);)
+	for (sl = d->slots; sl && dg_slot_lives(sl);)
 		sl = sl->next;
 	bool fresh = !sl;
 	if (fresh && !(sl = pool_get(&slots)))
@@ -212,11 +221,11 @@ static void name_it(struct dg_peer *p, bool is_v6)
 	p->name_len = sizeof(p->name);
 }
 
-static void fill(struct dg_peer *p, struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to)
+/* The channel's part of it. */
+static void fill(struct dg_peer *p, struct sock *s, struct assoc *a, uint32_t idx)
 {
 	struct chan *c = &p->c;
 	p->s = s;
-	p->addr = *to;
 	c->assoc = a;
 	c->idx = idx;
 	c->side = a->side;
@@ -228,7 +237,8 @@ static void fill(struct dg_peer *p, struct sock *s, struct assoc *a, uint32_t id
 	name_it(p, s->dg->is_v6);
 }
 
-struct dg_peer *dg_attach(struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to)
+struct dg_peer *dg_attach(
+	struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to, const struct diag_addr *own)
 {
 	struct dg *d = s->dg;
 	struct dg_peer *p = pool_get(&peers);
@@ -237,7 +247,9 @@ struct dg_peer *dg_attach(struct sock *s, struct assoc *a, uint32_t idx, const s
 	int tx = token_take(s, &s->f->tx_token), rx = token_take(s, &s->f->rx_token);
 	struct dg_slot *sl = grow_hot(d) ? slot_in(d, a) : NULL;
 	if (sl) {
-		fill(p, s, a, idx, to);
+		p->addr = *to;
+		p->own = *own;
+		fill(p, s, a, idx);
 		p->slot = sl;
 		p->next = d->hash[hash_of(to)];
 		d->hash[hash_of(to)] = p;
@@ -257,6 +269,7 @@ struct dg_peer *dg_attach(struct sock *s, struct assoc *a, uint32_t idx, const s
 	}
 	handler_trap();
 	epset_dg_linked(s);
+	dg_ring_self(s); /* who sleeps already has not armed this one */
 	return p;
 }
 

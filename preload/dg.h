@@ -34,19 +34,20 @@
 
 struct dg_peer {
 	struct sock *s;
-	struct diag_addr addr;
+	struct diag_addr addr, own; /* its address; and ours, that it sends to */
 	struct chan c;
 	struct dg_slot *slot;
 	struct dg_peer *next; /* in its hash chain; or free */
 	bool same_source;     /* what we send there has the source address that the peer knows us by */
 	/* under the tx token */
-	_Atomic uint64_t tail; /* the truth of which sm_end.tx_tail is the published copy */
-	uint64_t free_upto;    /* last checked value of the peer's rx_head */
-	uint64_t cost;	       /* of all that was put into the ring, as the kernel counts (dring.h) */
-	uint64_t cost_free;    /* last value of the peer's rx_cost */
-	uint64_t checked;      /* when it was last made sure that the peer's process lives (dring_now) */
-	uint64_t stalled;      /* the reader's head when it was last waited for in vain, + 1 */
-	uint64_t rewind;       /* position at which to look whether the ring may start over */
+	_Atomic uint64_t tail;	   /* the truth of which sm_end.tx_tail is the published copy */
+	uint64_t free_upto;	   /* last checked value of the peer's rx_head */
+	uint64_t cost;		   /* of all that was put into the ring, as the kernel counts (dring.h) */
+	uint64_t cost_free;	   /* last value of the peer's rx_cost */
+	uint64_t checked;	   /* when it was last made sure that the peer's process lives (dring_now) */
+	uint64_t stalled;	   /* the reader's head when it was last waited for in vain, + 1 */
+	uint64_t up_tail, up_cost; /* tail and cost when it last went up */
+	uint64_t rewind;	   /* position at which to look whether the ring may start over */
 	uint32_t shift, tx_epoch;
 	uint16_t quiet;	       /* sends in a row that found nobody asleep */
 	_Atomic uint32_t deaf; /* nobody has the bell that it is armed with */
@@ -71,6 +72,12 @@ struct dg_slot {
 	struct dg_peer *_Atomic peer[SM_N_CHAN];
 	struct dg_slot *next;
 };
+
+/* The association may have been let go, and its range be another's: its bell is not ours to touch then. */
+static inline bool dg_slot_lives(const struct dg_slot *sl)
+{
+	return load_acquire(&sl->a->live) && sl->a->seg.nonce == sl->nonce;
+}
 
 /* An address that datagrams are sent to by the kernel: is it worth a channel? */
 struct dg_cand {
@@ -100,7 +107,8 @@ struct dg {
 	bool kernel_recent;	   /* the last sleep was ended by the kernel */
 	_Atomic uint32_t sleepers; /* threads that sleep in recv */
 	uint64_t arrived;	   /* grows whenever a look finds more than the one before */
-	bool rung;		   /* the bell may hold a ring */
+	bool rung;		   /* the bell may hold a ring of our own */
+	_Atomic uint32_t stray;	   /* somebody was woken by it */
 	struct dg_slot *slots;
 	int bell_fd; /* hidden; 0: none yet */
 	uint8_t bell_name[BELL_NAME_LEN];
@@ -125,7 +133,8 @@ void dg_fini(struct sock *s);
 void dg_fork_child(struct sock *s);
 struct dg_peer *dg_find(const struct dg *d, const struct diag_addr *to);
 /* A new peer on channel `idx` of `a`, entered everywhere, not consenting yet. NULL: no memory, descriptors or bell slots. Under g_lock. */
-struct dg_peer *dg_attach(struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to);
+struct dg_peer *dg_attach(
+	struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to, const struct diag_addr *own);
 /* And out again; the channel is given back if both sides have left it. Under g_lock. */
 void dg_detach(struct dg_peer *p);
 /* Calls fn for each peer. Under g_lock. */
@@ -160,6 +169,8 @@ void dg_peer_died(struct assoc *a);
 void dg_move_fork_child(void);
 bool dg_up(struct dg_peer *p);
 void dg_down(struct dg_peer *p, enum why why);
+/* Down while the peer goes on reading: also when it has not followed the up. */
+void dg_leave_ring(struct dg_peer *p, enum why why);
 /* Will the peer look into the ring at what is put there now? false: it has left, or is about to. */
 static inline bool dg_peer_reads(const struct dg_peer *p)
 {
@@ -180,12 +191,22 @@ bool dg_look(struct sock *s, uint64_t *arrived);
 /* rx token held. */
 bool dg_look_held(struct sock *s);
 void dg_take_bells(struct dg *d);
-/* Octets of p's ring that are next; *first: the kernel socket has to be read empty before. rx token held. (dgrx.c) */
-uint64_t dg_unread(struct dg_peer *p, bool *first);
+/* Octets of p's ring that may be read now, and in *order what has to be read before all else. rx token held. (dgrx.c) */
+#define DG_KERNEL_FIRST 1u /* some peer has gone up: the kernel socket, until it is empty */
+#define DG_RING_FIRST 2u   /* some peer has gone down: what is left in its ring */
+uint64_t dg_unread(struct dg_peer *p, uint32_t *order);
 /* Tell the hot peers on which CPU we wait. */
 void dg_publish_cpu(struct sock *s);
-/* Before sleeping in the kernel with dg->bell_fd among what is waited for: true: do not, there is something. */
-bool dg_arm(struct sock *s);
+/*
+ * Before sleeping in the kernel with dg->bell_fd among what is waited for: true: do not, there is something. known: NULL, or a value of `arrived`: what had come by then is
+ * nothing (edges).
+ */
+bool dg_arm(struct sock *s, const uint64_t *known);
+/* The bell has ended a sleep. Without the token. */
+static inline void dg_woken(struct sock *s)
+{
+	store_relaxed(&s->dg->stray, 1);
+}
 /* More is there, and others may sleep that have not been woken for it. */
 void dg_ring_self(struct sock *s);
 void dg_prefetch(struct sock *s);
@@ -207,6 +228,8 @@ static inline void dg_reap_maybe(struct sock *s)
 }
 /* The last descriptor of this process goes. Under g_lock. */
 void dg_end(struct sock *s);
+/* What is in p's ring from position `from` on, once more by the kernel. tx token held, the direction is down. */
+void dg_send_again(struct dg_peer *p, uint64_t from);
 /* The peer on channel idx of `a` asks for what it has not read: service thread. */
 void dg_give_back(struct sock *s, struct assoc *a, uint32_t idx);
 /* The socket is about to get a second holder. Under g_lock. */

@@ -4,7 +4,7 @@
  *
  * The reader withdraws its consent, and asks each peer that sends through the ring to go down; the peer's service thread does so, and sends once more, by the kernel, what the reader has
  * not read: from the same socket to the same address, so that it lies in the reader's kernel queue as if it had never been elsewhere. The reader holds its token meanwhile; then
- * both leave the channel. Of a sender that has ended nobody can send anything any more: what it left unread is lost then, unless it is read first.
+ * both leave the channel. Of a sender that has ended, or left the channel before us, nobody sends anything again: its ring stays ours to read, as long as this process can.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,23 +19,22 @@
 #include "sys.h"
 
 #define WAIT_NS INT64_C(200000000) /* for the peers' service threads, all together */
-#define NAP_NS INT64_C(5000000)
+#define NAP_NS INT64_C(2000000)	   /* between two looks for who waits for us */
 
 /* ---- the sender's part */
 
 static void destination(const struct dg_peer *p, struct msghdr *m)
 {
-	if (load_relaxed(&p->s->dg->connected))
+	if (load_relaxed(&p->s->dg->connected) && diag_addr_eq(&p->s->dg->to, &p->addr))
 		return;
 	m->msg_name = (void *)(uintptr_t)&p->name;
 	m->msg_namelen = p->name_len;
 }
 
-/* What the peer has not read, by the kernel. tx token held, the direction is down. */
-static void send_again(struct dg_peer *p)
+void dg_send_again(struct dg_peer *p, uint64_t from)
 {
 	struct chan *c = &p->c;
-	uint64_t tail = load_relaxed(&p->tail), head = load_acquire(&c->peer->rx_head);
+	uint64_t tail = load_relaxed(&p->tail), head = from;
 	while (head != tail && tail - head <= SM_RING_LEN) {
 		uint64_t at = head + p->shift;
 		int64_t len = dring_len(c->tx_ring, at, tail - head);
@@ -72,7 +71,7 @@ void dg_give_back(struct sock *s, struct assoc *a, uint32_t idx)
 		if (want != load_relaxed(&c->my->did_back)) {
 			if (p->tx_epoch & 1)
 				dg_down(p, WHY_PEER);
-			send_again(p);
+			dg_send_again(p, load_acquire(&c->peer->rx_head)); /* what it has not read */
 			store_release(&c->my->did_back, want);
 		}
 		token_drop(s, &s->f->tx_token, how);
@@ -134,6 +133,20 @@ static void ask(struct dg_peer *p, void *arg)
 		notify_bell(c, bell - 1);
 }
 
+/* While we hold g_lock our service thread cannot, and the peer may be doing what we do, and wait for us. */
+static void serve_peer(struct dg_peer *p, void *arg)
+{
+	(void)arg;
+	if (load_acquire(&p->c.peer->want_back) != load_relaxed(&p->c.my->did_back))
+		dg_give_back(p->s, p->c.assoc, p->c.idx);
+}
+
+static void serve_others(struct sock *s, void *arg)
+{
+	if (sock_is_dgram(s) && dg_linked(s))
+		dg_each(s, serve_peer, arg);
+}
+
 struct waited {
 	int64_t end;
 };
@@ -143,6 +156,7 @@ static void await(struct dg_peer *p, void *arg)
 	const struct waited *w = arg;
 	struct chan *c = &p->c;
 	for (;;) {
+		sock_each(serve_others, NULL);
 		uint32_t val = load_acquire(&c->my->futex);
 		or_acqrel(&c->my->armed, SM_ARM_FUTEX);
 		fence_storeload();
@@ -166,9 +180,21 @@ static void end_sending(struct dg_peer *p, void *arg)
 	notify_peer(&p->c);
 }
 
-static void detach(struct dg_peer *p, void *arg)
+/* It has left something unread, and nobody will send that again. (If it has answered before it left, that is in the kernel.) */
+static bool left_behind(const struct dg_peer *p)
 {
-	(void)arg;
+	uint32_t want = load_relaxed(&p->c.my->want_back);
+	return is_gone(p) && (!want || load_acquire(&p->c.peer->did_back) != want) &&
+	       load_acquire(&p->c.peer->tx_tail) != load_relaxed(&p->head);
+}
+
+/* What is left behind goes when it has been read (reap). arg: this process will not be able to read it. */
+static void leave_peer(struct dg_peer *p, void *arg)
+{
+	const bool *for_good = arg;
+	if (!*for_good && left_behind(p))
+		return;
+	end_sending(p, NULL);
 	dg_detach(p);
 }
 
@@ -179,7 +205,7 @@ void dg_drop(struct dg_peer *p)
 	dg_detach(p);
 }
 
-static void unlink_all(struct sock *s)
+static void unlink_all(struct sock *s, bool for_good)
 {
 	struct waited w = {now_ns() + WAIT_NS};
 	int how = token_take(s, &s->f->rx_token);
@@ -188,8 +214,7 @@ static void unlink_all(struct sock *s)
 	dg_each(s, ask, NULL);
 	dg_each(s, await, &w);
 	token_drop(s, &s->f->rx_token, how);
-	dg_each(s, end_sending, NULL);
-	dg_each(s, detach, NULL);
+	dg_each(s, leave_peer, &for_good);
 }
 
 void dg_unlink(struct sock *s, enum why why)
@@ -197,7 +222,7 @@ void dg_unlink(struct sock *s, enum why why)
 	struct guard g;
 	guard_enter(&g);
 	if (dg_linked(s)) {
-		unlink_all(s);
+		unlink_all(s, why == WHY_EXEC || why == WHY_STDIO || why == WHY_PROCESS);
 		store_relaxed(&s->f->tx_why, why);
 		store_relaxed(&s->f->rx_why, why);
 	}
@@ -206,9 +231,12 @@ void dg_unlink(struct sock *s, enum why why)
 
 void dg_pin(struct sock *s, enum why why)
 {
-	if ((or_acqrel(&s->f->flags, FAM_PIN_RX | FAM_PIN_TX) & (FAM_PIN_RX | FAM_PIN_TX)) != (FAM_PIN_RX | FAM_PIN_TX)) {
+	uint32_t both = FAM_PIN_RX | FAM_PIN_TX;
+	if ((or_acqrel(&s->f->flags, both) & both) != both) {
 		store_relaxed(&s->f->tx_why, why);
 		store_relaxed(&s->f->rx_why, why);
+	} else if (!dg_linked(s)) {
+		return; /* done already: some ask at each call */
 	}
 	dg_unlink(s, why);
 }
@@ -216,7 +244,7 @@ void dg_pin(struct sock *s, enum why why)
 void dg_fork_prepare(struct sock *s)
 {
 	if (dg_linked(s)) {
-		unlink_all(s);
+		unlink_all(s, false); /* what stays is the parent's to read */
 		store_relaxed(&s->f->tx_why, WHY_FORK);
 		store_relaxed(&s->f->rx_why, WHY_FORK);
 	}
@@ -230,7 +258,7 @@ static void reap(struct dg_peer *p, void *arg)
 	uint32_t ahead = load_acquire(&p->c.peer->tx_epoch) - p->rx_epoch;
 	(void)arg;
 	/* Read to its end, or never to be read. */
-	if (broken || ahead > 1 || (is_gone(p) && load_acquire(&p->c.peer->tx_tail) == load_relaxed(&p->head)))
+	if (broken || ahead > 2 || (is_gone(p) && load_acquire(&p->c.peer->tx_tail) == load_relaxed(&p->head)))
 		dg_drop(p);
 }
 

@@ -81,6 +81,12 @@ static bool source_of(const struct sock *s, const struct diag_addr *to, struct d
 	return true;
 }
 
+/* What IP_PKTINFO says of the interface: of loopback addresses we know it, of others of this host's only the kernel does. */
+static bool tells_all(const struct sock *s, const struct diag_addr *own)
+{
+	return diag_addr_is_loopback(own) || !load_relaxed(&s->dg->pktinfo);
+}
+
 /* The names, for `shunt ps` and the log. */
 static void note(struct sock *s, const struct diag_addr *own, const struct diag_addr *peer, const struct dg_peer *p)
 {
@@ -99,7 +105,7 @@ static void note(struct sock *s, const struct diag_addr *own, const struct diag_
 static void make_offer(struct sock *s, struct endpoint *e, struct assoc *a, const struct diag_addr *own)
 {
 	int i = seg_chan_alloc(&a->seg);
-	struct dg_peer *p = i < 0 ? NULL : dg_attach(s, a, (uint32_t)i, &e->to);
+	struct dg_peer *p = i < 0 ? NULL : dg_attach(s, a, (uint32_t)i, &e->to, own);
 	if (!p) { /* its channels or bells are all in use: the next one makes another */
 		if (i >= 0)
 			seg_chan_free(&a->seg, (uint32_t)i);
@@ -131,7 +137,7 @@ static void offer_to(struct sock *s, const struct diag_addr *to)
 		set_why(s, WHY_NO_ENDPOINT);
 		return;
 	}
-	if (!may_link(s) || !source_of(s, to, &own))
+	if (!may_link(s) || !source_of(s, to, &own) || !tells_all(s, &own))
 		return;
 	struct assoc *a = load_acquire(&e->assoc);
 	if (!a) {
@@ -200,26 +206,39 @@ static struct diag_addr server_of(const struct sm_chan *ch)
 	return a;
 }
 
-/* Is it an offer to us? */
-static bool is_ours(const struct sm_chan *ch, const struct diag_addr *own, bool is_v6)
+/* What an offer says. Read once: the client can write another address there after one has been checked. */
+struct offer {
+	struct diag_addr from, at;
+	uint64_t cookie;
+};
+
+static bool is_offered(const struct sm_chan *ch, struct offer *o)
 {
-	struct diag_addr at = server_of(ch);
-	if (load_acquire(&ch->state) != SM_CHAN_OFFERED || ch->proto != IPPROTO_UDP || at.port != own->port)
+	if (load_acquire(&ch->state) != SM_CHAN_OFFERED || ch->proto != IPPROTO_UDP)
+		return false;
+	*o = (struct offer){client_of(ch), server_of(ch), ch->client_cookie};
+	__asm__ volatile("" ::: "memory"); /* and not once more below */
+	return true;
+}
+
+/* Is it an offer to us? */
+static bool is_ours(const struct offer *o, const struct diag_addr *own, bool is_v6)
+{
+	if (o->at.port != own->port)
 		return false;
 	if (diag_addr_is_any(own))
-		return at.family == own->family || is_v6;
-	return diag_addr_eq(&at, own);
+		return o->at.family == own->family || is_v6;
+	return diag_addr_eq(&o->at, own);
 }
 
 /* The kernel's word: the client's address leads to the socket that the segment's creator has, and its datagrams to us. */
-static bool is_true(struct sock *s, const struct assoc *a, const struct sm_chan *ch)
+static bool is_true(struct sock *s, const struct assoc *a, const struct offer *o)
 {
-	struct diag_addr from = client_of(ch), at = server_of(ch);
 	struct diag_sock d;
-	int r = diag_udp(&from, &at, &d);
-	if (r == 0 && d.uid == a->seg.cuid && d.inode && d.cookie == ch->client_cookie) {
+	int r = diag_udp(&o->from, &o->at, &d);
+	if (r == 0 && d.uid == a->seg.cuid && d.inode && d.cookie == o->cookie) {
 		sock_inode(s);
-		r = diag_udp(&at, &from, &d);
+		r = diag_udp(&o->at, &o->from, &d);
 		if (r == 0 && d.cookie == s->f->cookie)
 			return true;
 	}
@@ -243,19 +262,19 @@ static bool gives_way(struct dg_peer *p, const struct diag_addr *from, const str
 	return true;
 }
 
-static void accept_one(struct sock *s, struct assoc *a, uint32_t i)
+static void accept_one(struct sock *s, struct assoc *a, uint32_t i, const struct offer *o)
 {
 	struct sm_chan *ch = seg_chan(&a->seg, i);
-	struct diag_addr from = client_of(ch), at = server_of(ch), source;
-	struct dg_peer *p = dg_find(s->dg, &from);
-	if (load_relaxed(&s->dg->connected) && !diag_addr_eq(&from, &s->dg->to))
+	struct diag_addr source;
+	struct dg_peer *p = dg_find(s->dg, &o->from);
+	if (load_relaxed(&s->dg->connected) && !diag_addr_eq(&o->from, &s->dg->to))
 		return;
-	if (!is_true(s, a, ch) || (p && !gives_way(p, &from, &at)) || !svc_watch_life(a))
+	if (!tells_all(s, &o->at) || !is_true(s, a, o) || (p && !gives_way(p, &o->from, &o->at)) || !svc_watch_life(a))
 		return;
 	if (!cas_acqrel(&ch->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_LINKED))
 		return;
 	and_acqrel(&a->seg.hdr->offered[i / 64], ~(UINT64_C(1) << (i % 64)));
-	p = dg_attach(s, a, i, &from);
+	p = dg_attach(s, a, i, &o->from, &o->at);
 	if (!p) {
 		or_acqrel(&ch->end[SM_SERVER].flags, SM_END_CLOSED);
 		or_acqrel(&ch->gone, 1u << SM_SERVER);
@@ -263,13 +282,14 @@ static void accept_one(struct sock *s, struct assoc *a, uint32_t i)
 		return;
 	}
 	ch->server_cookie = s->f->cookie;
-	p->same_source = source_of(s, &from, &source) && diag_addr_eq(&source, &at);
-	note(s, &at, &from, p);
+	p->same_source = source_of(s, &o->from, &source) && diag_addr_eq(&source, &o->at);
+	note(s, &o->at, &o->from, p);
 }
 
 static void accept_offers(struct sock *s)
 {
 	struct diag_addr own;
+	struct offer o;
 	if (!may_link(s) || !bound_to(s, &own))
 		return;
 	svc_serve();
@@ -281,8 +301,8 @@ static void accept_offers(struct sock *s)
 			uint64_t on = load_acquire(&a->seg.hdr->offered[w]);
 			for (; on; on &= on - 1) {
 				uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(on);
-				if (is_ours(seg_chan(&a->seg, i), &own, s->dg->is_v6))
-					accept_one(s, a, i);
+				if (is_offered(seg_chan(&a->seg, i), &o) && is_ours(&o, &own, s->dg->is_v6))
+					accept_one(s, a, i, &o);
 			}
 		}
 	}

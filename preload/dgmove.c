@@ -9,6 +9,9 @@
  *           reads its kernel socket until it is empty, once, before it reads the ring (dgrx.c).
  *   down    The receiver sees the even epoch only together with all that was put into the ring before it, and reads that first.
  *
+ *   undo    A sender that has to go down before the receiver has followed its up would leave datagrams in three places: kernel, ring, kernel. So it takes the up back, by an exchange
+ *           of the receiver's rx_epoch; the receiver follows by an exchange as well, and only one of them succeeds. What was put into the ring then goes by the kernel (dg_leave_ring).
+ *
  * Consent is withdrawn before a reader leaves; the sender that goes up publishes the epoch, fences, and looks at it once more.
  */
 #include <netinet/in.h>
@@ -89,6 +92,8 @@ bool dg_up(struct dg_peer *p)
 		return false;
 	p->free_upto = tail;
 	p->rewind = tail;
+	p->up_tail = tail;
+	p->up_cost = p->cost;
 	store_release(&c->my->tx_epoch, ++p->tx_epoch);
 	fence_storeload(); /* faces the reader's: consent = 0, fence, epoch */
 	if (!dg_peer_reads(p)) {
@@ -110,4 +115,15 @@ void dg_down(struct dg_peer *p, enum why why)
 	store_relaxed(&p->s->f->tx_why, why);
 	add_relaxed(&p->s->f->downs, 1u);
 	stats_down(why);
+}
+
+/* The receiver finds its rx_epoch two further: nothing in the ring is for it. An up that has carried nothing needs no undoing. */
+void dg_leave_ring(struct dg_peer *p, enum why why)
+{
+	uint32_t before = p->tx_epoch - 1;
+	dg_down(p, why);
+	if (load_relaxed(&p->tail) == p->up_tail || !cas_acqrel(&p->c.peer->rx_epoch, before, before + 2))
+		return;
+	p->cost = p->up_cost;
+	dg_send_again(p, p->up_tail);
 }

@@ -15,7 +15,7 @@
 
 static bool slot_rang(const struct dg_slot *sl)
 {
-	return load_acquire(&sl->bell->any) && load_acquire(&sl->a->live) && sl->a->seg.nonce == sl->nonce;
+	return load_acquire(&sl->bell->any) && dg_slot_lives(sl);
 }
 
 void dg_take_bells(struct dg *d)
@@ -41,10 +41,10 @@ bool dg_look_held(struct sock *s)
 	dg_take_bells(d);
 	for (uint32_t i = 0; i < d->n_hot; i++) {
 		struct dg_peer *p = d->hot[i];
-		bool first = false;
-		uint64_t n = dg_unread(p, &first);
+		uint32_t order = 0;
+		uint64_t n = dg_unread(p, &order);
 		/* A peer that has gone up is no news by itself: what it has put into the ring is. */
-		if (!n && !(first && load_acquire(&p->c.peer->tx_tail) != load_relaxed(&p->head)))
+		if (!n && !(order && load_acquire(&p->c.peer->tx_tail) != load_relaxed(&p->head)))
 			continue;
 		any = true;
 		uint64_t tail = load_relaxed(&p->c.peer->tx_tail);
@@ -66,28 +66,59 @@ bool dg_look(struct sock *s, uint64_t *arrived)
 	return any;
 }
 
-/* The bell holds a ring if a slot's `sleeping`, once stored, is gone. */
-static void drain(struct dg *d)
+static void ring_held(struct dg *d)
 {
-	bool rung = d->rung;
-	for (struct dg_slot *sl = d->slots; sl; sl = sl->next)
-		rung |= sl->set && !load_acquire(&sl->bell->sleeping);
-	if (rung)
-		bell_drain(d->bell_fd);
-	d->rung = false;
-	for (struct dg_slot *sl = d->slots; sl; sl = sl->next) {
-		store_relaxed(&sl->bell->sleeping, 1);
-		sl->set = true;
-	}
+	if (d->bell_fd <= 0 || d->rung)
+		return;
+	d->rung = true;
+	bell_ring(svc_ring_fd(), d->bell_name);
 }
 
-static bool arm_held(struct sock *s)
+/*
+ * The bell holds a ring if a slot's `sleeping`, once stored, is gone; or if it has woken somebody: who took `sleeping` may ring later than we have been here, and a stranger may ring
+ * as he likes. true: something was in it.
+ */
+static bool drain(struct dg *d)
+{
+	bool rung = d->rung || xchg_acqrel(&d->stray, 0u);
+	for (struct dg_slot *sl = d->slots; sl; sl = sl->next)
+		rung |= sl->set && dg_slot_lives(sl) && !load_acquire(&sl->bell->sleeping);
+	rung = rung && bell_drain(d->bell_fd) > 0;
+	d->rung = false;
+	for (struct dg_slot *sl = d->slots; sl; sl = sl->next)
+		if (dg_slot_lives(sl)) {
+			store_relaxed(&sl->bell->sleeping, 1);
+			sl->set = true;
+		}
+	return rung;
+}
+
+/* known: what has been reported already, though it may be unread still. */
+static bool has_news(struct sock *s, const uint64_t *known)
+{
+	return dg_look_held(s) && (!known || s->dg->arrived != *known);
+}
+
+/* All are armed. Those whose ring is not empty go on being looked at: `known` can be unread. */
+static void cool(struct dg *d)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < d->n_hot; i++) {
+		struct dg_peer *p = d->hot[i];
+		p->hot = load_acquire(&p->c.peer->tx_tail) != load_relaxed(&p->head);
+		if (p->hot)
+			d->hot[n++] = p;
+	}
+	d->n_hot = n;
+}
+
+static bool arm_held(struct sock *s, const uint64_t *known)
 {
 	struct dg *d = s->dg;
 	bool lazy = false;
-	if (dg_look_held(s))
+	if (has_news(s, known))
 		return true;
-	drain(d);
+	bool drained = drain(d);
 	for (uint32_t i = 0; i < d->n_hot; i++)
 		or_acqrel(&d->hot[i]->c.my->armed, UINT64_C(1) << d->hot[i]->slot->idx);
 	fence_storeload(); /* faces the senders: publish, fence, armed; and notify: any, fence, sleeping */
@@ -95,20 +126,21 @@ static bool arm_held(struct sock *s)
 		lazy = load_acquire(&d->hot[i]->c.peer->lazy);
 	if (lazy)
 		barrier_everywhere(); /* one for all (notify.h) */
-	if (dg_look_held(s))
+	if (has_news(s, known)) {
+		if (drained) /* it was meant for others too, who sleep on */
+			ring_held(d);
 		return true;
-	for (uint32_t i = 0; i < d->n_hot; i++)
-		d->hot[i]->hot = false;
-	d->n_hot = 0;
+	}
+	cool(d);
 	return false;
 }
 
-bool dg_arm(struct sock *s)
+bool dg_arm(struct sock *s, const uint64_t *known)
 {
 	if (!dg_linked(s))
 		return false;
 	int how = token_take(s, &s->f->rx_token);
-	bool news = how == TOKEN_NESTED || arm_held(s);
+	bool news = how == TOKEN_NESTED || arm_held(s, known);
 	token_drop(s, &s->f->rx_token, how);
 	return news;
 }
@@ -116,22 +148,21 @@ bool dg_arm(struct sock *s)
 void dg_ring_self(struct sock *s)
 {
 	int how = token_take(s, &s->f->rx_token);
-	if (s->dg->bell_fd > 0 && !s->dg->rung) {
-		s->dg->rung = true;
-		bell_ring(svc_ring_fd(), s->dg->bell_name);
-	}
+	ring_held(s->dg);
 	token_drop(s, &s->f->rx_token, how);
 }
 
+/* A hint, without the token: the peer may be another's by now, or half made; its memory is there all the same. */
 void dg_prefetch(struct sock *s)
 {
 	struct dg *d = s->dg;
 	if (!d->n_hot || !dg_linked(s))
 		return;
-	const struct dg_peer *p = d->hot[0]; /* a hint: it may be another's by now, whose memory is there all the same */
-	if (p)
-		__builtin_prefetch(
-			p->c.rx_ring + ((load_relaxed(&p->head) + load_relaxed(&p->c.peer->tx_shift)) & SM_RING_MASK));
+	const struct dg_peer *p = d->hot[0];
+	const struct sm_end *peer = p ? *(struct sm_end *const volatile *)&p->c.peer : NULL;
+	const uint8_t *ring = p ? *(uint8_t *const volatile *)&p->c.rx_ring : NULL;
+	if (peer && ring)
+		__builtin_prefetch(ring + ((load_relaxed(&p->head) + load_relaxed(&peer->tx_shift)) & SM_RING_MASK));
 }
 
 void dg_publish_cpu(struct sock *s)

@@ -12,6 +12,7 @@
 
 #include "dg.h"
 #include "dring.h"
+#include "leave.h"
 #include "log.h"
 #include "notify.h"
 #include "real.h"
@@ -42,11 +43,26 @@ static void count_kernel(struct sock *s, const struct take *t, long r)
 		sock_count_kernel(&s->f->rx_kernel_bytes, &s->rx_kernel, (uint64_t)r);
 }
 
+/* The up that we have not followed has been undone (dg_leave_ring): what lies in the ring has gone by the kernel. */
+static bool undone(struct dg_peer *p)
+{
+	struct chan *c = &p->c;
+	if (load_acquire(&c->my->rx_epoch) != p->rx_epoch + 2)
+		return false;
+	p->rx_epoch += 2;
+	p->pending = 0;
+	store_relaxed(&p->head, load_acquire(&c->peer->tx_tail));
+	store_release(&c->my->rx_head, load_relaxed(&p->head));
+	return true;
+}
+
 /* The sender's change `its` has been followed: it may change again. */
 static void follow(struct dg_peer *p, uint32_t its)
 {
+	/* Pairs with dg_up's acquire: what was read is read. Faces dg_leave_ring. */
+	if (!cas_acqrel(&p->c.my->rx_epoch, p->rx_epoch, its) && undone(p))
+		return;
 	p->rx_epoch = its;
-	store_release(&p->c.my->rx_epoch, its); /* pairs with dg_up's acquire: what was read is read */
 	store_relaxed(&p->s->f->rx_epoch, its); /* for people */
 	store_relaxed(&p->s->f->rx_why, its & 1 ? WHY_UP : WHY_FULL);
 }
@@ -56,25 +72,36 @@ static bool ended(const struct dg_peer *p)
 	return load_acquire(&p->c.peer->flags) & SM_END_CLOSED || load_acquire(&p->c.assoc->ended);
 }
 
-uint64_t dg_unread(struct dg_peer *p, bool *first)
+/* The sender has changed to `its`, which has not been followed. */
+static uint64_t unread_behind(struct dg_peer *p, uint32_t its, uint32_t *order)
+{
+	uint32_t ahead = its - p->rx_epoch;
+	if (ahead > 2)
+		store_release(&p->s->dg->reap, 1);
+	if (undone(p))
+		return 0;
+	uint64_t n = load_acquire(&p->c.peer->tx_tail) - load_relaxed(&p->head);
+	if (its & 1 || (ahead == 2 && n)) {
+		p->pending = its & 1 ? its : its - 1;
+		*order |= DG_KERNEL_FIRST;
+		return 0;
+	}
+	if (n)
+		*order |= DG_RING_FIRST;
+	else
+		follow(p, its);
+	return n;
+}
+
+/* The tail before the epoch: what is seen in the ring then was put there in this epoch or an earlier one, and not behind an up that we do not know of. */
+uint64_t dg_unread(struct dg_peer *p, uint32_t *order)
 {
 	bool over = ended(p);
-	uint32_t its = load_acquire(&p->c.peer->tx_epoch);
 	uint64_t n = load_acquire(&p->c.peer->tx_tail) - load_relaxed(&p->head);
-	if (its != p->rx_epoch) {
-		if (its - p->rx_epoch != 1)
-			store_release(&p->s->dg->reap, 1);
-		if (its & 1) {
-			p->pending = its;
-			*first = true;
-			return 0;
-		}
-		if (!n)
-			follow(p, its);
-	}
+	uint32_t its = load_acquire(&p->c.peer->tx_epoch);
 	if (over && !n)
 		store_release(&p->s->dg->reap, 1);
-	return n;
+	return __builtin_expect(its == p->rx_epoch, 1) ? n : unread_behind(p, its, order);
 }
 
 static uint64_t stamp_of(const struct dg_peer *p)
@@ -83,13 +110,13 @@ static uint64_t stamp_of(const struct dg_peer *p)
 }
 
 /* The earliest of those that come before `than`, if that is set. */
-static struct dg_peer *earliest(struct dg *d, struct dg_peer *than, uint64_t *n, bool *first)
+static struct dg_peer *earliest(struct dg *d, struct dg_peer *than, uint64_t *n, uint32_t *order)
 {
 	struct dg_peer *best = than;
 	uint64_t stamp = than ? stamp_of(than) : 0;
 	for (uint32_t i = 0; i < d->n_hot; i++) {
 		struct dg_peer *p = d->hot[i];
-		uint64_t k = p == than ? 0 : dg_unread(p, first);
+		uint64_t k = p == than ? 0 : dg_unread(p, order);
 		if (!k || (best && (int64_t)(stamp_of(p) - stamp) >= 0))
 			continue;
 		best = p;
@@ -103,10 +130,10 @@ static struct dg_peer *earliest(struct dg *d, struct dg_peer *than, uint64_t *n,
  * The hot peer whose datagram came first. A ring that was looked at before it got one may have an earlier one than that which was found in another ring later; but what was put
  * there before that is in sight now: so a second look, if there are several.
  */
-static struct dg_peer *next_peer(struct dg *d, uint64_t *n, bool *first)
+static struct dg_peer *next_peer(struct dg *d, uint64_t *n, uint32_t *order)
 {
-	struct dg_peer *p = earliest(d, NULL, n, first);
-	return p && d->n_hot > 1 ? earliest(d, p, n, first) : p;
+	struct dg_peer *p = earliest(d, NULL, n, order);
+	return p && d->n_hot > 1 ? earliest(d, p, n, order) : p;
 }
 
 /* The kernel socket has been empty since these went up: the ring is next. */
@@ -148,10 +175,8 @@ static void put_control(struct msghdr *m, size_t *room, int level, int type, con
 /* Where it was sent to: what IP_PKTINFO and IPV6_RECVPKTINFO report of a datagram that came over the loopback interface. */
 static void put_pktinfo(struct msghdr *m, const struct dg_peer *p, uint32_t which)
 {
-	const struct sm_chan *ch = p->c.shm;
-	uint8_t at[16];
+	const uint8_t *at = p->own.addr;
 	size_t room = m->msg_controllen;
-	memcpy(at, p->c.side == SM_SERVER ? ch->server_addr : ch->client_addr, 16);
 	m->msg_controllen = 0;
 	if (which & 2) {
 		struct in6_pktinfo pi = {.ipi6_ifindex = 1};
@@ -228,11 +253,12 @@ static long take_one(struct sock *s, const struct take *t, bool ask)
 {
 	struct dg *d = s->dg;
 	for (int tries = 0; tries < 4; tries++) {
-		bool first = false;
+		uint32_t order = 0;
 		uint64_t n = 0;
 		dg_take_bells(d);
-		struct dg_peer *p = next_peer(d, &n, &first);
-		bool turn = p ? first || ++d->n_taken % KERNEL_TURNS == 0 : first || ask;
+		struct dg_peer *p = next_peer(d, &n, &order);
+		bool first = order == DG_KERNEL_FIRST; /* with both the ring: that one ends */
+		bool turn = p ? first || (!order && ++d->n_taken % KERNEL_TURNS == 0) : first || ask;
 		long r = turn ? kernel_look(t) : -EAGAIN;
 		count_kernel(s, t, r);
 		if (r != -EAGAIN) {
@@ -253,15 +279,15 @@ static long take_one(struct sock *s, const struct take *t, bool ask)
 long dg_next_len(struct sock *s)
 {
 	struct dg *d = s->dg;
-	bool first = false;
+	uint32_t order = 0;
 	uint64_t n = 0;
 	long r = -1;
 	if (!dg_linked(s))
 		return -1;
 	int how = token_take(s, &s->f->rx_token);
 	dg_take_bells(d);
-	struct dg_peer *p = next_peer(d, &n, &first);
-	if (p && !first && n <= SM_RING_LEN)
+	struct dg_peer *p = next_peer(d, &n, &order);
+	if (p && order != DG_KERNEL_FIRST && n <= SM_RING_LEN)
 		r = dring_len(p->c.rx_ring, load_relaxed(&p->head) + (load_relaxed(&p->c.peer->tx_shift) & SM_RING_MASK), n);
 	token_drop(s, &s->f->rx_token, how);
 	return r;
@@ -303,10 +329,11 @@ static int64_t deadline_of(struct sock *s)
 static long sleep_for_news(struct sock *s, const struct take *t, int64_t *deadline)
 {
 	struct timespec ts, *rest = NULL;
-	struct pollfd p[2] = {{.fd = t->fd, .events = POLLIN}, {.fd = s->dg->bell_fd, .events = POLLIN}};
+	int bell = s->dg->bell_fd;
+	struct pollfd p[2] = {{.fd = t->fd, .events = POLLIN}, {.fd = bell > 0 ? bell : -1, .events = POLLIN}};
 	if (*deadline < 0)
 		*deadline = deadline_of(s);
-	if (dg_arm(s))
+	if (dg_arm(s, NULL))
 		return 0;
 	if (*deadline) {
 		int64_t left = *deadline - now_ns();
@@ -319,6 +346,8 @@ static long sleep_for_news(struct sock *s, const struct take *t, int64_t *deadli
 	svc_stir();
 	long r = sig_sleep(t->since, SYS_ppoll, SIG_ARG(p), 2, SIG_ARG(rest), 0, 8, 0);
 	s->dg->kernel_recent = r > 0 && p[0].revents;
+	if (r > 0 && p[1].revents)
+		dg_woken(s);
 	return r == SIG_CAME ? 0 : r < 0 ? r : 0;
 }
 
@@ -339,6 +368,8 @@ static long turn(struct sock *s, const struct take *t, bool ask)
 	return r;
 }
 
+#define NOT_LINKED (-4096L) /* any more: the kernel's call is to wait */
+
 /* What an awake reader waits for is in a ring before a system call returns: so the kernel is asked when looking a little longer has not helped. */
 static long recv_linked(struct sock *s, struct take *t)
 {
@@ -358,6 +389,9 @@ static long recv_linked(struct sock *s, struct take *t)
 			over = -EINTR;
 		if (over)
 			return over;
+		dg_reap_maybe(s);
+		if (!dg_linked(s))
+			return NOT_LINKED;
 		add_acqrel(&s->dg->sleepers, 1u);
 		over = sleep_for_news(s, t, &deadline);
 		sub_acqrel(&s->dg->sleepers, 1u);
@@ -401,15 +435,20 @@ long dg_recv(struct sock *s, int fd, struct msghdr *m, int flags, struct sig_mar
 		return r < 0 ? -errno : r;
 	}
 	bool waits = may_wait(s, &t);
-	if (!dg_linked(s)) {
-		bool linked = waits && dg_kernel_enter(s); /* it may be linked while we wait */
-		long r = linked ? 0 : recv_kernel(s, &t);
-		if (waits)
-			dg_kernel_leave(s);
-		if (!linked)
-			return r;
-	}
-	long r = recv_linked(s, &t);
+	long r;
+	do {
+		if (!dg_linked(s)) {
+			bool linked = waits && dg_kernel_enter(s); /* it may be linked while we wait */
+			r = linked ? 0 : recv_kernel(s, &t);
+			if (waits)
+				dg_kernel_leave(s);
+			if (!linked)
+				return r;
+		}
+		r = recv_linked(s, &t);
+	} while (r == NOT_LINKED);
+	if (r == -EBADF && leave_done()) /* not ours any more: the process has left in the middle of this call */
+		return recv_kernel(s, &t);
 	if (r >= 0)
 		dg_came(s, NULL);
 	dg_reap_maybe(s);

@@ -13,8 +13,9 @@
 #include "sys.h"
 
 #define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM) /* others: the kernel */
-#define REWIND_AT 2048	   /* rather start over at the ring's beginning than touch more pages, when it is empty */
-#define PATIENCE_NS 100000 /* how long a full ring waits for its reader to begin: twice the price of waking an idle CPU */
+#define REWIND_AT 2048		/* rather start over at the ring's beginning than touch more pages, when it is empty */
+#define PATIENCE_MAX_NS 5000000 /* and however much it reads meanwhile */
+#define PATIENCE_NS 100000	/* how long a full ring waits for its reader to begin: twice the price of waking an idle CPU */
 
 /* One call of the program's. */
 struct msg {
@@ -81,8 +82,7 @@ static bool plain_control(const struct msghdr *m, const struct dg_peer *p)
 	if (c.cmsg_level != IPPROTO_IP || c.cmsg_type != IP_PKTINFO || c.cmsg_len != sizeof(buf))
 		return false;
 	memcpy(&pi, buf + CMSG_LEN(0), sizeof(pi));
-	const uint8_t *own = p->c.side == SM_SERVER ? p->c.shm->server_addr : p->c.shm->client_addr;
-	return !pi.ipi_ifindex && (!pi.ipi_spec_dst.s_addr || memcmp(&pi.ipi_spec_dst, own, 4) == 0);
+	return !pi.ipi_ifindex && (!pi.ipi_spec_dst.s_addr || memcmp(&pi.ipi_spec_dst, p->own.addr, 4) == 0);
 }
 
 /* An empty ring starts over at its beginning. The reader loads tx_shift after the tail that it belongs to. */
@@ -124,7 +124,7 @@ static enum room room(struct dg_peer *p, uint64_t tail, uint64_t need)
 static bool wait_for_room(struct dg_peer *p, uint64_t need)
 {
 	uint64_t tail = load_relaxed(&p->tail), head = load_acquire(&p->c.peer->rx_head);
-	int64_t end = 0;
+	int64_t end = 0, last = 0;
 	if (p->stalled == head + 1)
 		return false;
 	for (uint32_t i = 1;; i++) {
@@ -141,9 +141,11 @@ static bool wait_for_room(struct dg_peer *p, uint64_t need)
 		if (i % 32)
 			continue;
 		int64_t now = now_ns();
+		if (!last)
+			last = now + PATIENCE_MAX_NS;
 		if (!end)
 			end = now + PATIENCE_NS;
-		if (now > end)
+		if (now > end || now > last)
 			break;
 	}
 	p->stalled = head + 1;
@@ -218,35 +220,42 @@ static bool is_alive(struct dg_peer *p, uint64_t now)
 
 #define TO_KERNEL (-4096L)
 
+/* A reader that sleeps is told: it has nothing to read perhaps, but to follow. */
+static long down(struct dg_peer *p, enum why why, int how, bool *asleep)
+{
+	if (why == WHY_CALL || why == WHY_FULL) {
+		if (how == TOKEN_NESTED) /* in the middle of what it has interrupted */
+			return TO_KERNEL;
+		dg_leave_ring(p, why);
+	} else {
+		dg_down(p, why);
+	}
+	*asleep = looks_asleep(p, how);
+	return TO_KERNEL;
+}
+
 /* tx token held. Length, -EFAULT, or TO_KERNEL; what is behind in the ring then is read first. *asleep: the peer is to be woken. */
 static long by_ring(struct sock *s, struct dg_peer *p, const struct msg *c, int how, bool *asleep)
 {
-	bool up = p->tx_epoch & 1;
-	if (__builtin_expect(!up && (how == TOKEN_NESTED || !dg_up(p)), 0))
+	bool up = p->tx_epoch & 1, fits = c->len <= DRING_MAX && !(c->flags & ~RING_FLAGS) && plain_control(c->m, p);
+	if (__builtin_expect(!up && (!fits || how == TOKEN_NESTED || !dg_up(p)), 0))
 		return TO_KERNEL;
-	bool fits = c->len <= DRING_MAX && !(c->flags & ~RING_FLAGS) && plain_control(c->m, p);
-	if (__builtin_expect(!fits || !dg_peer_reads(p) || sock_flags(s) & FAM_PIN_TX, 0)) {
-		dg_down(p, fits ? WHY_CLOSED : WHY_CALL);
-		return TO_KERNEL;
-	}
+	if (__builtin_expect(!fits || !dg_peer_reads(p) || sock_flags(s) & FAM_PIN_TX, 0))
+		return down(p, fits ? WHY_CLOSED : WHY_CALL, how, asleep);
 	uint64_t now = dring_now();
-	if (__builtin_expect(now - p->checked > DRING_WHILE, 0) && !is_alive(p, now)) {
-		dg_down(p, WHY_CLOSED);
-		return TO_KERNEL;
-	}
+	if (__builtin_expect(now - p->checked > DRING_WHILE, 0) && !is_alive(p, now))
+		return down(p, WHY_CLOSED, how, asleep);
 	enum put r = put(p, now, c->m->msg_iov, c->len);
 	if (__builtin_expect(r == PUT_FULL || r == PUT_DROP, 0) && wait_for_room(p, dring_size(c->len)))
 		r = put(p, now, c->m->msg_iov, c->len);
-	/* Behind a change that has not been followed another one would lose the order: the reader has not read at all for a ring's length. */
-	if (__builtin_expect(r == PUT_DROP || (r == PUT_FULL && load_acquire(&p->c.peer->rx_epoch) != p->tx_epoch), 0))
+	if (__builtin_expect(r == PUT_DROP, 0))
 		return (long)c->len;
 	if (__builtin_expect(r != PUT_DONE, 0)) {
 		if (r == PUT_FAULT)
 			return -EFAULT;
-		dg_down(p, r == PUT_FULL ? WHY_FULL : WHY_BROKEN);
 		if (r == PUT_BROKEN)
 			store_release(&s->dg->reap, 1);
-		return TO_KERNEL;
+		return down(p, r == PUT_FULL ? WHY_FULL : WHY_BROKEN, how, asleep);
 	}
 	s->tx_shm.bytes += c->len;
 	s->tx_shm.msgs++;
@@ -255,32 +264,47 @@ static long by_ring(struct sock *s, struct dg_peer *p, const struct msg *c, int 
 	return (long)c->len;
 }
 
-/* false: it has ended, without a word; what was put into the ring is as good as not sent. */
-static bool wake(struct sock *s, struct dg_peer *p)
+/* c: the peer's, a copy, since without the token that may be another by now. false: it has ended, without a word; what was put into the ring is as good as not sent. */
+static bool wake(struct sock *s, struct chan *c, const struct diag_addr *to)
 {
-	struct chan c = p->c; /* no token any more: the peer may be another's by now, and memory is type-stable */
-	if (notify_slow(&c))
+	if (notify_slow(c))
 		return true;
-	store_release(&p->deaf, 1);
+	int how = token_take(s, &s->f->tx_token);
+	struct dg_peer *p = dg_find(s->dg, to);
+	if (p && p->c.shm == c->shm)
+		store_release(&p->deaf, 1);
 	store_release(&s->dg->reap, 1);
+	token_drop(s, &s->f->tx_token, how);
 	return false;
+}
+
+/* And nothing of its is unread. */
+static bool has_left(const struct dg_peer *p)
+{
+	return (load_relaxed(&p->c.peer->flags) & SM_END_CLOSED || load_relaxed(&p->c.assoc->ended)) &&
+	       load_acquire(&p->c.peer->tx_tail) == load_relaxed(&p->head);
 }
 
 static long send_linked(struct sock *s, struct msg *c)
 {
 	struct dg *d = s->dg;
+	struct chan chan;
 	bool asleep = false;
 	int how = token_take(s, &s->f->tx_token);
 	struct dg_peer *p = d->last;
 	if (!p || !diag_addr_eq(&p->addr, &c->to))
 		p = dg_find(d, &c->to);
-	long r = p && fd_dgram(c->fd) == s ? by_ring(s, p, c, how, &asleep) : TO_KERNEL;
 	if (p && how != TOKEN_NESTED)
-		d->last = p;
+		d->last = p; /* before: a handler in the middle of what follows may end it */
+	long r = p && fd_dgram(c->fd) == s ? by_ring(s, p, c, how, &asleep) : TO_KERNEL;
 	if (p)
 		sock_publish_cpu(&p->c);
+	if (__builtin_expect(asleep, 0))
+		chan = p->c;
+	if (__builtin_expect(r == TO_KERNEL && p != NULL, 0) && has_left(p)) /* who only sends hears of it here */
+		store_release(&d->reap, 1);
 	token_drop(s, &s->f->tx_token, how);
-	if (__builtin_expect(asleep, 0) && !wake(s, p))
+	if (__builtin_expect(asleep, 0) && !wake(s, &chan, &c->to))
 		r = TO_KERNEL;
 	if (r != TO_KERNEL)
 		return r;
@@ -295,7 +319,7 @@ static void one_down(struct dg_peer *p, void *arg)
 	(void)arg;
 	int how = token_take(p->s, &p->s->f->tx_token);
 	if (p->tx_epoch & 1 && how != TOKEN_NESTED)
-		dg_down(p, WHY_CALL);
+		dg_leave_ring(p, WHY_CALL);
 	token_drop(p->s, &p->s->f->tx_token, how);
 }
 

@@ -148,6 +148,7 @@ static void serve_own(void *arg)
 	guard_enter(&g);
 	server_serve_all();
 	guard_leave(&g);
+	svc_serve_requests(); /* whom we wait for may hold its lock, and wait for us */
 }
 
 /* Who accepted the connection is who gets the segment: the kernel's word, whatever the map says. */

@@ -16,6 +16,12 @@ static bool wants(const struct member *m)
 	return m->side && !m->disabled && !m->ghost && m->events & IN_BITS && dg_linked(m->s);
 }
 
+/* What has been reported is not reported again, read or not. */
+static bool is_edge(const struct member *m)
+{
+	return m->events & EPOLLET && !m->force;
+}
+
 bool epset_dg_bell(struct epset *e, struct member *m)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = epset_data(m) | EPSET_DG_BELL};
@@ -25,14 +31,28 @@ bool epset_dg_bell(struct epset *e, struct member *m)
 	return r == 0;
 }
 
+/* Several numbers of one socket: the bell, which S knows once, stands for all of them, and stays for those that are left. */
+void epset_dg_gone(struct epset *e, struct sock *s)
+{
+	if (e->side < 0 || e->foreign || s->dg->bell_fd <= 0)
+		return;
+	for (struct member *m = s->members; m; m = m->next)
+		if (m->set == e && m->side) {
+			epset_dg_bell(e, m);
+			return;
+		}
+	sys4(SYS_epoll_ctl, e->side, EPOLL_CTL_DEL, s->dg->bell_fd, 0);
+}
+
 bool epset_dg_news(struct member *m)
 {
-	return wants(m) && dg_look(m->s, NULL);
+	uint64_t arrived = 0;
+	return wants(m) && dg_look(m->s, &arrived) && (!is_edge(m) || arrived != m->et_tail);
 }
 
 bool epset_dg_arm(struct member *m)
 {
-	return wants(m) && dg_arm(m->s);
+	return wants(m) && dg_arm(m->s, is_edge(m) ? &m->et_tail : NULL);
 }
 
 /* kev: what the kernel has reported. */
@@ -44,7 +64,7 @@ uint32_t epset_dg_events(struct member *m, uint32_t kev)
 	if (!wants(m))
 		return kev;
 	bool in = dg_look(m->s, &arrived);
-	if (in && (!(m->events & EPOLLET) || m->force || kev || arrived != m->et_tail))
+	if (in && (!is_edge(m) || kev || arrived != m->et_tail))
 		kev |= (m->events & IN_BITS) | (m->events & OUT_BITS ? epset_ask_kernel(m) : 0);
 	m->et_tail = arrived;
 	m->force = false;

@@ -187,6 +187,8 @@ void epset_unlink_member(struct epset *e, struct member *m)
 	m->set = NULL;
 	m->next_free = free_members;
 	free_members = m;
+	if (sock_is_dgram(m->s))
+		epset_dg_gone(e, m->s);
 }
 
 /* There is room: see grow_hot. */

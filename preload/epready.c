@@ -222,12 +222,12 @@ void epset_drain_side(struct epset *e)
 	long n = sys6(SYS_epoll_pwait, epset_side(e), ev, 64, 0, 0, 0);
 	for (long i = 0; i < n; i++) {
 		struct member *m = epset_data_member(e, ev[i].data.u64 & ~(uint64_t)EPSET_DG_BELL);
-		if (!m || m->disabled || m->ghost)
-			continue;
-		if (ev[i].data.u64 & EPSET_DG_BELL) {
-			epset_heat(e, m);
+		if (m && ev[i].data.u64 & EPSET_DG_BELL) {
+			epset_heat_all(e, m->s);
 			continue;
 		}
+		if (!m || m->disabled || m->ghost)
+			continue;
 		/* The kernel wakes twice for one reset; a sleeper that its peer's bell has woken already would see two edges. */
 		if (m->reset_told && m->events & EPOLLET && load_relaxed(&m->s->hup))
 			continue;

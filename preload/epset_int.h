@@ -116,6 +116,8 @@ static inline bool epset_wants_ring(const struct member *m)
 /* ---- epdgram.c: members that are UDP sockets */
 #define EPSET_DG_BELL 1u /* in the data of S: the bell of the member's socket */
 bool epset_dg_bell(struct epset *e, struct member *m);
+/* A member has gone. Under both locks. */
+void epset_dg_gone(struct epset *e, struct sock *s);
 /* What to report, beside what the kernel has reported. */
 uint32_t epset_dg_events(struct member *m, uint32_t kev);
 bool epset_dg_news(struct member *m);

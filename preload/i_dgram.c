@@ -112,6 +112,7 @@ int dgram_connect(struct sock *s, int fd, const struct sockaddr *sa, socklen_t l
 	e = errno;
 	bool has = sys3(SYS_getpeername, fd, &to, &n) == 0;
 	dg_connected(s, has ? (struct sockaddr *)&to : NULL, n);
+	dg_unlink(s, WHY_NEW); /* what another thread has linked meanwhile may be what we do not hear any more */
 	errno = e;
 	return r;
 }
@@ -147,8 +148,10 @@ int dgram_setsockopt(struct sock *s, int fd, int level, int name, const void *va
 	bool shared = level == SOL_SOCKET && (name == SO_REUSEADDR || name == SO_REUSEPORT);
 	uint32_t bit = pktinfo_bit(level, name);
 	int e = errno;
-	if (shared || bit || !is_harmless(level, name))
+	if (shared || !is_harmless(level, name))
 		dg_unlink(s, shared ? WHY_REUSE : WHY_OPTION);
+	else if (bit & ~load_relaxed(&s->dg->pktinfo)) /* what is there already is reported as it came; and see tells_all() */
+		dg_unlink(s, WHY_OPTION);
 	errno = e;
 	int r = real.setsockopt(fd, level, name, val, len);
 	if (r < 0)

@@ -128,6 +128,13 @@ static void serve_requests(struct assoc *a)
 	}
 }
 
+void svc_serve_requests(void)
+{
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
+		if (load_acquire(&assoc_tab[i]->live))
+			serve_requests(assoc_tab[i]);
+}
+
 static bool any_idle(void)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
@@ -148,9 +155,7 @@ static void on_bell(void)
 			bell_drain(server_at(i)->ept.bell_fd); /* a full queue would ring no more */
 	server_serve_all();
 	guard_leave(&g);
-	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
-		if (load_acquire(&assoc_tab[i]->live))
-			serve_requests(assoc_tab[i]);
+	svc_serve_requests();
 }
 
 _Atomic uint32_t svc_stirred; /* somebody has slept since a trim found all quiet */

@@ -29,6 +29,8 @@ void svc_kick(void);
 void svc_nudge(void);
 /* Something may wait at the servers: start the thread if need be, and answer what is there now. Under g_lock. */
 void svc_serve(void);
+/* Service thread: what peers have asked for by its bells. */
+void svc_serve_requests(void);
 /* Watch the kernel socket of s for its end. Any thread; idempotent. */
 void svc_watch(struct sock *s);
 void svc_unwatch(struct sock *s);

@@ -225,7 +225,7 @@ static void announce_dgram(const struct pollfd *p, struct sock *d, struct sock *
 		*entered = d;
 		st->relook |= dg_kernel_enter(d);
 	} else if (p->events & IN_BITS) {
-		st->relook |= dg_arm(d);
+		st->relook |= dg_arm(d, NULL);
 	}
 }
 
@@ -346,18 +346,36 @@ static int sleep_in_kernel(struct pollfd *k, nfds_t n, const struct timespec *re
 	return r ? (int)r : -EINTR;
 }
 
+/* A UDP socket of p[i] whose bell is to be waited for: it has been armed, and not entered. */
+static struct sock *belled(const struct pollfd *p, const struct sock *entered)
+{
+	struct sock *d = p->events & IN_BITS && !entered ? fd_dgram(p->fd) : NULL;
+	return d && d->dg->bell_fd > 0 ? d : NULL;
+}
+
 /* Behind the program's descriptors: the thread's bell, and those of UDP sockets. How many it is then. */
-static nfds_t add_bells(struct pollfd *k, const struct pollfd *p, nfds_t n, bool own)
+static nfds_t add_bells(struct pollfd *k, const struct pollfd *p, struct sock *const *entered, nfds_t n, bool own)
 {
 	nfds_t at = n;
 	k[at] = (struct pollfd){.fd = own ? bell.fd : -1, .events = POLLIN};
 	at += own;
 	for (nfds_t i = 0; i < n; i++) {
-		struct sock *d = p[i].events & IN_BITS ? fd_dgram(p[i].fd) : NULL;
-		if (d && dg_linked(d))
+		struct sock *d = belled(&p[i], entered[i]);
+		if (d)
 			k[at++] = (struct pollfd){.fd = d->dg->bell_fd, .events = POLLIN};
 	}
 	return at;
+}
+
+/* The bells that have ended the sleep. */
+static void hear(const struct pollfd *k, const struct pollfd *p, struct sock *const *entered, nfds_t n, nfds_t all)
+{
+	for (nfds_t at = n; at < all; at++)
+		for (nfds_t i = 0; k[at].revents && i < n; i++) {
+			struct sock *d = belled(&p[i], entered[i]);
+			if (d && d->dg->bell_fd == k[at].fd)
+				dg_woken(d);
+		}
 }
 
 /* One sleep. Ready descriptors, 0 (look again, or time-out), -errno. k has room for 2 n + 1. */
@@ -369,13 +387,15 @@ static int sleep_once(
 	announce(p, n, entered, &st);
 	int ready = look_at_rings(p, n);
 	kernel_copy(k, p, n);
-	nfds_t all = add_bells(k, p, n, st.bells);
+	nfds_t all = add_bells(k, p, entered, n, st.bells);
 	rest = rest_of(deadline, st.blind, &ts);
 	stats_sleep();
 	svc_stir();
 	int r = ready || st.relook ? real_ppoll(k, n, &zero, NULL) : sleep_in_kernel(k, all, rest, w);
 	if (r == -EINVAL && all > n && !ready && !st.relook) /* as many as may be: no place for the bell */
 		r = sleep_in_kernel(k, n, rest_of(deadline, true, &ts), w);
+	if (r > 0 && all > n && !ready && !st.relook)
+		hear(k, p, entered, n, all);
 	withdraw(n, entered);
 	if (r < 0)
 		return ready ? ready : r;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -76,6 +77,20 @@ static void a_length_that_is_not_published_is_nonsense(void **state)
 	assert_int_equal(dring_len(ring, 0, end), -1);
 }
 
+/* Behind the last ring of a segment there is nothing: a header that began in its last octets would be a fault. */
+static void a_header_is_never_read_beyond_the_end(void **state)
+{
+	uint8_t *page = mmap(NULL, SM_RING_LEN + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	(void)state;
+	assert_true(page != MAP_FAILED);
+	assert_int_equal(mprotect(page + SM_RING_LEN, 4096, PROT_NONE), 0);
+	for (uint64_t at = SM_RING_LEN - 40; at < SM_RING_LEN + 40; at++) {
+		assert_int_equal(dring_len(page, at, SM_RING_LEN), -1);
+		assert_true(dring_stamp(page, at) == 0);
+	}
+	munmap(page, SM_RING_LEN + 4096);
+}
+
 static void a_buffer_that_is_nowhere_is_an_error(void **state)
 {
 	struct iovec iov = {(void *)16, 10};
@@ -100,6 +115,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(datagrams_come_out_as_they_went_in),
 		cmocka_unit_test(a_length_that_is_not_published_is_nonsense),
+		cmocka_unit_test(a_header_is_never_read_beyond_the_end),
 		cmocka_unit_test(a_buffer_that_is_nowhere_is_an_error),
 		cmocka_unit_test(the_cost_is_the_kernels),
 	};
