@@ -38,9 +38,9 @@ static inline uint64_t dring_now(void)
 
 /* Some tens to some hundreds of microseconds of it. */
 #if defined(__x86_64__)
-#define DRING_WHILE (UINT64_C(1) << 18)
+#define DRING_WHILE (UINT64_C(1) << 19)
 #else
-#define DRING_WHILE (UINT64_C(1) << 13)
+#define DRING_WHILE (UINT64_C(1) << 14)
 #endif
 
 /*

@@ -21,7 +21,7 @@
 #include "svc.h"
 #include "sys.h"
 
-#define KERNEL_TURNS 64
+#define KERNEL_TURNS 256
 #define KERNEL_FIRST (1u << 22) /* octets that are read from the kernel, at most, before a ring that has been gone up to */
 #define KERNEL_NS 10000		/* a spin looks at the kernel so often */
 
