@@ -112,6 +112,18 @@ static void cool(struct dg *d)
 	d->n_hot = n;
 }
 
+/*
+ * Is every hot peer still armed? One that is not has been rung for, perhaps for a datagram that was read meanwhile, by a sender who was slow to ring; and the second look has taken what
+ * he left on the bell. Cold now, it would never be looked at again.
+ */
+static bool all_armed(const struct dg *d)
+{
+	for (uint32_t i = 0; i < d->n_hot; i++)
+		if (!(load_acquire(&d->hot[i]->c.my->armed) & UINT64_C(1) << d->hot[i]->slot->idx))
+			return false;
+	return true;
+}
+
 static bool arm_held(struct sock *s, const uint64_t *known)
 {
 	struct dg *d = s->dg;
@@ -126,7 +138,7 @@ static bool arm_held(struct sock *s, const uint64_t *known)
 		lazy = load_acquire(&d->hot[i]->c.peer->lazy);
 	if (lazy)
 		barrier_everywhere(); /* one for all (notify.h) */
-	if (has_news(s, known)) {
+	if (has_news(s, known) || !all_armed(d)) {
 		if (drained) /* it was meant for others too, who sleep on */
 			ring_held(d);
 		return true;

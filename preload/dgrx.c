@@ -348,7 +348,12 @@ static long sleep_for_news(struct sock *s, const struct take *t, int64_t *deadli
 	s->dg->kernel_recent = r > 0 && p[0].revents;
 	if (r > 0 && p[1].revents)
 		dg_woken(s);
-	return r == SIG_CAME ? 0 : r < 0 ? r : 0;
+	if (r == SIG_CAME ||
+		(r == -EINTR &&
+			sig_since(
+				t->since))) /* ppoll is never restarted; what the handler's flags say of recv, the caller asks */
+		return 0;
+	return r < 0 ? r : 0;
 }
 
 static bool may_wait(const struct sock *s, const struct take *t)
@@ -380,21 +385,27 @@ static long recv_linked(struct sock *s, struct take *t)
 		long r = turn(s, t, ask);
 		if (r != -EAGAIN || !wait)
 			return r;
-		if (!ask) {
-			dg_publish_cpu(s);
-			ask = !spin_for_news(s);
-			continue;
-		}
-		if (!over && sig_ends(&t->since, false, t->fd, SO_RCVTIMEO))
-			over = -EINTR;
 		if (over)
 			return over;
+		if (!ask) {
+			dg_publish_cpu(s);
+			if (spin_for_news(s))
+				continue;
+		}
+		if (sig_since(t->since)) { /* what is there wins: so the kernel is asked before a handler ends the call */
+			if (!ask)
+				ask = true;
+			else if (sig_ends(&t->since, false, t->fd, SO_RCVTIMEO))
+				over = -EINTR;
+			continue;
+		}
 		dg_reap_maybe(s);
 		if (!dg_linked(s))
 			return NOT_LINKED;
 		add_acqrel(&s->dg->sleepers, 1u);
 		over = sleep_for_news(s, t, &deadline);
 		sub_acqrel(&s->dg->sleepers, 1u);
+		ask = over || s->dg->kernel_recent; /* the sleep has seen the kernel socket too */
 	}
 }
 

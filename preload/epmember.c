@@ -146,6 +146,7 @@ struct member *epset_new_member(struct epset *e, struct sock *s, int fd)
 	m->gen = gen;
 	m->set = e;
 	m->s = s;
+	m->dgram = sock_is_dgram(s);
 	m->fd = fd;
 	list_changes(s);
 	m->next = s->members;
@@ -187,7 +188,7 @@ void epset_unlink_member(struct epset *e, struct member *m)
 	m->set = NULL;
 	m->next_free = free_members;
 	free_members = m;
-	if (sock_is_dgram(m->s))
+	if (m->dgram)
 		epset_dg_gone(e, m->s);
 }
 

@@ -84,7 +84,7 @@ static uint32_t member_events(struct member *m)
 	uint32_t bits = kernel_events(m);
 	uint64_t tail = 0;
 	m->kev = 0;
-	if (sock_is_dgram(m->s))
+	if (m->dgram)
 		return epset_dg_events(m, bits);
 	if (m->ghost)
 		return 0;
@@ -191,7 +191,7 @@ static void announce(struct epset *e, const struct member *m)
 static bool has_news(struct member *m)
 {
 	uint64_t tail = 0;
-	if (sock_is_dgram(m->s))
+	if (m->dgram)
 		return kernel_events(m) || epset_dg_news(m);
 	return kernel_events(m) || ring_output(m) || (epset_wants_ring(m) && (ring_input(m, &tail) || ring_edge(m, tail)));
 }
@@ -204,7 +204,7 @@ static bool may_have_news(struct member *m)
 
 bool epset_arm(struct epset *e, struct member *m)
 {
-	if (sock_is_dgram(m->s))
+	if (m->dgram)
 		return epset_dg_arm(m);
 	if (ring_output(m))
 		return true;
@@ -270,7 +270,7 @@ bool epset_make_cold(struct epset *e)
 	if (lazy)
 		barrier_everywhere(); /* one for all (notify.h) */
 	for (uint32_t i = 0; i < e->n_hot; i++)
-		ready |= (sock_is_dgram(e->hot[i]->s) && epset_dg_arm(e->hot[i])) || may_have_news(e->hot[i]);
+		ready |= (e->hot[i]->dgram && epset_dg_arm(e->hot[i])) || may_have_news(e->hot[i]);
 	for (uint32_t i = 0; i < e->n_slot; i++)
 		ready |= slot_rang(&e->slots[i]);
 	if (ready)

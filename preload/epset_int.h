@@ -28,6 +28,7 @@ struct member {
 	bool ghost;	/* deleted by the program; kept for the next ADD, or until its socket ends */
 	bool disabled;	/* ONESHOT that has fired */
 	bool hot;
+	bool dgram;		  /* s is a UDP socket */
 	uint16_t idle;		  /* looks in a row that found nothing to report */
 	bool reset_told;	  /* ET: a reset has been reported, and nothing can come after it */
 	bool force;		  /* ET: report present input once, as ADD and MOD do */

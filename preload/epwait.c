@@ -149,7 +149,7 @@ static bool before_waiting(struct epset *e)
 	bool pays = false;
 	for (uint32_t i = 0; i < e->n_hot; i++) {
 		struct member *m = e->hot[i];
-		if (sock_is_dgram(m->s))
+		if (m->dgram)
 			pays |= epset_dg_spin_pays(m, cpu);
 		if (!load_acquire(&m->s->linked))
 			continue;
@@ -178,7 +178,7 @@ static void prefetch(const struct epset *e)
 	for (uint32_t i = 0; i < e->n_hot && i < 4; i++)
 		if (epset_wants_ring(e->hot[i]))
 			ready_prefetch(e->hot[i]->s);
-		else if (sock_is_dgram(e->hot[i]->s))
+		else if (e->hot[i]->dgram)
 			dg_prefetch(e->hot[i]->s);
 }
 
