@@ -159,14 +159,20 @@ static bool before_waiting(struct epset *e)
 	return pays;
 }
 
-static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool last, bool *pays)
+static int collect_held(struct epset *e, struct epoll_event *ev, int max, bool last)
 {
-	epset_lock(e);
 	int n = max > 0 ? epset_collect(e, ev, max) : 0;
 	if (__builtin_expect(max == 0, 0))
 		e->owed = epset_any_ready(e);
 	if ((n || last) && __builtin_expect(e->exposed || load_relaxed(&e->sleepers), 0))
 		leave_cold(e);
+	return n;
+}
+
+static int collect_locked(struct epset *e, struct epoll_event *ev, int max, bool last, bool *pays)
+{
+	epset_lock(e);
+	int n = collect_held(e, ev, max, last);
 	if (!n && !last)
 		*pays = before_waiting(e);
 	epset_unlock(e);
@@ -182,24 +188,29 @@ static void prefetch(const struct epset *e)
 			dg_prefetch(e->hot[i]->s);
 }
 
-/* Look a little longer before sleeping. */
-static bool spin_for_hot(struct epset *e, bool pays)
+/*
+ * Look a little longer before sleeping. Number of events; 0: nothing has come; -1: something has, but the kernel is asked first. (Asked before the spin, it has had its turn, if that was
+ * short and the program has nothing in P that it may have made ready itself.)
+ */
+static int spin_for_hot(struct epset *e, bool pays, struct epoll_event *ev, int max)
 {
 	struct spin_run r;
-	bool hit = false;
+	bool hit = false, more;
+	int n = 0;
 	if (!spin_begin(&e->spin, &r, pays))
-		return false;
-	bool more;
-	do { /* the lock is locked instructions: one pair for several looks */
+		return 0;
+	do { /* the lock is locked instructions: one pair for several looks, and for taking what they find */
 		epset_lock(e);
 		for (int i = 0; (more = !(hit = epset_any_ready(e)) && spin_again(&r)) && i < LOOKS; i++)
 			prefetch(e);
 		if (hit && r.start)
 			epset_woken(e);
+		if (hit && !load_relaxed(&e->n_other) && (!r.start || r.last - r.start < KERNEL_NS))
+			n = collect_held(e, ev, max, false);
 		epset_unlock(e);
 	} while (more);
 	spin_end(&e->spin, &r, hit);
-	return hit;
+	return n ? n : -(int)hit;
 }
 
 static struct timespec rest_of(int64_t deadline)
@@ -313,7 +324,9 @@ static int wait_with(struct epset *e, int fd_ep, struct epoll_event *ev, int max
 		}
 		if (!spun && !w->mask) {
 			spun = true;
-			if (spin_for_hot(e, pays))
+			if ((n = spin_for_hot(e, pays, ev, max)) > 0)
+				return n;
+			if (n < 0)
 				continue;
 		}
 		int k = sleep_in_kernel(e, fd_ep, ev, max, deadline, w);
