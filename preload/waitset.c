@@ -416,7 +416,8 @@ static void prefetch(const struct pollfd *p, nfds_t n)
 	}
 }
 
-static bool spin_once(struct pollfd *p, nfds_t n)
+/* Number of ready descriptors, as look_at_rings() left it. */
+static int spin_once(struct pollfd *p, nfds_t n)
 {
 	struct spin_run r;
 	bool pays = false;
@@ -433,16 +434,16 @@ static bool spin_once(struct pollfd *p, nfds_t n)
 		pays |= sock_spin_pays(s, cpu);
 	}
 	if (n > 16 || !spin_begin(&bell.spin, &r, pays))
-		return false;
-	bool hit = look_at_rings(p, n) > 0;
-	while (!hit && spin_again(&r)) {
+		return 0;
+	int ready = look_at_rings(p, n);
+	while (!ready && spin_again(&r)) {
 		prefetch(p, n);
-		hit = look_at_rings(p, n) > 0;
+		ready = look_at_rings(p, n);
 	}
-	spin_end(&bell.spin, &r, hit);
-	if (hit && r.start)
+	spin_end(&bell.spin, &r, ready);
+	if (ready && r.start)
 		woken(p, n);
-	return hit;
+	return ready;
 }
 
 /* What is ready is preferred to a signal that the mask would let in; that one stays pending. */
@@ -468,7 +469,10 @@ static int poll_with(
 		}
 		if (!spun && !w->mask) {
 			spun = true;
-			if (spin_once(p, n))
+			ready = spin_once(p, n);
+			if (ready && rings_suffice(p, n))
+				return ready;
+			if (ready)
 				continue;
 		}
 		int r = sleep_once(p, k, entered, n, deadline, w);

@@ -168,10 +168,10 @@ part unit 120 units "$B"
 if [ -z "$SAN" ]; then
 	part unit-address-undefined 240 units build-address-undefined
 	part fuzz 120 tests/fuzz/run build-address-undefined 4
-	part oracle 1200 tests/run_oracle.sh
-	aside lint 1500 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
-	aside model 1500 tests/model/run
-	part bats 600 bats/run --tap
+	part oracle 1800 tests/run_oracle.sh
+	aside lint 1800 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
+	aside model 1800 tests/model/run
+	part bats 900 bats/run --tap
 	join lint
 	join model
 	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=$asan part oracle-address-undefined 900 tests/run_oracle.sh -m both
