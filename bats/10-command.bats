@@ -125,7 +125,7 @@ echo_pair() {
 		up thinks ready
 		share=$(client waits env SHUNT_SPIN=2000 SHUNT_SPIN_BUDGET=$budget "$PYTHON" "$PROGS/waiter.py" client "$PORT" 1)
 		echo "budget $budget %: $share % of a CPU"
-		[ "$share" -le $((budget + 12)) ] # the program's own work, and what the kernel's clock does not see
+		[ "$share" -le $((budget + 35)) ] # the program's own work, what the kernel's clock does not see, and others beside; without a budget it is all of it
 		done_by 10 thinks
 		jq -es 'any(.[]; .spins > 0)' "$D/waits.stats" # env has a line too
 		rm -f "$D"/*.stats

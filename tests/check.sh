@@ -61,7 +61,7 @@ part() {
 	tally "$name" $status $((SECONDS - begin))
 }
 
-# aside NAME SECONDS COMMAND...: the same, in what time the parts that follow leave unused; joined by `join NAME`.
+# aside NAME SECONDS COMMAND...: the same, in what time the parts that follow leave unused, which must not be of those that look at the clock; joined by `join NAME`.
 idle=(nice -n 19)
 chrt -i 0 true 2>/dev/null && idle=(chrt -i 0)
 aside() {
@@ -168,12 +168,11 @@ part unit 120 units "$B"
 if [ -z "$SAN" ]; then
 	part unit-address-undefined 240 units build-address-undefined
 	part fuzz 120 tests/fuzz/run build-address-undefined 4
-	part oracle 1800 tests/run_oracle.sh
-	aside lint 1800 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
 	aside model 1800 tests/model/run
-	part bats 900 bats/run --tap
-	join lint
+	part lint 900 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
 	join model
+	part oracle 1800 tests/run_oracle.sh
+	part bats 900 bats/run --tap
 	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=$asan part oracle-address-undefined 900 tests/run_oracle.sh -m both
 elif [ "$SAN" != thread ]; then
 	ASAN_OPTIONS=$asan part oracle 900 tests/run_oracle.sh -m both
