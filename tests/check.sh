@@ -61,29 +61,6 @@ part() {
 	tally "$name" $status $((SECONDS - begin))
 }
 
-# aside NAME SECONDS COMMAND...: the same, in what time the parts that follow leave unused, which must not be of those that look at the clock; joined by `join NAME`.
-idle=(nice -n 19)
-chrt -i 0 true 2>/dev/null && idle=(chrt -i 0)
-aside() {
-	local name=$1 limit=$(($2 * factor)) begin=$SECONDS status
-	shift 2
-	{
-		timeout -k 10 "$limit" "${idle[@]}" "$@" >"$B/check/$name.tap" 2>&1
-		status=$?
-		[ $status -eq 124 ] && echo "not ok - $name: not done after $limit s" >>"$B/check/$name.tap"
-		echo "$status $((SECONDS - begin))" >"$B/check/$name.end"
-	} &
-}
-
-join() {
-	local status end
-	while [ ! -s "$B/check/$1.end" ]; do
-		wait -n 2>/dev/null || break
-	done
-	read -r status end <"$B/check/$1.end"
-	tally "$1" "$status" "$end"
-}
-
 # say NAME COMMAND...: one test, which COMMAND decides; its output explains a failure.
 say() {
 	local name=$1 out
@@ -168,9 +145,8 @@ part unit 120 units "$B"
 if [ -z "$SAN" ]; then
 	part unit-address-undefined 240 units build-address-undefined
 	part fuzz 120 tests/fuzz/run build-address-undefined 4
-	aside model 1800 tests/model/run
 	part lint 900 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
-	join model
+	part model 900 tests/model/run
 	part oracle 1800 tests/run_oracle.sh
 	part bats 900 bats/run --tap
 	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=$asan part oracle-address-undefined 900 tests/run_oracle.sh -m both
