@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "atomic.h"
+#include "diag.h"
 #include "sysv.h"
 
 /*
@@ -280,6 +281,33 @@ int seg_chan_alloc(const struct seg *s)
 		}
 	}
 	return -ENOSPC;
+}
+
+void seg_chan_offer(const struct seg *s, uint32_t i, uint16_t proto, const struct diag_addr *client,
+	const struct diag_addr *server, uint64_t cookie)
+{
+	struct sm_chan *c = seg_chan(s, i);
+
+	c->client_cookie = cookie;
+	c->family = client->family;
+	c->proto = proto;
+	memcpy(c->client_addr, client->addr, sizeof(c->client_addr));
+	memcpy(c->server_addr, server->addr, sizeof(c->server_addr));
+	c->client_port = client->port;
+	c->server_port = server->port;
+	store_release(&c->state, SM_CHAN_OFFERED);
+	or_acqrel(&s->hdr->offered[i / 64], UINT64_C(1) << (i % 64));
+	add_acqrel(&s->hdr->offer_seq, 1u);
+}
+
+void seg_chan_leave(const struct seg *s, uint32_t i, int side)
+{
+	struct sm_chan *c = seg_chan(s, i);
+	uint32_t mine = 1u << side, gone = or_acqrel(&c->gone, mine);
+
+	if ((side == SM_CLIENT && cas_acqrel(&c->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_FREE)) ||
+		(gone | mine) == 3)
+		seg_chan_free(s, i);
 }
 
 void seg_chan_free(const struct seg *s, uint32_t i)

@@ -65,6 +65,15 @@ static inline uint8_t *seg_ring(const struct seg *s, uint32_t i, int side)
  * process of the side.
  */
 int seg_chan_alloc(const struct seg *s);
+/*
+ * Client: put the channel on offer, as the sockets `client` and `server` of `proto` (IPPROTO_TCP, IPPROTO_UDP), the client's of that SO_COOKIE. The acceptors are told by
+ * rdv_offer().
+ */
+struct diag_addr;
+void seg_chan_offer(const struct seg *s, uint32_t i, uint16_t proto, const struct diag_addr *client,
+	const struct diag_addr *server, uint64_t cookie);
+/* This side will not touch it again. Given back if the other side never took it, or has left it too. */
+void seg_chan_leave(const struct seg *s, uint32_t i, int side);
 /* Give back; the caller knows that neither side touches it any more. */
 void seg_chan_free(const struct seg *s, uint32_t i);
 /* Bell slots of a side. Index, or -ENOSPC. */

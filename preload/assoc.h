@@ -102,6 +102,10 @@ bool server_retracts(void);
 void server_end_all(void);
 /* Answer rendezvous messages and adopt associations that other acceptors have made. */
 void server_serve_all(void);
+/*
+ * Answer those, and then call `take` for each channel that is on offer in an association of ours as server, until it returns other than 0: that. Under g_lock.
+ */
+int server_offers(int (*take)(struct assoc *a, uint32_t i, void *arg), void *arg);
 struct server *server_at(uint32_t i); /* for iteration; NULL at the end */
 
 struct assoc *assoc_add(const struct seg *g, int side);

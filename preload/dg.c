@@ -291,17 +291,6 @@ static void out_of_lists(struct dg *d, struct dg_peer *p)
 		store_release(&p->slot->peer[p->c.idx], NULL);
 }
 
-static void give_channel_back(struct chan *c)
-{
-	struct assoc *a = c->assoc;
-	uint32_t mine = 1u << c->side, gone = or_acqrel(&c->shm->gone, mine);
-	bool alone = c->side == SM_CLIENT && cas_acqrel(&c->shm->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_FREE);
-	if (alone)
-		and_acqrel(&a->seg.hdr->offered[c->idx / 64], ~(UINT64_C(1) << (c->idx % 64)));
-	if (alone || (gone | mine) == 3)
-		seg_chan_free(&a->seg, c->idx);
-}
-
 void dg_detach(struct dg_peer *p)
 {
 	struct sock *s = p->s;
@@ -317,6 +306,6 @@ void dg_detach(struct dg_peer *p)
 	if (sub_acqrel(&a->n_linked, 1u) == 1)
 		a->idle_since_ns = (uint64_t)now_ns();
 	if (load_acquire(&a->live))
-		give_channel_back(&p->c);
+		seg_chan_leave(&a->seg, p->c.idx, p->c.side);
 	pool_put(&peers, p);
 }

@@ -112,19 +112,9 @@ static void make_offer(struct sock *s, struct endpoint *e, struct assoc *a, cons
 		store_release(&e->assoc, NULL);
 		return;
 	}
-	struct sm_chan *ch = p->c.shm;
 	p->same_source = true;
 	note(s, own, &e->to, p);
-	ch->client_cookie = s->f->cookie;
-	ch->family = own->family;
-	ch->proto = IPPROTO_UDP;
-	memcpy(ch->client_addr, own->addr, 16);
-	memcpy(ch->server_addr, e->to.addr, 16);
-	ch->client_port = own->port;
-	ch->server_port = e->to.port;
-	store_release(&ch->state, SM_CHAN_OFFERED);
-	or_acqrel(&a->seg.hdr->offered[i / 64], UINT64_C(1) << (i % 64));
-	add_acqrel(&a->seg.hdr->offer_seq, 1u);
+	seg_chan_offer(&a->seg, (uint32_t)i, IPPROTO_UDP, own, &e->to, s->f->cookie);
 	rdv_offer(&e->ref, 0);
 }
 
@@ -286,26 +276,26 @@ static void accept_one(struct sock *s, struct assoc *a, uint32_t i, const struct
 	note(s, &o->at, &o->from, p);
 }
 
+struct taker {
+	struct sock *s;
+	struct diag_addr own;
+};
+
+/* All of them: an offer that is not to us, or not true, is no end. */
+static int take_offer(struct assoc *a, uint32_t i, void *arg)
+{
+	const struct taker *t = arg;
+	struct offer o;
+	if (is_offered(seg_chan(&a->seg, i), &o) && is_ours(&o, &t->own, t->s->dg->is_v6))
+		accept_one(t->s, a, i, &o);
+	return 0;
+}
+
 static void accept_offers(struct sock *s)
 {
-	struct diag_addr own;
-	struct offer o;
-	if (!may_link(s) || !bound_to(s, &own))
-		return;
-	svc_serve();
-	for (uint32_t n = 0; n < load_acquire(&n_assoc); n++) {
-		struct assoc *a = assoc_tab[n];
-		if (!load_acquire(&a->live) || a->side != SM_SERVER)
-			continue;
-		for (uint32_t w = 0; w < SM_N_CHAN / 64; w++) {
-			uint64_t on = load_acquire(&a->seg.hdr->offered[w]);
-			for (; on; on &= on - 1) {
-				uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(on);
-				if (is_offered(seg_chan(&a->seg, i), &o) && is_ours(&o, &own, s->dg->is_v6))
-					accept_one(s, a, i, &o);
-			}
-		}
-	}
+	struct taker t = {.s = s};
+	if (may_link(s) && bound_to(s, &t.own))
+		server_offers(take_offer, &t);
 }
 
 static void publish(struct sock *s)

@@ -95,20 +95,9 @@ static bool offer(struct sock *s, struct assoc *a)
 	if (i < 0)
 		return false;
 	sock_inode(s);
-	struct sm_chan *ch = seg_chan(&a->seg, (uint32_t)i);
-	memset((void *)ch->end, 0, sizeof(ch->end));
-	store_relaxed(&ch->gone, 0);
-	ch->client_cookie = f->cookie;
-	ch->family = f->own.family;
-	memcpy(ch->client_addr, f->own.addr, 16);
-	memcpy(ch->server_addr, f->peer.addr, 16);
-	ch->client_port = f->own.port;
-	ch->server_port = f->peer.port;
-	store_release(&ch->state, SM_CHAN_OFFERED);
 	set_why(s, WHY_PEER);
 	publish_link(s, a, (uint32_t)i);
-	or_acqrel(&a->seg.hdr->offered[i / 64], UINT64_C(1) << (i % 64));
-	add_acqrel(&a->seg.hdr->offer_seq, 1u);
+	seg_chan_offer(&a->seg, (uint32_t)i, IPPROTO_TCP, &f->own, &f->peer, f->cookie);
 	rdv_offer(&a->endpoint->ref, 0);
 	return true;
 }
@@ -144,9 +133,9 @@ static bool try_client(struct sock *s)
 /* Which channel on offer is this accepted connection's? */
 static bool matches(const struct sm_chan *ch, const struct fam_sock *f)
 {
-	return load_acquire(&ch->state) == SM_CHAN_OFFERED && ch->family == f->own.family && ch->client_port == f->peer.port &&
-	       ch->server_port == f->own.port && memcmp(ch->client_addr, f->peer.addr, 16) == 0 &&
-	       memcmp(ch->server_addr, f->own.addr, 16) == 0;
+	return load_acquire(&ch->state) == SM_CHAN_OFFERED && ch->proto == IPPROTO_TCP && ch->family == f->own.family &&
+	       ch->client_port == f->peer.port && ch->server_port == f->own.port &&
+	       memcmp(ch->client_addr, f->peer.addr, 16) == 0 && memcmp(ch->server_addr, f->own.addr, 16) == 0;
 }
 
 static bool accept_offer(struct sock *s, struct assoc *a, uint32_t i)
@@ -170,29 +159,24 @@ static bool accept_offer(struct sock *s, struct assoc *a, uint32_t i)
 	return true;
 }
 
+static int take_offer(struct assoc *a, uint32_t i, void *arg)
+{
+	struct sock *s = arg;
+	if (!matches(seg_chan(&a->seg, i), s->f))
+		return 0;
+	return accept_offer(s, a, i) ? 1 : -1;
+}
+
 static bool try_server(struct sock *s)
 {
-	struct sm_area *area = s->server->ept.area;
-	uint32_t seq = load_acquire(&area->offer_seq);
+	uint32_t seq = load_acquire(&s->server->ept.area->offer_seq);
 	if (seq == s->seen_offer)
 		return false;
 	s->seen_offer = seq;
-	svc_serve();
-	for (uint32_t n = 0; n < load_acquire(&n_assoc); n++) {
-		struct assoc *a = assoc_tab[n];
-		if (!load_acquire(&a->live) || a->side != SM_SERVER)
-			continue;
-		for (uint32_t w = 0; w < SM_N_CHAN / 64; w++) {
-			uint64_t on = load_acquire(&a->seg.hdr->offered[w]);
-			for (; on; on &= on - 1) {
-				uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(on);
-				if (matches(seg_chan(&a->seg, i), s->f))
-					return accept_offer(s, a, i);
-			}
-		}
-	}
-	set_why(s, WHY_NO_OFFER);
-	return false;
+	int r = server_offers(take_offer, s);
+	if (!r)
+		set_why(s, WHY_NO_OFFER);
+	return r > 0;
 }
 
 static _Atomic uint32_t ender; /* the thread that ends the process; 0: none yet */
@@ -385,14 +369,7 @@ void link_end(struct sock *s)
 	unlink_chan(s);
 	if (!last)
 		return;
-	uint32_t mine = 1u << c->side, gone = or_acqrel(&c->shm->gone, mine);
-	bool unlinked = c->side == SM_CLIENT && cas_acqrel(&c->shm->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_FREE);
-	if (unlinked)
-		and_acqrel(&a->seg.hdr->offered[c->idx / 64], ~(UINT64_C(1) << (c->idx % 64)));
-	if (unlinked || (gone | mine) == 3) {
-		store_release(&c->shm->state, SM_CHAN_FREE);
-		seg_chan_free(&a->seg, c->idx);
-	}
+	seg_chan_leave(&a->seg, c->idx, c->side);
 }
 
 static void end_one(struct sock *s, void *arg)

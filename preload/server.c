@@ -203,6 +203,25 @@ void server_serve_all(void)
 	}
 }
 
+int server_offers(int (*take)(struct assoc *a, uint32_t i, void *arg), void *arg)
+{
+	int r = 0;
+	svc_serve();
+	for (uint32_t n = 0; n < load_acquire(&n_assoc); n++) {
+		struct assoc *a = assoc_tab[n];
+		if (!load_acquire(&a->live) || a->side != SM_SERVER)
+			continue;
+		for (uint32_t w = 0; w < SM_N_CHAN / 64; w++) {
+			uint64_t on = load_acquire(&a->seg.hdr->offered[w]);
+			for (; on && !r; on &= on - 1)
+				r = take(a, w * 64 + (uint32_t)__builtin_ctzll(on), arg);
+			if (r)
+				return r;
+		}
+	}
+	return 0;
+}
+
 static void end_listener(struct sock *s, void *arg)
 {
 	(void)arg;

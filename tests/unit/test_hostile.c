@@ -425,16 +425,7 @@ static int offer_for(
 		i = (int)(rnd() % SM_N_CHAN);
 		memset((void *)seg_chan(seg, (uint32_t)i), 0, sizeof(struct sm_chan));
 	}
-	struct sm_chan *c = seg_chan(seg, (uint32_t)i);
-	c->client_cookie = cookie;
-	c->family = own->family;
-	memcpy(c->client_addr, own->addr, 16);
-	memcpy(c->server_addr, peer->addr, 16);
-	c->client_port = own->port;
-	c->server_port = peer->port;
-	store_release(&c->state, SM_CHAN_OFFERED);
-	or_acqrel(&seg->hdr->offered[i / 64], UINT64_C(1) << (i % 64));
-	add_acqrel(&seg->hdr->offer_seq, 1u);
+	seg_chan_offer(seg, (uint32_t)i, IPPROTO_TCP, own, peer, cookie);
 	rdv_offer(r, 0);
 	return i;
 }
