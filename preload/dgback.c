@@ -122,14 +122,11 @@ static void ask(struct dg_peer *p, void *arg)
 	(void)arg;
 	if (!owes(p))
 		return;
-	if (p->c.assoc->seg.peer == (uint32_t)sys0(SYS_getpid)) { /* our own service thread would wait for our lock */
-		store_release(&c->my->want_back, load_relaxed(&c->my->want_back) + 1);
-		ask_ourselves(p);
-		return;
-	}
 	store_release(&c->my->want_back, load_relaxed(&c->my->want_back) + 1);
 	fence_storeload();
-	if (bell)
+	if (c->assoc->seg.peer == (uint32_t)sys0(SYS_getpid)) /* our own service thread would wait for our lock */
+		ask_ourselves(p);
+	else if (bell)
 		notify_bell(c, bell - 1);
 }
 
@@ -147,20 +144,17 @@ static void serve_others(struct sock *s, void *arg)
 		dg_each(s, serve_peer, arg);
 }
 
-struct waited {
-	int64_t end;
-};
-
+/* arg: until when. */
 static void await(struct dg_peer *p, void *arg)
 {
-	const struct waited *w = arg;
+	const int64_t *end = arg;
 	struct chan *c = &p->c;
 	for (;;) {
 		sock_each(serve_others, NULL);
 		uint32_t val = load_acquire(&c->my->futex);
 		or_acqrel(&c->my->armed, SM_ARM_FUTEX);
 		fence_storeload();
-		int64_t left = w->end - now_ns();
+		int64_t left = *end - now_ns();
 		if (!owes(p) || left <= 0)
 			return;
 		futex_wait(&c->my->futex, val, left < NAP_NS ? left : NAP_NS);
@@ -207,12 +201,12 @@ void dg_drop(struct dg_peer *p)
 
 static void unlink_all(struct sock *s, bool for_good)
 {
-	struct waited w = {now_ns() + WAIT_NS};
+	int64_t end = now_ns() + WAIT_NS;
 	int how = token_take(s, &s->f->rx_token);
 	dg_each(s, withdraw, NULL);
 	fence_storeload(); /* faces dg_up: epoch, fence, consent */
 	dg_each(s, ask, NULL);
-	dg_each(s, await, &w);
+	dg_each(s, await, &end);
 	token_drop(s, &s->f->rx_token, how);
 	dg_each(s, leave_peer, &for_good);
 }
@@ -281,7 +275,6 @@ static void end_peer(struct dg_peer *p, void *arg)
 
 void dg_end(struct sock *s)
 {
-	if (load_acquire(&s->f->holders) == 1 || dg_linked(s))
-		dg_each(s, end_peer, NULL);
+	dg_each(s, end_peer, NULL);
 	dg_fini(s);
 }

@@ -317,14 +317,6 @@ static bool spin_for_news(struct sock *s)
 	return hit;
 }
 
-static int64_t deadline_of(struct sock *s)
-{
-	if (!load_relaxed(&s->f->rcvtimeo_ns))
-		rx_timeout_changed(s);
-	int64_t t = load_relaxed(&s->f->rcvtimeo_ns);
-	return t > 0 ? now_ns() + t : 0;
-}
-
 /* 0: look again; -EINTR, -EAGAIN (time-out). */
 static long sleep_for_news(struct sock *s, const struct take *t, int64_t *deadline)
 {
@@ -332,7 +324,7 @@ static long sleep_for_news(struct sock *s, const struct take *t, int64_t *deadli
 	int bell = s->dg->bell_fd;
 	struct pollfd p[2] = {{.fd = t->fd, .events = POLLIN}, {.fd = bell > 0 ? bell : -1, .events = POLLIN}};
 	if (*deadline < 0)
-		*deadline = deadline_of(s);
+		*deadline = rx_deadline(s);
 	if (dg_arm(s, NULL))
 		return 0;
 	if (*deadline) {

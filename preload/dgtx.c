@@ -177,16 +177,6 @@ static enum put put(struct dg_peer *p, uint64_t stamp, const struct iovec *iov, 
 	}
 }
 
-static void grow_lazy(struct dg_peer *p)
-{
-	struct chan *c = &p->c;
-	p->quiet = 0;
-	if (!barrier_ok || load_relaxed(&c->peer->flags) & SM_END_NO_BARRIER)
-		return;
-	store_relaxed(&c->my->lazy, 1);
-	fence_storeload(); /* faces fence_for_sender: armed, fence, lazy */
-}
-
 /* Behind publishing, token held by `how`: does somebody sleep? As tx_look_for_sleeper() has it. */
 static bool looks_asleep(struct dg_peer *p, int how)
 {
@@ -202,8 +192,10 @@ static bool looks_asleep(struct dg_peer *p, int how)
 			store_release(&my->lazy, 0);
 		return true;
 	}
-	if (!lazy && how == TOKEN_BIASED && ++p->quiet >= LAZY_AFTER)
-		grow_lazy(p);
+	if (!lazy && how == TOKEN_BIASED && ++p->quiet >= LAZY_AFTER) {
+		p->quiet = 0;
+		notify_grow_lazy(&p->c);
+	}
 	return false;
 }
 

@@ -47,9 +47,6 @@ static inline bool rx_commit(struct sock *s, uint64_t head, size_t n)
 	return true;
 }
 
-/* LAZY_AFTER sends have found nobody asleep: leave the fence to the sleeper, if both sides can. tx token held, biased. */
-void tx_grow_lazy(struct sock *s);
-
 /* Behind publishing, under a biased token: does somebody sleep? The one place that leaves out the fence (notify.h). */
 static inline bool tx_look_for_sleeper(struct sock *s)
 {
@@ -65,8 +62,10 @@ static inline bool tx_look_for_sleeper(struct sock *s)
 			store_release(&my->lazy, 0); /* behind all that was published without a fence */
 		return true;
 	}
-	if (__builtin_expect(!lazy && ++s->f->tx_quiet >= LAZY_AFTER, 0))
-		tx_grow_lazy(s);
+	if (__builtin_expect(!lazy && ++s->f->tx_quiet >= LAZY_AFTER, 0)) {
+		s->f->tx_quiet = 0;
+		notify_grow_lazy(&s->chan);
+	}
 	return false;
 }
 

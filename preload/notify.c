@@ -54,6 +54,14 @@ bool notify_slow(struct chan *c)
 	return ring_all(c, c->peer, !c->side);
 }
 
+void notify_grow_lazy(struct chan *c)
+{
+	if (!barrier_ok || load_relaxed(&c->peer->flags) & SM_END_NO_BARRIER)
+		return;
+	store_relaxed(&c->my->lazy, 1);
+	fence_storeload(); /* faces fence_for_sender: armed, fence, lazy */
+}
+
 void notify_peer(struct chan *c)
 {
 	fence_storeload();

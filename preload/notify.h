@@ -32,6 +32,8 @@ static inline void fence_for_sender(const struct chan *c)
 	if (__builtin_expect(load_acquire(&c->peer->lazy) != 0, 0))
 		barrier_everywhere();
 }
+/* LAZY_AFTER sends have found nobody asleep: leave the fence to the sleeper, if both sides can. tx token held, biased. */
+void notify_grow_lazy(struct chan *c);
 /* With the fence. */
 void notify_peer(struct chan *c);
 /* With the fence: rings the bells of our own side's sleepers. One thread has made something ready for the others. */

@@ -143,8 +143,8 @@ void rx_timeout_changed(struct sock *s)
 	store_relaxed(&s->f->rcvtimeo_ns, ask_timeout(s));
 }
 
-/* Absolute end of SO_RCVTIMEO; 0: none. An accepted socket has its listener's, so the first sleep asks; it does not overwrite what a setsockopt has noted meanwhile. */
-static int64_t deadline_of(struct sock *s)
+/* An accepted socket has its listener's, so the first sleep asks; it does not overwrite what a setsockopt has noted meanwhile. */
+int64_t rx_deadline(struct sock *s)
 {
 	int64_t t = load_relaxed(&s->f->rcvtimeo_ns);
 	if (!t) {
@@ -165,7 +165,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 	struct chan *c = &s->chan;
 	int64_t rel = -1;
 	if (*deadline < 0)
-		*deadline = deadline_of(s);
+		*deadline = rx_deadline(s);
 	svc_watch(s);
 	uint32_t val = load_acquire(&c->my->futex), epoch = load_relaxed(&s->f->rx_epoch);
 	or_acqrel(&c->my->armed, SM_ARM_FUTEX);

@@ -19,6 +19,8 @@ struct rx_control {
 	bool said;
 };
 
+/* Absolute end of SO_RCVTIMEO for a wait that begins now; 0: none. Any thread. */
+int64_t rx_deadline(struct sock *s);
 /* The program has set SO_RCVTIMEO. Any thread. */
 void rx_timeout_changed(struct sock *s);
 

@@ -277,16 +277,6 @@ static long broken(struct sock *s)
 	return -ECONNRESET;
 }
 
-void tx_grow_lazy(struct sock *s)
-{
-	struct chan *c = &s->chan;
-	s->f->tx_quiet = 0;
-	if (!barrier_ok || load_relaxed(&c->peer->flags) & SM_END_NO_BARRIER)
-		return;
-	store_relaxed(&c->my->lazy, 1);
-	fence_storeload(); /* faces fence_for_sender: armed, fence, lazy */
-}
-
 /* Two wake-ups with hardly a message between them, and time: this is not a peer that has fallen asleep by accident. */
 void tx_wake(struct sock *s)
 {
