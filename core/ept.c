@@ -233,7 +233,7 @@ int ept_publish(struct ept *e, const struct ept_key *key, uint32_t id)
 {
 	uint32_t uid = (uint32_t)sys0(SYS_geteuid);
 	char map[MAP_PATH_LEN];
-	int map_fd, dir_fd, err;
+	int dir_fd, err;
 
 	ept_init(e);
 	if (uid == SYS_UID_UNKNOWN || id == SYS_UID_UNKNOWN)
@@ -245,20 +245,12 @@ int ept_publish(struct ept *e, const struct ept_key *key, uint32_t id)
 		err = compose_path(e->binding.path, map, uid, key);
 	if (err < 0)
 		return err;
-	map_fd = map_open(map, 1);
-	if (map_fd < 0)
-		return map_fd;
-	dir_fd = map_user_open(map_fd, uid, O_RDONLY, 1);
-	sys1(SYS_close, map_fd);
+	dir_fd = map_own_open(map, uid);
 	if (dir_fd < 0)
 		return dir_fd;
-	err = map_user_lock(dir_fd);
-	if (!err) {
-		gc_sometimes(dir_fd, uid);
-		err = publish_in(e, dir_fd, uid);
-		map_user_unlock(dir_fd);
-	}
-	sys1(SYS_close, dir_fd);
+	gc_sometimes(dir_fd, uid);
+	err = publish_in(e, dir_fd, uid);
+	map_own_close(dir_fd);
 	if (err)
 		ept_drop(e);
 	return err;

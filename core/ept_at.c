@@ -103,25 +103,14 @@ int ept_path(char path[BINDING_PATH_LEN], uint32_t uid, const char *name)
 static int open_in_map(const char *dir, uint32_t uid)
 {
 	char map[MAP_PATH_LEN], own[BINDING_PATH_LEN];
-	int map_fd, dir_fd, err = map_path(map);
+	int err = map_path(map);
 
 	if (err < 0)
 		return -ENOENT;
 	fmt_buf(own, sizeof(own), "%s/%u", map, uid);
 	if (strcmp(dir, own))
 		return -ENOENT;
-	map_fd = map_open(map, 1);
-	if (map_fd < 0)
-		return map_fd;
-	dir_fd = map_user_open(map_fd, uid, O_RDONLY, 1);
-	sys1(SYS_close, map_fd);
-	if (dir_fd < 0)
-		return dir_fd;
-	err = map_user_lock(dir_fd);
-	if (!err)
-		return dir_fd;
-	sys1(SYS_close, dir_fd);
-	return err;
+	return map_own_open(map, uid);
 }
 
 static int publish_in(struct ept *e, int dir_fd, const char *name, int in_map)

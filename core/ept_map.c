@@ -155,6 +155,29 @@ void map_user_unlock(int dir_fd)
 	sys2(SYS_flock, dir_fd, LOCK_UN);
 }
 
+int map_own_open(const char *map, uint32_t uid)
+{
+	int map_fd = map_open(map, 1), dir_fd, err;
+
+	if (map_fd < 0)
+		return map_fd;
+	dir_fd = map_user_open(map_fd, uid, O_RDONLY, 1);
+	sys1(SYS_close, map_fd);
+	if (dir_fd < 0)
+		return dir_fd;
+	err = map_user_lock(dir_fd);
+	if (!err)
+		return dir_fd;
+	sys1(SYS_close, dir_fd);
+	return err;
+}
+
+void map_own_close(int dir_fd)
+{
+	map_user_unlock(dir_fd);
+	sys1(SYS_close, dir_fd);
+}
+
 void ept_name(char buf[EPT_NAME_LEN], const struct ept_key *key)
 {
 	const uint8_t *a = key->at.addr;

@@ -44,6 +44,9 @@ int map_user_open(int map_fd, uint32_t uid, int flags, int make);
    Bounded: -EBUSY after 100 ms. */
 int map_user_lock(int dir_fd);
 void map_user_unlock(int dir_fd);
+/* Our own folder MAP/<uid>, made if need be, open for reading and locked: map_own_close() ends both. Descriptor or -errno. */
+int map_own_open(const char *map, uint32_t uid);
+void map_own_close(int dir_fd);
 
 /* File name of a key (the flag `dual` is not part of it). */
 void ept_name(char buf[EPT_NAME_LEN], const struct ept_key *key);
