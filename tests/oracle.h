@@ -105,6 +105,10 @@ void sender_client(void); /* a part: on a warm connection n bytes of stream 1 fo
 void send_me(long n);	  /* its counterpart: the bytes have arrived when it returns */
 void close_yours(void);
 
+/* ---- descriptors over a local socket (SCM_RIGHTS) ---- */
+void pass_fd(int over, int fd);
+int take_fd(int over); /* close-on-exec */
+
 /* ---- processes and threads ---- */
 pthread_t start_thread(void *(*run)(void *), void *arg);
 pid_t fork_part(void);	    /* fork(); the child has its own time limit */

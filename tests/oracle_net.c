@@ -365,3 +365,39 @@ pthread_t start_thread(void *(*run)(void *), void *arg)
 	MUST(pthread_create(&t, NULL, run, arg) ? -1 : 0);
 	return t;
 }
+
+void pass_fd(int over, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {"f", 1};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	MUST(sendmsg(over, &msg, 0));
+}
+
+int take_fd(int over)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	char byte;
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+	int fd;
+
+	MUST(recvmsg(over, &msg, MSG_CMSG_CLOEXEC));
+	MUST(CMSG_FIRSTHDR(&msg) ? 0 : -1);
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
+	return fd;
+}

@@ -371,3 +371,22 @@ int udp_call_connected(struct addr *server)
 {
 	return call(server, 1);
 }
+
+void udp_sends_as_told(void)
+{
+	struct addr server;
+	int fd = udp_call(&server);
+	uint64_t pos = 0;
+
+	for (long n; (n = await_number()) >= 0;) {
+		for (long i = 0; i < n; i++)
+			hit(fd, &server, 30, 1, pos++);
+		tell("sent");
+	}
+}
+
+void udp_get_sent(long n)
+{
+	tell_number(n);
+	await("sent");
+}

@@ -56,5 +56,8 @@ void udp_warm_client(int fd, const struct addr *to); /* to NULL: connected */
 int udp_serve(struct addr *client);
 int udp_call(struct addr *server);
 int udp_call_connected(struct addr *server);
+/* A part that sends n datagrams of 30 octets (stream 1) for each number that it is told; -1 ends it. And what tells it. */
+void udp_sends_as_told(void);
+void udp_get_sent(long n);
 
 #endif

@@ -7,42 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void pass(int over, int fd)
-{
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct iovec iov = {"f", 1};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof fd);
-	memcpy(CMSG_DATA(c), &fd, sizeof fd);
-	MUST(sendmsg(over, &msg, 0));
-}
-
-static int take(int over)
-{
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	char byte;
-	struct iovec iov = {&byte, 1};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-	int fd;
-
-	MUST(recvmsg(over, &msg, MSG_CMSG_CLOEXEC));
-	MUST(CMSG_FIRSTHDR(&msg) ? 0 : -1);
-	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
-	return fd;
-}
-
 /* To a child that was there before the connection; with unread bytes; the giver closes its own, or goes on when it gets the word. */
 static void pass_server(void)
 {
@@ -52,7 +16,7 @@ static void pass_server(void)
 	pid_t pid = fork_part();
 	if (pid == 0) {
 		close(sv[0]);
-		int fd = take(sv[1]);
+		int fd = take_fd(sv[1]);
 		get(fd, 700, 1, 300);
 		for (unsigned i = 0; i < 300; i++) {
 			put(fd, 20, 2, i);
@@ -65,7 +29,7 @@ static void pass_server(void)
 	await("sent");
 	unread_is(fd, 1000);
 	get(fd, 300, 1, 0);
-	pass(sv[0], fd);
+	pass_fd(sv[0], fd);
 	if (!keeps)
 		TRY(close(fd));
 	join_child(pid);
@@ -98,8 +62,8 @@ static void to_self_server(void)
 	int sv[2], fd = serve_warm();
 
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
-	pass(sv[0], fd);
-	int other = take(sv[1]);
+	pass_fd(sv[0], fd);
+	int other = take_fd(sv[1]);
 	for (unsigned i = 0; i < 100; i++) {
 		put(i % 2 ? fd : other, 20, 2, i);
 		get(i % 3 ? fd : other, 30, 1, i);

@@ -95,25 +95,6 @@ static int64_t cpu_ms(void)
 	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static void told_client(void)
-{
-	struct addr server;
-	int fd = udp_call(&server);
-	uint64_t pos = 0;
-
-	for (long n; (n = await_number()) >= 0;) {
-		for (long i = 0; i < n; i++)
-			hit(fd, &server, 30, 1, pos++);
-		tell("sent");
-	}
-}
-
-static void get_sent(long n)
-{
-	tell_number(n);
-	await("sent");
-}
-
 static void left_server(void)
 {
 	struct addr client;
@@ -122,13 +103,13 @@ static void left_server(void)
 
 	set_add(ep, fd, EPOLLIN | EPOLLET, 7);
 	for (int i = 0; i < 5; i++) {
-		get_sent(3);
+		udp_get_sent(3);
 		set_says(ep, SOON);
 		take(fd, 30, 1, pos++);
 		int64_t cpu = cpu_ms();
 		set_says(ep, 300); /* nothing new */
 		HOLDS(cpu_ms() - cpu < 100);
-		get_sent(1);
+		udp_get_sent(1);
 		set_says(ep, SOON);
 		set_says(ep, 0);
 		for (int k = 0; k < 3; k++)
@@ -151,7 +132,7 @@ static void numbers_server(void)
 	set_add(ep, two, EPOLLIN, 2);
 	for (int i = 0; i < 6; i++) {
 		set_says(ep, 20);
-		get_sent(1);
+		udp_get_sent(1);
 		set_says(ep, SOON);
 		take(fd, 30, 1, pos++);
 		if (i == 2)
@@ -279,11 +260,11 @@ static void filtered_server(void)
 
 	one_socket = udp_serve(&client);
 	pthread_t t = start_thread(takes_ten, NULL);
-	get_sent(5);
+	udp_get_sent(5);
 	usleep(20000); /* it sleeps by now; whether it does makes no difference to what is to come */
 	MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	TRY(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog));
-	get_sent(5);
+	udp_get_sent(5);
 	pthread_join(t, NULL);
 	none_is_there(one_socket);
 	tell_number(-1);
@@ -292,10 +273,10 @@ static void filtered_server(void)
 const struct oracle_case oracle_cases[] = {
 	{"peers", peers_server, peers_client, 0, NULL},
 	{"peers_poll", peers_server, peers_client, 0, "poll"},
-	{"left", left_server, told_client, 0, NULL},
-	{"numbers", numbers_server, told_client, 0, NULL},
+	{"left", left_server, udp_sends_as_told, 0, NULL},
+	{"numbers", numbers_server, udp_sends_as_told, 0, NULL},
 	{"mixed", mixed_server, mixed_client, 0, NULL},
 	{"forks", forks_server, forks_client, 0, NULL},
-	{"filtered", filtered_server, told_client, 0, NULL},
+	{"filtered", filtered_server, udp_sends_as_told, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };

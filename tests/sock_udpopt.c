@@ -28,26 +28,6 @@ static void set_time(int fd, int option, long ms)
 	MUST(setsockopt(fd, SOL_SOCKET, option, &tv, sizeof tv));
 }
 
-/* A part that sends n datagrams of 30 octets for each number that it is told; -1 ends it. */
-static void sends_as_told(void)
-{
-	struct addr server;
-	int fd = udp_call(&server);
-	uint64_t pos = 0;
-
-	for (long n; (n = await_number()) >= 0;) {
-		for (long i = 0; i < n; i++)
-			hit(fd, &server, 30, 1, pos++);
-		tell("sent");
-	}
-}
-
-static void get_sent(long n)
-{
-	tell_number(n);
-	await("sent");
-}
-
 /* ---- SO_RCVTIMEO: in each call; short of the time it does not return */
 
 static void timeo_server(void)
@@ -70,13 +50,13 @@ static void timeo_server(void)
 		TRY(recvmmsg(fd, mm, 2, 0, NULL));
 		int64_t took = now_ms() - start;
 		HOLDS(took >= 5 * 59 && took < 3000);
-		get_sent(1);
+		udp_get_sent(1);
 		take(fd, 30, 1, (uint64_t)i);
 	}
-	get_sent(1);
+	udp_get_sent(1);
 	TRY(recvmmsg(fd, mm, 2, 0, NULL)); /* one, and the time is over */
 	set_time(fd, SO_RCVTIMEO, 0);
-	get_sent(1);
+	udp_get_sent(1);
 	take(fd, 30, 1, 3);
 	set_time(fd, SO_RCVTIMEO, 5000);
 	tell_number(1);
@@ -102,7 +82,7 @@ static void nonblock_server(void)
 		TRY(recv(fd, buf, sizeof buf, 0));
 		TRY(read(fd, buf, sizeof buf));
 		TRY(recv(fd, buf, sizeof buf, MSG_PEEK | MSG_WAITALL));
-		get_sent(1);
+		udp_get_sent(1);
 		poll_is(fd, POLLIN, POLLIN);
 		TRY(read(fd, buf, sizeof buf));
 		TRY(read(fd, buf, sizeof buf));
@@ -182,7 +162,7 @@ static void buffers_server(void)
 	}
 	TRY(set_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1000));
 	say("low water %d", get_int(fd, SOL_SOCKET, SO_RCVLOWAT));
-	get_sent(1);
+	udp_get_sent(1);
 	poll_is(fd, POLLIN, POLLIN); /* which UDP does not look at */
 	take(fd, 30, 1, 0);
 	TRY(set_int(fd, SOL_SOCKET, SO_PRIORITY, 3));
@@ -193,7 +173,7 @@ static void buffers_server(void)
 	TRY(set_int(fd, SOL_SOCKET, SO_BROADCAST, 1));
 	TRY(set_int(fd, SOL_SOCKET, SO_NO_CHECK, 1));
 	hit(fd, &client, 30, 2, 0);
-	get_sent(1);
+	udp_get_sent(1);
 	take(fd, 30, 1, 1);
 	say("error %d", get_int(fd, SOL_SOCKET, SO_ERROR));
 	tell_number(-1);
@@ -232,10 +212,10 @@ static void sndbuf_client(void)
 }
 
 const struct oracle_case oracle_cases[] = {
-	{"timeo", timeo_server, sends_as_told, 0, NULL},
-	{"nonblock", nonblock_server, sends_as_told, 0, NULL},
+	{"timeo", timeo_server, udp_sends_as_told, 0, NULL},
+	{"nonblock", nonblock_server, udp_sends_as_told, 0, NULL},
 	{"fionread", fionread_server, fionread_client, 0, NULL},
-	{"buffers", buffers_server, sends_as_told, 0, NULL},
+	{"buffers", buffers_server, udp_sends_as_told, 0, NULL},
 	{"sndbuf", sndbuf_server, sndbuf_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };

@@ -13,26 +13,6 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* A part that sends n datagrams of 30 octets for each number; -1 ends it. */
-static void sends_as_told(void)
-{
-	struct addr server;
-	int fd = udp_call(&server);
-	uint64_t pos = 0;
-
-	for (long n; (n = await_number()) >= 0;) {
-		for (long i = 0; i < n; i++)
-			hit(fd, &server, 30, 1, pos++);
-		tell("sent");
-	}
-}
-
-static void get_sent(long n)
-{
-	tell_number(n);
-	await("sent");
-}
-
 /* ---- poll, ppoll, select, pselect */
 
 static void poll_server(void)
@@ -87,13 +67,13 @@ static void epoll_server(void)
 	set_says(et, 0); /* OUT, once */
 	set_says(et, 0);
 	for (int i = 0; i < 20; i++) {
-		get_sent(1);
+		udp_get_sent(1);
 		set_says(lt, SOON);
 		set_says(lt, 0);
 		set_says(et, SOON);
 		set_says(et, 0);
 		set_says(once, i ? 0 : SOON);
-		get_sent(1); /* a new edge for each datagram, although one is unread */
+		udp_get_sent(1); /* a new edge for each datagram, although one is unread */
 		set_says(et, SOON);
 		set_says(et, 0);
 		take(fd, 30, 1, pos++);
@@ -102,7 +82,7 @@ static void epoll_server(void)
 		take(fd, 30, 1, pos++);
 		set_says(lt, 0);
 		set_says(et, 0);
-		get_sent(2); /* two at once: one event */
+		udp_get_sent(2); /* two at once: one event */
 		set_says(et, SOON);
 		set_mod(once, fd, EPOLLIN | EPOLLONESHOT, 3);
 		set_says(once, SOON);
@@ -282,10 +262,10 @@ static void storm_client(void)
 }
 
 const struct oracle_case oracle_cases[] = {
-	{"poll", poll_server, sends_as_told, 0, NULL},
-	{"epoll", epoll_server, sends_as_told, 0, NULL},
+	{"poll", poll_server, udp_sends_as_told, 0, NULL},
+	{"epoll", epoll_server, udp_sends_as_told, 0, NULL},
 	{"mixed", mixed_server, mixed_client, 0, NULL},
-	{"eintr", eintr_server, sends_as_told, 0, NULL},
+	{"eintr", eintr_server, udp_sends_as_told, 0, NULL},
 	{"storm", storm_server, storm_client, 0, NULL},
 	{"storm_restart", storm_server, storm_client, 0, "restart"},
 	{NULL, NULL, NULL, 0, NULL},
