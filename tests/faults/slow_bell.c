@@ -10,15 +10,15 @@
 #include "notify.h"
 #include "sys.h"
 
-void __real_notify_slow(struct chan *c);
-void __wrap_notify_slow(struct chan *c);
+bool __real_notify_slow(struct chan *c);
+bool __wrap_notify_slow(struct chan *c);
 
-void __wrap_notify_slow(struct chan *c)
+bool __wrap_notify_slow(struct chan *c)
 {
 	const char *us = getenv("SHUNT_TEST_BELL_US"), *file = getenv("SHUNT_TEST_BELL_FILE");
 	if (us && file && sys4(SYS_faccessat, AT_FDCWD, file, 0, 0) == 0) {
 		struct timespec ts = {0, atol(us) * 1000};
 		sys2(SYS_nanosleep, &ts, 0);
 	}
-	__real_notify_slow(c);
+	return __real_notify_slow(c);
 }
