@@ -17,6 +17,11 @@
 const struct oracle_case *the_case;
 int is_server;
 
+int is_patient(void)
+{
+	return getenv("ORACLE_PATIENT") != NULL;
+}
+
 /* ---- transcript ---- */
 
 void say(const char *fmt, ...)

@@ -31,6 +31,7 @@
 #define CASE_NOWARM 0x10u /* starts on a fresh connection: whether it was upgraded in time is not certain, so no proof wanted */
 #define CASE_DIFFERS                                                                                                           \
 	0x20u /* with both sides under shunt it differs, and docs/COMPATIBILITY.md says so; reported as skipped while it does */
+#define CASE_ALONE 0x40u /* measures time: runs beside no other case */
 
 struct oracle_case {
 	const char *name;
@@ -42,6 +43,8 @@ struct oracle_case {
 extern const struct oracle_case oracle_cases[]; /* each program has one; the last entry has no name */
 extern const struct oracle_case *the_case;	/* the one that runs */
 extern int is_server;
+/* The runner sets ORACLE_PATIENT where both parts are under shunt: then it is worth waiting for octets to leave the kernel. */
+int is_patient(void);
 
 /* ---- transcript ---- */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -73,9 +76,12 @@ int serve_warm(void);  /* the same, then warm_up() */
 int connect_warm(void);
 /* TCP_NODELAY: what was sent has arrived when send() returns. Otherwise a second small message may wait for an acknowledgement. */
 void no_delay(int fd);
-/* Ping-pong of small messages with tiny pauses, long enough for anything that is done to a connection behind its back to be
- * over. Both parts call it; nothing of it is in the transcript. */
+/* Ping-pong of small messages with pauses, long enough for anything that is done to a connection behind its back to be over
+ * (oracle_warm.c). Both parts call it; nothing of it is in the transcript. */
 void warm_up(int fd);
+#define WARM_LEN 64
+#define WARM_STREAM 77
+unsigned warm_messages(void); /* each way; for a part that does its half by other calls */
 
 /* ---- data; the byte at position p of stream s is fixed ---- */
 void fill(void *buf, size_t len, unsigned stream, uint64_t pos);
@@ -90,6 +96,7 @@ void epoll_is(int ep, unsigned want);		      /* epoll_wait() reports one member 
 void unread_is(int fd, int want);		      /* FIONREAD */
 int wait_until(int (*is_true)(void *), void *arg);    /* 1, or 0 after the limit */
 int64_t now_ms(void);
+int64_t rare_ms(int64_t ms);	   /* how long to look for a rare moment: all of it only where both parts are under shunt */
 void set_nonblock(int fd, int on); /* fcntl */
 
 /* ---- epoll sets; a member is known by its tag ---- */

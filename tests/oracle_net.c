@@ -17,10 +17,6 @@
 #include <unistd.h>
 
 #define LIMIT_MS 5000
-#define WARM_MSGS 240
-#define WARM_LEN 64
-#define WARM_PAUSE_EVERY 4
-#define WARM_PAUSE_NS 200000
 
 /* ---- connections ---- */
 
@@ -105,21 +101,6 @@ void no_delay(int fd)
 	int on = 1;
 
 	MUST(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
-}
-
-void warm_up(int fd)
-{
-	const struct timespec pause = {.tv_nsec = WARM_PAUSE_NS};
-
-	for (unsigned i = 0; i < WARM_MSGS; i++) {
-		if (!is_server)
-			put(fd, WARM_LEN, 77, i);
-		get(fd, WARM_LEN, 77, i);
-		if (is_server)
-			put(fd, WARM_LEN, 77, i);
-		else if (i % WARM_PAUSE_EVERY == 0)
-			nanosleep(&pause, NULL);
-	}
 }
 
 /* ---- data ---- */
@@ -208,6 +189,11 @@ int64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t rare_ms(int64_t ms)
+{
+	return is_patient() ? ms : ms / 6;
 }
 
 int wait_until(int (*is_true)(void *), void *arg)

@@ -12,13 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WARM_MSGS 320
-#define WARM_LEN 64
-#define WARM_STREAM 77
-#define WARM_PAUSE_EVERY 4
-#define WARM_PAUSE_NS 250000
-#define LARGEST 65536
-
 /* ---- addresses ---- */
 
 struct addr addr_of(const char *ip, int port)
@@ -162,7 +155,7 @@ int udp_to(const char *ip, int port)
 
 void hit(int fd, const struct addr *to, size_t len, unsigned stream, uint64_t pos)
 {
-	static _Thread_local unsigned char buf[LARGEST];
+	static _Thread_local unsigned char buf[UDP_LARGEST];
 	ssize_t n;
 
 	fill(buf, len, stream, pos);
@@ -177,7 +170,7 @@ void hit(int fd, const struct addr *to, size_t len, unsigned stream, uint64_t po
 
 struct addr take(int fd, size_t len, unsigned stream, uint64_t pos)
 {
-	static _Thread_local unsigned char buf[LARGEST], good[LARGEST];
+	static _Thread_local unsigned char buf[UDP_LARGEST], good[UDP_LARGEST];
 	struct addr from;
 	ssize_t n;
 
@@ -278,7 +271,7 @@ static const char *message_flags(int flags)
 
 void say_message(int fd, size_t len, size_t control_len, int flags)
 {
-	static _Thread_local unsigned char buf[LARGEST];
+	static _Thread_local unsigned char buf[UDP_LARGEST];
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	struct addr from;
 	union {
@@ -309,32 +302,7 @@ void say_message(int fd, size_t len, size_t control_len, int flags)
 		say_control(c);
 }
 
-/* ---- warm-ups ---- */
-
-void udp_warm_server(int fd, int clients)
-{
-	static unsigned char buf[LARGEST]; /* a client that is warm may already send what it likes */
-	struct addr from;
-
-	for (int i = 0; i < WARM_MSGS * clients; i++) {
-		from.len = sizeof from.ss;
-		ssize_t n = recvfrom(fd, buf, sizeof buf, 0, &from.sa, &from.len);
-		MUST(n);
-		MUST(sendto(fd, buf, (size_t)n, 0, &from.sa, from.len));
-	}
-}
-
-void udp_warm_client(int fd, const struct addr *to)
-{
-	const struct timespec pause = {.tv_nsec = WARM_PAUSE_NS};
-
-	for (unsigned i = 0; i < WARM_MSGS; i++) {
-		hit(fd, to, WARM_LEN, WARM_STREAM, i);
-		take(fd, WARM_LEN, WARM_STREAM, i);
-		if (i % WARM_PAUSE_EVERY == 0)
-			nanosleep(&pause, NULL);
-	}
-}
+/* ---- a server and its client ---- */
 
 int udp_serve(struct addr *client)
 {

@@ -13,6 +13,8 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#define UDP_LARGEST 65536 /* octets; no datagram is larger */
+
 struct addr {
 	union {
 		struct sockaddr sa;
@@ -52,6 +54,7 @@ void say_message(int fd, size_t len, size_t control_len, int flags);
 /* ---- warm-ups: as warm_up(), for datagrams. The server's part answers each of so many clients where its datagrams come from ---- */
 void udp_warm_server(int fd, int clients);
 void udp_warm_client(int fd, const struct addr *to); /* to NULL: connected */
+unsigned udp_warm_messages(void);
 /* A server on 127.0.0.1 and its one client, unconnected, warm; each knows the other's address. Their ports are S and C. */
 int udp_serve(struct addr *client);
 int udp_call(struct addr *server);

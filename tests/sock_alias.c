@@ -45,6 +45,7 @@ static void data_server(void)
 	struct iovec iov = {buf, 10};
 	int fd = serve_warm();
 
+	no_delay(fd);
 	for (unsigned i = 0; i < 50; i++) {
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		if (__poll(&p, 1, 5000) != 1 || p.revents != POLLIN)

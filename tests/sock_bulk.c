@@ -192,6 +192,7 @@ static void pipeline_server(void)
 {
 	int fd = serve_warm();
 
+	no_delay(fd);
 	for (unsigned i = 0; i < 50 * 64; i++) {
 		get(fd, 100, 1, i);
 		put(fd, 1000, 2, i);
@@ -204,6 +205,7 @@ static void pipeline_client(void)
 	char buf[1];
 	int fd = connect_warm();
 
+	no_delay(fd);
 	for (unsigned turn = 0; turn < 50; turn++) {
 		for (unsigned i = 0; i < 64; i++)
 			put(fd, 100, 1, turn * 64 + i);

@@ -204,16 +204,16 @@ static void *splicer(void *arg)
 
 static void splice_server(void)
 {
-	char buf[64];
+	char buf[WARM_LEN];
 
 	shared_fd = serve_one();
 	MUST(pipe(pipe_fd));
 	MUST(pipe(note_fd));
 	pthread_t t = start_thread(splicer, NULL);
-	for (unsigned i = 0; i < 240; i++) {
-		for (ssize_t n = 0; n < 64;)
+	for (unsigned i = 0; i < warm_messages(); i++) {
+		for (ssize_t n = 0; n < WARM_LEN;)
 			n += MUST(read(note_fd[0], buf + n, sizeof buf - (size_t)n));
-		put(shared_fd, 64, 77, i);
+		put(shared_fd, WARM_LEN, WARM_STREAM, i);
 	}
 	await("closed");
 	pthread_join(t, NULL);

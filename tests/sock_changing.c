@@ -174,7 +174,7 @@ static void changed_client(void)
 		fd[i] = (int)MUST(connect_to("127.0.0.1", port));
 		warm_up(fd[i]);
 	}
-	int64_t end = now_ms() + 5000;
+	int64_t end = now_ms() + rare_ms(5000);
 	for (unsigned i = 0; now_ms() < end; i++) {
 		MUST(send(fd[i & 1], &c, 1, 0));
 		MUST(recv(fd[i & 1], &c, 1, 0) == 1 ? 0 : -1);
@@ -225,7 +225,7 @@ static void grow(int closing, int64_t ms)
 	int n = 0;
 
 	copies(copy);
-	for (int64_t end = now_ms() + ms; now_ms() < end;) {
+	for (int64_t end = now_ms() + rare_ms(ms); now_ms() < end;) {
 		int before = shared_ep;
 		shared_ep = new_set();
 		if (!t)

@@ -96,9 +96,10 @@ static void many_clients_server(void)
 	TRY(close(fd));
 }
 
-static void many_clients_child(const struct addr *to, unsigned child)
+static void many_clients_child(const struct addr *to, unsigned child, const int warm[2])
 {
 	int fd[CLIENTS];
+	char buf[1];
 
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		fd[i] = udp_new(AF_INET);
@@ -106,6 +107,8 @@ static void many_clients_child(const struct addr *to, unsigned child)
 			MUST(connect(fd[i], &to->sa, to->len));
 		udp_warm_client(fd[i], i % 2 ? NULL : to);
 	}
+	close(warm[1]);
+	MUST(read(warm[0], buf, 1)); /* all are warm: the server counts what comes until then, and must not count an end */
 	for (unsigned turn = 0; turn < 100; turn++) {
 		for (unsigned i = 0; i < CLIENTS; i++)
 			hit(fd[i], i % 2 ? NULL : to, 10 + i * 7, child * CLIENTS + i, turn);
@@ -121,12 +124,15 @@ static void many_clients_client(void)
 {
 	struct addr to = addr_of("127.0.0.1", (int)await_number());
 	pid_t child[CHILDREN];
+	int warm[2];
 
+	MUST(pipe(warm)); /* its end comes when nobody holds it for writing any more */
 	for (unsigned i = 0; i < CHILDREN; i++) {
 		child[i] = fork_part();
 		if (child[i] == 0)
-			many_clients_child(&to, i);
+			many_clients_child(&to, i, warm);
 	}
+	close(warm[1]);
 	for (unsigned i = 0; i < CHILDREN; i++)
 		join_child(child[i]);
 }

@@ -91,7 +91,7 @@ static void reuseport_server(void)
 		a = name_of(p[i].fd);
 	}
 	tell_number(addr_port(&a));
-	while (got < 320 * 8) {
+	while (got < 8 * udp_warm_messages()) {
 		MUST(poll(p, 2, SOON));
 		for (int i = 0; i < 2; i++) {
 			struct addr from = {.len = sizeof from.ss};
