@@ -147,7 +147,7 @@ if [ -z "$SAN" ]; then
 	part fuzz 120 tests/fuzz/run build-address-undefined 4
 	part lint 900 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
 	part model 900 tests/model/run
-	part oracle 1800 tests/run_oracle.sh
+	part oracle 1200 tests/run_oracle.sh -j "$jobs"
 	part bats 900 bats/run --tap
 	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=$asan part oracle-address-undefined 900 tests/run_oracle.sh -m both
 elif [ "$SAN" != thread ]; then

@@ -9,6 +9,7 @@
 #include "oracle_udp.h"
 
 #include <linux/tcp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -20,7 +21,7 @@
 #define PAUSE_EVERY 4
 #define PAUSE_NS 200000
 #define LONGEST_NS 200000000
-#define PATIENCE_MS 4000
+#define PATIENCE_NS INT64_C(3000000000) /* all in all */
 
 unsigned warm_messages(void)
 {
@@ -67,34 +68,38 @@ static uint64_t udp_datagrams(void)
 
 /* ---- pauses ---- */
 
+static _Atomic int64_t patience = PATIENCE_NS; /* what is left of it: a connection that stays in the kernel uses it up */
+
 struct pace {
+	int watches; /* goes on by what the kernel says, not by time */
 	long pause_ns;
-	int64_t end;	/* of patience; 0: none */
 	uint64_t seen;	/* by the kernel, so far */
 	unsigned still; /* looks in a row that found nothing new */
 };
 
 static struct pace begin(void)
 {
-	int patient = is_patient() && !(the_case->flags & CASE_KERNEL);
-
-	return (struct pace){.pause_ns = PAUSE_NS, .end = patient ? now_ms() + PATIENCE_MS : 0};
+	return (struct pace){.watches = is_patient() && !(the_case->flags & CASE_KERNEL), .pause_ns = PAUSE_NS};
 }
 
 /* fd: of a stream; -1: datagrams */
 static void pause_now(struct pace *p, int fd)
 {
-	if (p->end) {
+	long ns = PAUSE_NS;
+
+	if (p->watches) {
 		uint64_t before = p->seen;
-		if (p->still >= 2)
+		if (p->still == 2)
 			return;
 		p->seen = fd < 0 ? udp_datagrams() : tcp_octets(fd);
 		p->still = p->seen == before ? p->still + 1 : 0;
 		if (p->still)
 			return;
-		p->pause_ns = now_ms() > p->end ? PAUSE_NS : 2 * p->pause_ns < LONGEST_NS ? 2 * p->pause_ns : LONGEST_NS;
+		p->pause_ns = 2 * p->pause_ns < LONGEST_NS ? 2 * p->pause_ns : LONGEST_NS;
+		if (atomic_fetch_sub(&patience, p->pause_ns) > 0)
+			ns = p->pause_ns;
 	}
-	nanosleep(&(struct timespec){.tv_nsec = p->pause_ns}, NULL);
+	nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
 }
 
 void warm_up(int fd)

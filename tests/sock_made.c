@@ -219,6 +219,7 @@ static void itself_part(void)
 	char buf[100];
 
 	TRY(connect(fd, (struct sockaddr *)&me, sizeof me));
+	no_delay(fd);
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		put(fd, 100, 1, i);
 		get(fd, 100, 1, i);
