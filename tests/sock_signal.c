@@ -333,6 +333,7 @@ static void handler_client(void)
 	char c;
 	int fd = echo_fd = connect_warm();
 
+	no_delay(fd);
 	MUST(sigaction(SIGUSR1, &sa, NULL));
 	timer_t timer = start_pesterer(300);
 	for (int i = 0; i < 200; i++) {
