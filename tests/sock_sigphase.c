@@ -261,6 +261,7 @@ static void restart_server(void)
 	long many = 0;
 
 	begin(serve_warm());
+	no_delay(the_fd);
 	handle(SA_RESTART);
 	struct itimerval each = {{0, 130}, {0, 130}}, none = {{0, 0}, {0, 0}};
 	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
@@ -295,6 +296,7 @@ static void restart_client(void)
 	char c;
 
 	the_fd = connect_warm();
+	no_delay(the_fd);
 	pthread_t t = start_thread(slow_writer, NULL);
 	while (MUST(read(the_fd, &c, 1)) == 1 && c == 'p')
 		MUST(write(the_fd, &c, 1));
