@@ -46,7 +46,7 @@ static void anc_server(void)
 
 	tell_number(port);
 	udp_warm_server(fd, 3);
-	say_message(fd, 100, 0, 0);
+	none_is_there(fd);
 	for (int round = 0; round < 3; round++) {
 		get_sent(0, 1);
 		poll_is(fd, POLLIN, POLLIN);

@@ -37,6 +37,7 @@ static void set_server(void)
 	get(fd, 30000, 1, 0);
 	meet("done");
 	poll_is(fd, POLLIN | POLLOUT, POLLOUT);
+	meet("before the end"); /* which would be readable */
 }
 
 static void set_client(void)
@@ -47,6 +48,7 @@ static void set_client(void)
 	put(fd, 30000, 1, 0);
 	get(fd, 30000, 2, 0);
 	meet("done");
+	meet("before the end");
 }
 
 static void completion(int fd)
