@@ -24,6 +24,7 @@ B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 # A header that is not there leaves something out and is said so; make check and make demo install it when they may.
 has = $(shell echo '\#include <$(1)>' | $(CC) $(2) -E -x c - >/dev/null 2>&1 && echo y)
 HAVE_JANSSON := $(call has,jansson.h)
+HAVE_AB      := $(and $(HAVE_JANSSON),$(call has,gsl/gsl_rng.h))
 HAVE_CMOCKA  := $(wildcard /usr/include/cmocka.h /usr/local/include/cmocka.h)
 HAVE_TIRPC   := $(and $(call has,rpc/rpc.h,-I/usr/include/tirpc),$(shell command -v rpcgen))
 
@@ -42,8 +43,9 @@ SO_LD    := -shared -Wl,-z,now -Wl,-z,relro -Wl,--version-script=$(B)/syscalls.m
 core_o    := $(patsubst %.c,$(B)/%.o,$(wildcard core/*.c))
 so_core_o := $(filter-out $(B)/core/api%,$(core_o))
 preload_o := $(patsubst %.c,$(B)/%.o,$(wildcard preload/*.c))
-cmd_o     := $(patsubst %.c,$(B)/%.o,$(wildcard preload/cmd/*.c))
-unit_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+ab_c      := $(wildcard preload/cmd/ab*.c)
+cmd_o     := $(patsubst %.c,$(B)/%.o,$(filter-out $(if $(HAVE_AB),,$(ab_c)),$(wildcard preload/cmd/*.c)))
+unit_x    := $(patsubst %.c,$(B)/%,$(filter-out $(if $(HAVE_AB),,%/test_ab.c),$(wildcard tests/unit/test_*.c)))
 unit_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
 fuzz_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 sock_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/sock_*.c))
@@ -56,7 +58,7 @@ tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch
 all: $(B)/libshunt.so $(B)/shunt $(B)/libncadg_sm.a
 
 # One build folder, one set of flags: other flags, or a library that has come since, build everything again.
-flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) tirpc=$(HAVE_TIRPC) san=$(SAN_LIB)
+flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) ab=$(HAVE_AB) tirpc=$(HAVE_TIRPC) san=$(SAN_LIB)
 $(shell mkdir -p $(B); echo '$(subst ','\'',$(flags))' | cmp -s - $(B)/flags || echo '$(subst ','\'',$(flags))' >$(B)/flags)
 
 $(B)/core/%.o: core/%.c $(B)/flags
@@ -69,7 +71,7 @@ $(B)/preload/%.o: preload/%.c $(B)/flags
 
 $(B)/preload/cmd/%.o: preload/cmd/%.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) $(INC) $(if $(HAVE_JANSSON),-DHAVE_JANSSON) $(if $(SAN_LIB),-DSAN_LIB='"$(SAN_LIB)"') -c -o $@ $<
+	$(CC) $(ALL_C) $(INC) $(if $(HAVE_JANSSON),-DHAVE_JANSSON) $(if $(HAVE_AB),-DHAVE_AB) $(if $(SAN_LIB),-DSAN_LIB='"$(SAN_LIB)"') -c -o $@ $<
 
 # Exported are exactly the names in the one list of interposed functions: lines X(ret, name, (params), (args)).
 $(B)/syscalls.map: $(wildcard preload/syscalls.def) $(B)/flags
@@ -85,15 +87,20 @@ $(B)/libncadg_sm.a: $(core_o)
 	$(AR) rcs $@ $^
 
 $(B)/shunt: $(cmd_o) $(B)/libncadg_sm.a
-	$(CC) $(ALL_C) $(LDFLAGS) -o $@ $^ $(if $(HAVE_JANSSON),-ljansson)
+	$(CC) $(ALL_C) $(LDFLAGS) -o $@ $^ $(if $(HAVE_JANSSON),-ljansson) $(if $(HAVE_AB),-lgsl -lgslcblas -lm)
 
 # Unit tests: one program a file, linked with core alone. Everything else in tests/ is a plain program that knows nothing of shunt.
 $(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_C) $(INC) -c -o $@ $<
 
-$(unit_x): %: %.o $(unit_o) $(B)/libncadg_sm.a
+$(filter-out %/test_ab,$(unit_x)): %: %.o $(unit_o) $(B)/libncadg_sm.a
 	$(CC) $(ALL_C) -o $@ $^ -lcmocka
+
+# A part of the command, when it has been built.
+ab_unit := $(if $(HAVE_AB),$(B)/preload/cmd/ab_math.o $(B)/preload/cmd/ab_metric.o)
+$(B)/tests/unit/test_ab: $(B)/tests/unit/test_ab.o $(ab_unit)
+	$(CC) $(ALL_C) -o $@ $^ -lcmocka -lgsl -lgslcblas -lm
 
 # It starts a program under the interposer.
 $(B)/tests/unit/test_hostile: | $(B)/libshunt.so $(B)/shunt $(B)/tests/progs/echo_many

@@ -15,6 +15,7 @@ int complain(int status, const char *fmt, ...) __attribute__((format(printf, 2, 
 int cmd_run(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_tower(int argc, char **argv);
+int cmd_ab(int argc, char **argv);
 
 /*
  * Can the file at `path` be interposed when this process executes it? NULL: yes, or it cannot be opened (exec will say so); otherwise why

@@ -13,11 +13,21 @@ static const struct {
 } cmds[] = {
 	{"run", cmd_run, "run a program with its local TCP traffic in shared memory"},
 	{"ps", cmd_ps, "list the processes under shunt, and the path of each of their sockets"},
+	{"ab", cmd_ab, "run a program without and with shunt in turn, and say how much faster it is"},
 	{"tower", cmd_tower, "print the protocol tower of a string binding, and the reverse"},
 };
 #define N_CMDS (sizeof(cmds) / sizeof(*cmds))
 
 static const char *sub; /* the subcommand, for messages */
+
+#ifndef HAVE_AB
+int cmd_ab(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return complain(EXIT_SHUNT, "built without it: apt-get install libgsl-dev libjansson-dev, then make");
+}
+#endif
 
 int complain(int status, const char *fmt, ...)
 {
