@@ -8,14 +8,15 @@
 set -u
 
 case ${1:-check} in
-demo) want="libjansson-dev" ;;
+demo) want="libjansson-dev libgsl-dev" ;;
 check)
 	want="libcmocka-dev libjansson-dev libtirpc-dev rpcsvc-proto redis-server redis-tools memcached libmemcached-tools
 		nginx-light wrk curl postgresql iperf3 bats jq python3 shellcheck spin cppcheck clang-tidy clang-format iproute2 procps
 		util-linux libjemalloc2 libfaketime socat netcat-openbsd
 		g++ libboost-dev libevent-dev libthrift-dev thrift-compiler libcapnp-dev capnproto libprotobuf-dev protobuf-compiler
 		libgrpc++-dev protobuf-compiler-grpc python3-grpcio libzmq3-dev rpcbind
-		python3-samba tshark mandoc"
+		python3-samba tshark mandoc
+		libgsl-dev gnuplot-nox tmux chromium"
 	;;
 *)
 	echo "usage: tests/setup.sh [check | demo]" >&2

@@ -19,22 +19,27 @@ static int usage(void)
 	puts("usage: shunt ab [OPTION...] [--] CMD [ARGUMENT...]\n"
 	     "       shunt ab [OPTION...] --server 'CMD...' --client 'CMD...' [--ready PORT|'CMD...']\n"
 	     "\n"
-	     "Runs CMD, or a fresh server and a client of it, without and with shunt in random order, until the ratio is known well enough,\n"
-	     "and says how many times faster it is. {port} in the commands becomes a free port. CMD must be what shunt is to speed up at\n"
+	     "Runs CMD, or a fresh server and a client of it, without and with shunt in random order, until the ratio is known "
+	     "well enough,\n"
+	     "and says how many times faster it is. {port} in the commands becomes a free port. CMD must be what shunt is to "
+	     "speed up at\n"
 	     "both ends: a script that starts its own server, or programs that find theirs under shunt.\n"
 	     "\n"
-	     "  --metric REGEX      the figure is the last match in the output of CMD or the client (its first group); else what the\n"
+	     "  --metric REGEX      the figure is the last match in the output of CMD or the client (its first group); else "
+	     "what the\n"
 	     "                      built-in reader finds, or wall time. Readers:");
 	fputs("                      ", stdout);
 	ab_list_readers(stdout);
 	puts("\n  --metric time       wall time, whatever the program\n"
 	     "  --higher-better, --lower-better   what the figure means (a regex: higher)\n"
-	     "  --ready PORT|CMD    the server can be used when this port is open, or CMD succeeds ({port} is waited for by itself)\n"
+	     "  --ready PORT|CMD    the server can be used when this port is open, or CMD succeeds ({port} is waited for by "
+	     "itself)\n"
 	     "  --precision N%      until the 95 % interval is within N % of the ratio (5%)\n"
 	     "  --max-time SECONDS  but not longer (60)\n"
 	     "  --rounds N          exactly so many rounds       --warmup N   before those (1)\n"
 	     "  --run-limit SECONDS a run that takes longer has failed (60)\n"
-	     "  --live SECONDS      one pair, under shunt, switched off and on in turn for so long: bytes/s of the same connections\n"
+	     "  --live SECONDS      one pair, under shunt, switched off and on in turn for so long: bytes/s of the same "
+	     "connections\n"
 	     "  --json              the report as JSON           --html FILE  and as a page with plots\n"
 	     "  --seed N            of the order and the interval\n"
 	     "  --help              this text\n"
@@ -64,7 +69,7 @@ static int set_metric(struct ab_conf *c, const char *regex, int higher)
 	const struct ab_metric *reader = NULL;
 	char why[128], *first;
 
-	if (!regex && c->server) {
+	if (!regex && c->client) {
 		first = strndup(c->client, strcspn(c->client, " \t"));
 		reader = first ? ab_reader(first) : NULL;
 		free(first);

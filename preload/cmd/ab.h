@@ -24,7 +24,7 @@
 #include <wordexp.h>
 
 #define AB_MAX_ROUNDS 1000
-#define AB_LEAST 6 /* rounds, for an interval */
+#define AB_LEAST 6		/* rounds, for an interval */
 #define AB_OUTPUT_MAX (1 << 20) /* octets of a program's output that are looked at: the last ones */
 
 enum ab_way { AB_KERNEL, AB_SHUNT, AB_WAYS };
@@ -92,9 +92,9 @@ struct ab_run {
 };
 
 struct ab_conf {
-	char *const *command;	    /* or: */
+	char *const *command;	     /* or: */
 	const char *server, *client; /* split as a shell would; {port} is replaced */
-	const char *ready;	    /* a port, or a command; NULL: {port} */
+	const char *ready;	     /* a port, or a command; NULL: {port} */
 	struct ab_metric metric;
 	double precision; /* half the interval's width / the ratio */
 	double max_time_s, run_limit_s;
@@ -127,7 +127,7 @@ struct ab_result {
 	unsigned n, n_narrow; /* rounds; looks in a row with a narrow interval */
 	struct ab_run *run[AB_WAYS];
 	double median[AB_WAYS];
-	struct ab_interval ratio; /* how many times better with shunt; low = high = 0: too few rounds */
+	struct ab_interval ratio;  /* how many times better with shunt; low = high = 0: too few rounds */
 	unsigned n_failed, n_same; /* rounds left out: failed; nothing in memory */
 	char failed[320], same[320];
 	double took_s;
@@ -146,7 +146,7 @@ bool ab_exact_enough(const struct ab_conf *c, struct ab_result *r);
 /* CPU for the same work, with shunt / without; 0: not known. */
 double ab_cpu_ratio(const struct ab_conf *c, const struct ab_result *r);
 double ab_used(const struct ab_result *r, enum ab_way w, enum ab_part p, bool switches); /* the median */
-double ab_share(const struct ab_result *r);						  /* of the bytes, through memory */
+double ab_share(const struct ab_result *r);						 /* of the bytes, through memory */
 void ab_verdict(const struct ab_conf *c, const struct ab_result *r, char *buf, size_t len);
 
 /* ---- the report ---- */

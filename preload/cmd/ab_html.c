@@ -8,12 +8,15 @@
 #include "cmd.h"
 
 static const char head[] =
-	"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n"
+	"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+	"content=\"width=device-width\">\n"
 	"<link rel=\"icon\" href=\"data:,\">\n<title>shunt ab</title>\n<style>\n"
 	"body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222}\n"
-	"h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}code{background:#f3f3f3;padding:.1em .3em}\n"
+	"h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}code{background:#f3f3f3;padding:.1em "
+	".3em}\n"
 	"table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.3rem 1rem .3rem 0;text-align:right}\n"
-	"td:first-child,th:first-child{text-align:left}tr+tr{border-top:1px solid #ddd}.left{color:#a33}svg{max-width:100%;height:auto}\n"
+	"td:first-child,th:first-child{text-align:left}tr+tr{border-top:1px solid "
+	"#ddd}.left{color:#a33}svg{max-width:100%;height:auto}\n"
 	"</style></head><body>\n";
 
 static void put_text(FILE *f, const char *s)
@@ -80,7 +83,8 @@ static void put_table(FILE *f, const struct ab_conf *c, const struct ab_result *
 }
 
 /* What gnuplot makes, from its <svg on: an XML declaration has no place in a page. */
-static void put_plot(FILE *f, const struct ab_conf *c, const struct ab_result *r, const char *title, const char *which, int height)
+static void put_plot(
+	FILE *f, const struct ab_conf *c, const struct ab_result *r, const char *title, const char *which, int height)
 {
 	char terminal[80];
 	char *plot, *svg;
@@ -122,8 +126,8 @@ int ab_report_html(const struct ab_conf *c, const struct ab_result *r)
 	ab_command_text(c, text, sizeof(text));
 	fputs("<p>", f);
 	put_element(f, "code", text);
-	fprintf(f, "<br>%u %s in %.3g s, without and with shunt in random order.</p>\n", r->n, r->live ? "pairs of periods" : "rounds",
-		r->took_s);
+	fprintf(f, "<br>%u %s in %.3g s, without and with shunt in random order.</p>\n", r->n,
+		r->live ? "pairs of periods" : "rounds", r->took_s);
 	put_left_out(f, r);
 	if (r->n) {
 		put_table(f, c, r);
@@ -131,7 +135,8 @@ int ab_report_html(const struct ab_conf *c, const struct ab_result *r)
 		put_plot(f, c, r, "As they came", "rounds", 320);
 	}
 	fputs("<h2>Where</h2>\n", f);
-	snprintf(text, sizeof(text), "%s, %d cores; %s; %s; shunt %s; %s", m.cpu, m.cores, m.kernel, m.libc, SHUNT_VERSION, m.when);
+	snprintf(text, sizeof(text), "%s, %d cores; %s; %s; shunt %s; %s", m.cpu, m.cores, m.kernel, m.libc, SHUNT_VERSION,
+		m.when);
 	put_element(f, "p", text);
 	fputs("\n</body></html>\n", f);
 	if (fclose(f))

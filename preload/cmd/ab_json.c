@@ -33,10 +33,11 @@ int ab_report_json(const struct ab_conf *c, const struct ab_result *r)
 	ab_machine(&m);
 	ab_command_text(c, text, sizeof(text));
 	ab_verdict(c, r, verdict, sizeof(verdict));
-	o = json_pack("{s:s, s:{s:s, s:s, s:s, s:i}, s:s, s:s, s:{s:s, s:s, s:b}, s:b, s:i, s:i, s:i, s:f}", "shunt", SHUNT_VERSION, "machine",
-		"kernel", m.kernel, "cpu", m.cpu, "libc", m.libc, "cores", m.cores, "when", m.when, "command", text, "metric", "name",
-		c->metric.name, "unit", c->metric.unit, "higher_is_better", c->metric.higher, "live", r->live, "rounds", (int)r->n,
-		"failed", (int)r->n_failed, "not_upgraded", (int)r->n_same, "took_s", r->took_s);
+	o = json_pack("{s:s, s:{s:s, s:s, s:s, s:i}, s:s, s:s, s:{s:s, s:s, s:b}, s:b, s:i, s:i, s:i, s:f}", "shunt",
+		SHUNT_VERSION, "machine", "kernel", m.kernel, "cpu", m.cpu, "libc", m.libc, "cores", m.cores, "when", m.when,
+		"command", text, "metric", "name", c->metric.name, "unit", c->metric.unit, "higher_is_better", c->metric.higher,
+		"live", r->live, "rounds", (int)r->n, "failed", (int)r->n_failed, "not_upgraded", (int)r->n_same, "took_s",
+		r->took_s);
 	if (!o)
 		return complain(EXIT_SHUNT, "the report cannot be written as JSON: a name in it is not UTF-8");
 	json_object_set_new(o, "kernel", way(c, r, AB_KERNEL));

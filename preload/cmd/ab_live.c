@@ -63,7 +63,8 @@ static int turn(int pgid, bool on)
 	int e = scan_init(&s);
 
 	for (size_t i = 0; !e && i < s.n_procs; i++) {
-		char pid[16], *argv[] = {(char *)(uintptr_t) "/proc/self/exe", (char *)(uintptr_t)(on ? "on" : "off"), pid, NULL};
+		char pid[16],
+			*argv[] = {(char *)(uintptr_t) "/proc/self/exe", (char *)(uintptr_t)(on ? "on" : "off"), pid, NULL};
 		struct ab_proc p;
 		if (getpgid((pid_t)s.procs[i].pid) != pgid)
 			continue;
@@ -106,7 +107,8 @@ static void pairs(const struct ab_conf *c, struct ab_result *r, struct ab_proc *
 
 	length = length < 0.1 ? 0.1 : length > 2 ? 2 : length;
 	gsl_rng_set(rng, c->seed);
-	while (r->n < AB_MAX_ROUNDS && !ab_interrupted && ab_now() - begin + 2 * length < c->live_s && ab_wait(client, 0) == 0) {
+	while (r->n < AB_MAX_ROUNDS && !ab_interrupted && ab_now() - begin + 2 * length < c->live_s &&
+		ab_wait(client, 0) == 0) {
 		bool shunt_first = gsl_rng_uniform_int(rng, 2);
 		double x[AB_WAYS] = {0};
 		bool good = true;
@@ -156,7 +158,8 @@ static void live_client(const struct ab_conf *c, struct ab_result *r, char *cons
 		pairs(c, r, &p);
 	} else {
 		r->n_failed = 1;
-		snprintf(r->failed, sizeof(r->failed), "the client has no connection that shunt follows, or ended within %d s", START_S);
+		snprintf(r->failed, sizeof(r->failed), "the client has no connection that shunt follows, or ended within %d s",
+			START_S);
 	}
 	ab_stop(&p);
 	ab_proc_fini(&p);

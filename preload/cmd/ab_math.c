@@ -171,13 +171,14 @@ void ab_verdict(const struct ab_conf *c, const struct ab_result *r, char *buf, s
 	if (!r->n)
 		snprintf(buf, len, "no result: no round could be counted");
 	else if (!i->high)
-		snprintf(buf, len, "no result: %u round%s say%s %.2f times, and %d are the least for an interval; give more --max-time",
+		snprintf(buf, len,
+			"no result: %u round%s say%s %.2f times, and %d are the least for an interval; give more --max-time",
 			r->n, r->n == 1 ? "" : "s", r->n == 1 ? "s" : "", i->value, AB_LEAST);
 	else if (i->low > 1)
 		snprintf(buf, len, "%.3g times faster, 95 %% interval %.3g-%.3g%s", i->value, i->low, i->high, cpu);
 	else if (i->high < 1)
 		snprintf(buf, len, "slower: %.3g of the speed, 95 %% interval %.3g-%.3g%s", i->value, i->low, i->high, cpu);
 	else
-		snprintf(buf, len, "no difference that this many runs could show (%.3g times, 95 %% interval %.3g-%.3g)", i->value,
-			i->low, i->high);
+		snprintf(buf, len, "no difference that this many runs could show (%.3g times, 95 %% interval %.3g-%.3g)",
+			i->value, i->low, i->high);
 }

@@ -29,15 +29,21 @@ static void put_script(FILE *f, const struct ab_conf *c, const struct ab_result 
 	fprintf(f, "set terminal %s\nset key off\nset border 3\nset tics nomirror\n", terminal);
 	put_data(f, r);
 	if (!strcmp(which, "runs")) {
-		fprintf(f, "set jitter\nset yrange [0.4:2.6]\nset ytics scale 0 ('kernel' 2, 'shunt' 1)\nset format x '%%.1s%%c%s'\n", unit);
+		fprintf(f,
+			"set jitter\nset yrange [0.4:2.6]\nset ytics scale 0 ('kernel' 2, 'shunt' 1)\nset format x "
+			"'%%.1s%%c%s'\n",
+			unit);
 		if (far)
 			fputs("set logscale x\n", f);
 		if (dumb)
 			fputs("set lmargin 8\nplot $kernel using 2:(2) pt 'k', $shunt using 2:(1) pt 's'\n", f);
 		else
-			fputs("plot $kernel using 2:(2) pt 7 ps 0.8 lc rgb '#8a8a8a', $shunt using 2:(1) pt 7 ps 0.8 lc rgb '#1f77b4'\n", f);
+			fputs("plot $kernel using 2:(2) pt 7 ps 0.8 lc rgb '#8a8a8a', $shunt using 2:(1) pt 7 ps 0.8 lc rgb "
+			      "'#1f77b4'\n",
+				f);
 	} else {
-		fprintf(f, "set xlabel '%s'\nset key top right\nset format y '%%.1s%%c%s'\n", r->live ? "period" : "round", unit);
+		fprintf(f, "set xlabel '%s'\nset key top right\nset format y '%%.1s%%c%s'\n", r->live ? "period" : "round",
+			unit);
 		fputs(far ? "set logscale y\n" : "set yrange [0:*]\n", f);
 		fputs("plot $kernel with linespoints pt 7 ps 0.6 lc rgb '#8a8a8a' title 'kernel', "
 		      "$shunt with linespoints pt 7 ps 0.6 lc rgb '#1f77b4' title 'shunt'\n",

@@ -45,7 +45,7 @@ static void become(char *const argv[], const char *stats, int out)
 	dup2(out, 1);
 	dup2(out, 2);
 	if (stats) {
-		for (n = 0; argv[n] && n < N_ARGS; n++)
+		for (n = 0; n < N_ARGS && argv[n]; n++)
 			all[5 + n] = argv[n];
 		all[5 + n] = NULL;
 		execv("/proc/self/exe", (char *const *)(uintptr_t)all);
@@ -80,7 +80,8 @@ static void reap(struct ab_proc *p)
 
 	while (wait4(p->pid, &p->status, 0, &u) < 0 && errno == EINTR)
 		;
-	p->used.cpu_s = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	p->used.cpu_s = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+			(double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 	p->used.switches = (uint64_t)u.ru_nvcsw + (uint64_t)u.ru_nivcsw;
 	p->pid = 0;
 }

@@ -161,7 +161,8 @@ static bool take_figure(const struct ab_conf *c, const struct ab_proc *p, struct
 	if (e) {
 		char last[160];
 		last_line(p, last, sizeof(last));
-		return fail(r, "its output has no %s: nothing matches '%s'; it ends in: %s", c->metric.name, c->metric.regex, last);
+		return fail(
+			r, "its output has no %s: nothing matches '%s'; it ends in: %s", c->metric.name, c->metric.regex, last);
 	}
 	return r->figure > 0 ? true : fail(r, "the %s is 0", c->metric.name);
 }

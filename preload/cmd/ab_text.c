@@ -131,7 +131,8 @@ void ab_report_text(const struct ab_conf *c, const struct ab_result *r)
 		table(c, r);
 		if (isatty(1))
 			ioctl(1, TIOCGWINSZ, &ws);
-		snprintf(terminal, sizeof(terminal), "dumb %d 11 noenhanced", ws.ws_col > 40 && ws.ws_col < 120 ? ws.ws_col - 1 : 79);
+		snprintf(terminal, sizeof(terminal), "dumb %d 11 noenhanced",
+			ws.ws_col > 40 && ws.ws_col < 120 ? ws.ws_col - 1 : 79);
 		plot = ab_plot(c, r, terminal, "runs");
 		if (plot)
 			put_trimmed(plot);

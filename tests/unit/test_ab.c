@@ -117,13 +117,21 @@ static void reads(const char *program, const char *text, double want)
 static void test_readers(void **state)
 {
 	(void)state;
-	reads("/usr/bin/redis-benchmark", "GET: rps=100.0 (overall: 90.0) avg_msec=0.2\nGET: 12345.67 requests per second, p50=0.031 msec\n\n", 12345.67);
+	reads("/usr/bin/redis-benchmark",
+		"GET: rps=100.0 (overall: 90.0) avg_msec=0.2\nGET: 12345.67 requests per second, p50=0.031 msec\n\n", 12345.67);
 	reads("redis-benchmark", "\"test\",\"rps\",\"avg_latency_ms\"\n\"GET\",\"2222.50\",\"0.033\"\n", 2222.5);
-	reads("redis-benchmark", "Summary:\n  throughput summary: 3333.33 requests per second\n  latency summary (msec):\n    0.1\n", 3333.33);
-	reads("wrk", "Running 1s test\n  2 threads and 10 connections\nRequests/sec:  54321.00\nTransfer/sec:     43.20MB\n", 54321);
-	reads("pgbench", "latency average = 0.1 ms\ninitial connection time = 2 ms\ntps = 1234.567890 (without initial connection time)\n", 1234.56789);
-	reads("iperf3", "[  5]   0.00-1.00   sec  1.1 GBytes  9.45 Gbits/sec    0   sender\n"
-			"[  5]   0.00-1.00   sec  1.1 GBytes  9.25 Gbits/sec        receiver\n", 9.25e9);
+	reads("redis-benchmark",
+		"Summary:\n  throughput summary: 3333.33 requests per second\n  latency summary (msec):\n    0.1\n", 3333.33);
+	reads("wrk", "Running 1s test\n  2 threads and 10 connections\nRequests/sec:  54321.00\nTransfer/sec:     43.20MB\n",
+		54321);
+	reads("pgbench",
+		"latency average = 0.1 ms\ninitial connection time = 2 ms\ntps = 1234.567890 (without initial connection "
+		"time)\n",
+		1234.56789);
+	reads("iperf3",
+		"[  5]   0.00-1.00   sec  1.1 GBytes  9.45 Gbits/sec    0   sender\n"
+		"[  5]   0.00-1.00   sec  1.1 GBytes  9.25 Gbits/sec        receiver\n",
+		9.25e9);
 	reads("iperf3", "{ \"bits_per_second\":\t1.5e+9, \"retransmits\": 0 }\n\"bits_per_second\": 2000000\n", 2e6);
 	reads("sockperf", "sockperf: ====> avg-latency=12.500 (std-dev=1.1)\n", 12.5);
 	assert_null(ab_reader("cat"));
