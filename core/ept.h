@@ -105,7 +105,27 @@ int ept_path(char path[BINDING_PATH_LEN], uint32_t uid, const char *name);
  * unnamed semaphores and segments of clients that were killed in the middle of a rendezvous. Number of things removed, or -errno.
  */
 int ept_gc(uint32_t uid);
-/* Calls fn for every endpoint in the map whose folder we may list (our own; all for root), for people to see; stops and returns its value when that is not 0. */
+/* The same for people: fn (may be NULL) hears of each thing. `only_look`: nothing is removed, the number is of what would be. */
+enum ept_gc_kind { EPT_GC_ENDPOINT, EPT_GC_SEM, EPT_GC_SEG };
+struct ept_gc_thing {
+	enum ept_gc_kind kind;
+	uint32_t uid;	  /* whose */
+	const char *name; /* of the endpoint's file in MAP/<uid>; else NULL */
+	int id;		  /* of the semaphores or the segment; else -1 */
+};
+typedef void ept_gc_fn(const struct ept_gc_thing *t, void *arg);
+int ept_gc_each(uint32_t uid, int only_look, ept_gc_fn *fn, void *arg);
+/*
+ * Calls fn for every endpoint in the map whose folder we may list (our own; all for root), for people to see; stops and returns its value when that is
+ * not 0. A program's own ("sm-NAME", ept_publish_at) have no socket: key.at.family is 0.
+ */
 int ept_each(int (*fn)(const struct ept_ref *r, uint32_t owner_uid, int alive, void *arg), void *arg);
+
+/*
+ * How many associations the endpoint that ept_each() has found has, as its message area lists them, without those whose segments are gone; -errno if the
+ * area cannot be looked at, or is not its owner's. *maker: pid of who published, 0 if it is not of our pid namespace. For people: the list is anybody's
+ * to write.
+ */
+int ept_count_assocs(const struct ept_ref *r, uint32_t *maker);
 
 #endif

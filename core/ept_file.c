@@ -260,23 +260,35 @@ static int is_left_to_others(const struct ept_file *f)
 	       (uint64_t)now.tv_sec < f->mtime_ns / 1000000000u + GC_OTHERS_S;
 }
 
-int ept_file_gc(int dir_fd, const char *name, uint32_t uid)
+/* 1: nobody holds it, and it is for us to remove; `remove`: its objects are gone then. 0: not; or -errno. */
+static int is_stale(int dir_fd, const char *name, uint32_t uid, int remove)
 {
-	int fd = ept_file_open(dir_fd, name, uid);
+	int fd = ept_file_open(dir_fd, name, uid), err;
 	struct ept_file f;
-	long err;
 
 	if (fd < 0)
 		return fd == -ENOENT || fd == -EPERM ? 0 : fd;
 	err = ept_file_alive(fd);
 	if (!err && ept_file_read(fd, &f) == 0) {
 		err = is_left_to_others(&f);
-		if (!err)
+		if (!err && remove)
 			ept_file_gc_objects(&f, uid);
 	}
 	sys1(SYS_close, fd);
-	if (err)
-		return err < 0 ? (int)err : 0;
+	return err < 0 ? err : !err;
+}
+
+int ept_file_is_stale(int dir_fd, const char *name, uint32_t uid)
+{
+	return is_stale(dir_fd, name, uid, 0);
+}
+
+int ept_file_gc(int dir_fd, const char *name, uint32_t uid)
+{
+	long err = is_stale(dir_fd, name, uid, 1);
+
+	if (err <= 0)
+		return (int)err;
 	err = sys3(SYS_unlinkat, dir_fd, name, 0);
 	if (err)
 		return err == -ENOENT ? 0 : (int)err; /* its server retracted it while we looked */

@@ -53,40 +53,57 @@ static int each_name(int dir_fd, int (*fn)(int dir_fd, const char *name, void *a
 }
 
 struct gc_run {
-	uint32_t uid;
-	int n;
+	uint32_t uid; /* UINT32_MAX: of anybody */
+	int n, only_look;
+	ept_gc_fn *fn; /* NULL: nobody wants to know */
+	void *arg;
 };
+
+static void count(struct gc_run *run, enum ept_gc_kind kind, uint32_t uid, const char *name, int id)
+{
+	struct ept_gc_thing t = {kind, uid, name, id};
+
+	run->n++;
+	if (run->fn)
+		run->fn(&t, run->arg);
+}
 
 static int gc_name(int dir_fd, const char *name, void *arg)
 {
 	struct gc_run *run = arg;
 
-	if (!strncmp(name, "tcp-", 4) || !strncmp(name, "udp-", 4) || !strncmp(name, "sm-", 3) || !strncmp(name, ".new-", 5))
-		run->n += ept_file_gc(dir_fd, name, run->uid) > 0;
+	if (strncmp(name, "tcp-", 4) && strncmp(name, "udp-", 4) && strncmp(name, "sm-", 3) && strncmp(name, ".new-", 5))
+		return 0;
+	if ((run->only_look ? ept_file_is_stale : ept_file_gc)(dir_fd, name, run->uid) > 0)
+		count(run, EPT_GC_ENDPOINT, run->uid, name, -1);
 	return 0;
 }
 
 int ept_dir_gc(int dir_fd, uint32_t uid)
 {
-	struct gc_run run = {uid, 0};
+	struct gc_run run = {.uid = uid};
 	int err = each_name(dir_fd, gc_name, &run);
 
 	return err ? err : run.n;
 }
 
-static int gc_user(int map_fd, uint32_t uid)
+/* The folder of one user; what is found is added to run->n. 0 or -errno. */
+static int gc_user(int map_fd, uint32_t uid, struct gc_run *run)
 {
-	int n, dir_fd = map_user_open(map_fd, uid, O_RDONLY, 0);
+	struct gc_run own = *run;
+	int err, dir_fd = map_user_open(map_fd, uid, O_RDONLY, 0);
 
 	if (dir_fd < 0)
 		return dir_fd == -ENOENT ? 0 : dir_fd;
-	n = map_user_lock(dir_fd);
-	if (!n) {
-		n = ept_dir_gc(dir_fd, uid);
+	own.uid = uid;
+	err = map_user_lock(dir_fd);
+	if (!err) {
+		err = each_name(dir_fd, gc_name, &own);
 		map_user_unlock(dir_fd);
 	}
 	sys1(SYS_close, dir_fd);
-	return n;
+	run->n = own.n;
+	return err;
 }
 
 static int parse_uid(uint32_t *uid, const char *name)
@@ -103,15 +120,10 @@ static int parse_uid(uint32_t *uid, const char *name)
 
 static int gc_user_name(int map_fd, const char *name, void *arg)
 {
-	struct gc_run *run = arg;
 	uint32_t uid;
-	int n;
 
-	if (!parse_uid(&uid, name))
-		return 0;
-	n = gc_user(map_fd, uid);
-	if (n > 0)
-		run->n += n;
+	if (parse_uid(&uid, name))
+		gc_user(map_fd, uid, arg); /* one folder that cannot be read is no reason to leave the others */
 	return 0;
 }
 
@@ -128,57 +140,66 @@ static int maker_is_dead(int pid, time_t made, time_t now)
  * by what no other program has: for the semaphores key, number, mode and marks; a segment of exactly our size that nobody has
  * attached, before any header was written into it.
  */
-static int gc_csem(int index, uint32_t uid, time_t now)
+static void gc_csem(int index, struct gc_run *run, time_t now)
 {
 	struct semid_ds ds;
 	int mark0, mark1, id = (int)sys4(SYS_semctl, index, 0, SEM_STAT_ANY, &ds);
 
-	if (id < 0 || (uid != UINT32_MAX && ds.sem_perm.cuid != uid) || ds.sem_perm.__key != IPC_PRIVATE)
-		return 0;
+	if (id < 0 || (run->uid != UINT32_MAX && ds.sem_perm.cuid != run->uid) || ds.sem_perm.__key != IPC_PRIVATE)
+		return;
 	if (ds.sem_nsems != SM_N_CSEM || (ds.sem_perm.mode & 0777) != SM_CSEM_MODE)
-		return 0;
+		return;
 	mark0 = sysv_sem_get(id, SM_CSEM_MARK0, GETVAL);
 	mark1 = sysv_sem_get(id, SM_CSEM_MARK1, GETVAL);
 	if (mark0 == 0 && mark1 == 0 && ds.sem_otime == 0) {
 		if (now - ds.sem_ctime <= GC_UNBORN_S)
-			return 0;
+			return;
 	} else if (mark0 != SM_CSEM_MARK0_VAL || mark1 != SM_CSEM_MARK1_VAL ||
 		   !maker_is_dead(sysv_sem_get(id, SM_CSEM_MARK0, GETPID), ds.sem_ctime, now)) {
-		return 0;
+		return;
 	}
-	return sysv_sem_rm(id) == 0;
+	if (run->only_look || sysv_sem_rm(id) == 0)
+		count(run, EPT_GC_SEM, ds.sem_perm.cuid, NULL, id);
 }
 
-static int gc_segment(int index, uint32_t uid, time_t now)
+static void gc_segment(int index, struct gc_run *run, time_t now)
 {
 	struct shmid_ds ds;
 	int id = (int)sys3(SYS_shmctl, index, SHM_STAT_ANY, &ds);
 
-	if (id < 0 || (uid != UINT32_MAX && ds.shm_perm.cuid != uid) || ds.shm_perm.__key != IPC_PRIVATE)
-		return 0;
+	if (id < 0 || (run->uid != UINT32_MAX && ds.shm_perm.cuid != run->uid) || ds.shm_perm.__key != IPC_PRIVATE)
+		return;
 	if (ds.shm_segsz != SM_SEG_LEN || ds.shm_nattch != 0 || (ds.shm_perm.mode & 0777) != 0600)
-		return 0;
+		return;
 	if (!maker_is_dead(ds.shm_cpid, ds.shm_ctime, now))
-		return 0;
-	return sysv_shm_rm(id) == 0;
+		return;
+	if (run->only_look || sysv_shm_rm(id) == 0)
+		count(run, EPT_GC_SEG, ds.shm_perm.cuid, NULL, id);
 }
 
-int ept_gc_nameless(uint32_t uid)
+static void gc_nameless(struct gc_run *run)
 {
 	struct timespec now;
 	struct seminfo si;
 	struct shm_info hi;
-	int n = 0, max;
+	int max;
 
 	if (sys2(SYS_clock_gettime, CLOCK_REALTIME, &now))
-		return 0;
+		return;
 	max = (int)sys4(SYS_semctl, 0, 0, SEM_INFO, &si);
 	for (int i = 0; i <= max; i++)
-		n += gc_csem(i, uid, now.tv_sec);
+		gc_csem(i, run, now.tv_sec);
 	max = (int)sys3(SYS_shmctl, 0, SHM_INFO, &hi);
 	for (int i = 0; i <= max; i++)
-		n += gc_segment(i, uid, now.tv_sec);
-	return n;
+		gc_segment(i, run, now.tv_sec);
+}
+
+int ept_gc_nameless(uint32_t uid)
+{
+	struct gc_run run = {.uid = uid};
+
+	gc_nameless(&run);
+	return run.n;
 }
 
 /* A descriptor of the map that can be listed: its O_PATH one cannot. */
@@ -194,9 +215,9 @@ static int map_list(const char *path)
 	return (int)fd;
 }
 
-int ept_gc(uint32_t uid)
+int ept_gc_each(uint32_t uid, int only_look, ept_gc_fn *fn, void *arg)
 {
-	struct gc_run run = {uid, 0};
+	struct gc_run run = {uid, 0, only_look, fn, arg};
 	char map[MAP_PATH_LEN];
 	int map_fd, err = map_path(map);
 
@@ -208,13 +229,18 @@ int ept_gc(uint32_t uid)
 	if (map_fd < 0 && map_fd != -ENOENT)
 		return map_fd;
 	if (map_fd >= 0) {
-		err = uid == UINT32_MAX ? each_name(map_fd, gc_user_name, &run) : gc_user(map_fd, uid);
+		err = uid == UINT32_MAX ? each_name(map_fd, gc_user_name, &run) : gc_user(map_fd, uid, &run);
 		sys1(SYS_close, map_fd);
 		if (err < 0)
 			return err;
-		run.n += uid == UINT32_MAX ? 0 : err;
 	}
-	return run.n + ept_gc_nameless(uid);
+	gc_nameless(&run);
+	return run.n;
+}
+
+int ept_gc(uint32_t uid)
+{
+	return ept_gc_each(uid, 0, NULL, NULL);
 }
 
 struct each_run {
@@ -231,7 +257,7 @@ static int each_file(int dir_fd, const char *name, void *arg)
 	int fd, alive, err;
 
 	memset(&r, 0, sizeof(r));
-	if (ept_name_parse(&r.key, name))
+	if (ept_name_parse(&r.key, name) && strncmp(name, "sm-", 3)) /* of a program's own: no socket, family 0 */
 		return 0;
 	fd = ept_file_open(dir_fd, name, run->uid);
 	if (fd < 0)

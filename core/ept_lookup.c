@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "atomic.h"
 #include "ept.h"
 #include "ept_map.h"
 #include "log.h"
@@ -186,6 +187,33 @@ int ept_lookup(struct ept_ref *r, const struct diag_addr *to, uint64_t netns)
 int ept_lookup_udp(struct ept_ref *r, const struct diag_addr *to, uint64_t netns)
 {
 	return lookup(r, to, netns, 1);
+}
+
+static int is_live_segment(uint32_t entry)
+{
+	struct shmid_ds ds;
+	int err = entry ? sysv_shm_stat((int)(entry - 1), &ds) : -EINVAL;
+
+	return err == 0 || err == -EACCES; /* others' may not be asked about, but are there */
+}
+
+int ept_count_assocs(const struct ept_ref *r, uint32_t *maker)
+{
+	struct ept_ref own = *r;
+	struct shmid_ds ds;
+	int n = 0, err;
+	long base = sys3(SYS_shmat, r->shmid, 0, SHM_RDONLY);
+
+	*maker = 0;
+	if (sys_is_err(base))
+		return (int)base;
+	err = check_area(&own, (const struct sm_area *)base);
+	if (!err && sysv_shm_stat(r->shmid, &ds) == 0)
+		*maker = (uint32_t)ds.shm_cpid;
+	for (unsigned i = 0; !err && i < SM_N_ASSOC; i++)
+		n += is_live_segment(load_relaxed(&((struct sm_area *)base)->assoc[i]));
+	sys1(SYS_shmdt, base);
+	return err ? err : n;
 }
 
 int ept_ref_is_current(const struct ept_ref *r)

@@ -83,6 +83,8 @@ void ept_file_gc_objects(const struct ept_file *f, uint32_t uid);
  * One of another IPC namespace, whose objects we cannot remove, is left to the processes there for a day.
  */
 int ept_file_gc(int dir_fd, const char *name, uint32_t uid);
+/* The same question alone: 1: ept_file_gc() would remove it. */
+int ept_file_is_stale(int dir_fd, const char *name, uint32_t uid);
 /* With the folder locked: all of them. Number removed, or -errno. */
 int ept_dir_gc(int dir_fd, uint32_t uid);
 /* The nameless things of killed clients of `uid` (UINT32_MAX: of anybody). Number removed. */

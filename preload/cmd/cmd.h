@@ -16,6 +16,13 @@ int cmd_run(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_tower(int argc, char **argv);
 int cmd_ab(int argc, char **argv);
+int cmd_ep(int argc, char **argv);
+int cmd_gc(int argc, char **argv);
+
+/* --json: print the value, which is ours now, and an end of line; or say that this build cannot. An exit status. */
+struct json_t;
+int json_out(struct json_t *value);
+int json_missing(void);
 
 /*
  * Can the file at `path` be interposed when this process executes it? NULL: yes, or it cannot be opened (exec will say so); otherwise why

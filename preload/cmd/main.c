@@ -14,6 +14,8 @@ static const struct {
 	{"run", cmd_run, "run a program with its local TCP traffic in shared memory"},
 	{"ps", cmd_ps, "list the processes under shunt, and the path of each of their sockets"},
 	{"ab", cmd_ab, "run a program without and with shunt in turn, and say how much faster it is"},
+	{"ep", cmd_ep, "list the endpoint map: what servers have published"},
+	{"gc", cmd_gc, "remove what killed processes left behind"},
 	{"tower", cmd_tower, "print the protocol tower of a string binding, and the reverse"},
 };
 #define N_CMDS (sizeof(cmds) / sizeof(*cmds))

@@ -126,7 +126,6 @@ static int print_json(const struct scan *all)
 {
 	json_t *procs = json_array();
 	size_t i, j;
-	int err;
 
 	for (i = 0; i < all->n_procs; i++) {
 		const struct scan_proc *p = &all->procs[i];
@@ -137,16 +136,13 @@ static int print_json(const struct scan *all)
 		json_array_append_new(procs, json_pack("{s:I, s:s, s:I, s:o}", "pid", (json_int_t)p->pid, "comm", p->comm,
 						     "uid", (json_int_t)p->uid, "sockets", socks));
 	}
-	err = json_dumpf(procs, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(procs);
-	return err ? complain(EXIT_SHUNT, "--json: out of memory, or the output is closed") : 0;
+	return json_out(procs);
 }
 #else
 static int print_json(const struct scan *all)
 {
 	(void)all;
-	return complain(EXIT_SHUNT, "--json: this build has no JSON library; install libjansson-dev and build again");
+	return json_missing();
 }
 #endif
 
