@@ -178,16 +178,17 @@ format:
 	clang-format -i $(tracked_c)
 
 install: all
-	install -d $(BINDIR) $(LIBDIR)/shunt $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man3
+	install -d $(BINDIR) $(LIBDIR)/shunt $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man3 $(MANDIR)/man5
 	install -m 755 $(B)/shunt $(BINDIR)/shunt
 	install -m 755 $(B)/libshunt.so $(LIBDIR)/shunt/libshunt.so
 	install -m 644 $(B)/libncadg_sm.a $(LIBDIR)/libncadg_sm.a
 	install -m 644 $(wildcard include/*.h) $(INCDIR)/
 	install -m 644 docs/shunt.1 $(MANDIR)/man1/shunt.1
 	install -m 644 docs/ncadg_sm.3 $(MANDIR)/man3/ncadg_sm.3
+	install -m 644 docs/shunt.conf.5 $(MANDIR)/man5/shunt.conf.5
 
 uninstall:
-	rm -f $(BINDIR)/shunt $(LIBDIR)/shunt/libshunt.so $(LIBDIR)/libncadg_sm.a $(MANDIR)/man1/shunt.1 $(MANDIR)/man3/ncadg_sm.3
+	rm -f $(BINDIR)/shunt $(LIBDIR)/shunt/libshunt.so $(LIBDIR)/libncadg_sm.a $(MANDIR)/man1/shunt.1 $(MANDIR)/man3/ncadg_sm.3 $(MANDIR)/man5/shunt.conf.5
 	rm -f $(patsubst include/%,$(INCDIR)/%,$(wildcard include/*.h))
 	-rmdir $(LIBDIR)/shunt
 

@@ -15,10 +15,10 @@ setup_file() {
 	make -C "$repo" -s install DESTDIR="$root" PREFIX=/usr
 	(cd "$root" && find . ! -type d | sort) >"$D/there"
 	for f in bin/shunt lib/shunt/libshunt.so lib/libncadg_sm.a include/ncadg_sm.h include/ncadg_sm_abi.h share/man/man1/shunt.1 \
-		share/man/man3/ncadg_sm.3; do
+		share/man/man3/ncadg_sm.3 share/man/man5/shunt.conf.5; do
 		grep -qx "./usr/$f" "$D/there"
 	done
-	[ "$(wc -l <"$D/there")" -eq 7 ]
+	[ "$(wc -l <"$D/there")" -eq 8 ]
 	# The command finds its library beside itself, and the library is enough to build with.
 	"$root/usr/bin/shunt" run --stats "$D/stats" true
 	grep -q '"comm":"true"' "$D/stats"

@@ -68,6 +68,7 @@ struct ept_ref {
 	uint64_t file_mtime_ns;
 	int semid, shmid;
 	uint32_t owner;	      /* uid of the file, and of the listening socket */
+	uint32_t gid;	      /* group of who published, by the kernel's word; where the area is mapped */
 	struct sm_area *area; /* mapped; NULL in ept_each() */
 };
 

@@ -51,6 +51,7 @@ static int check_area(struct ept_ref *r, const struct sm_area *area)
 		return -ENXIO;
 	if (ds.shm_perm.cuid != r->owner || ds.shm_segsz != SM_AREA_LEN)
 		return disbelieve(r, "the message area is somebody else's");
+	r->gid = ds.shm_perm.cgid;
 	if (sysv_shm_is_huge((void *)(uintptr_t)area))
 		return disbelieve(r, "the message area has huge pages");
 	if (a->magic != SM_AREA_MAGIC || a->version != SM_VERSION || a->area_len != SM_AREA_LEN)

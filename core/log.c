@@ -91,18 +91,29 @@ static void put_fmt(struct out *o, const char *fmt, va_list *ap)
 	}
 }
 
-int fmt_buf(char *buf, unsigned long len, const char *fmt, ...)
+int vfmt_buf(char *buf, unsigned long len, const char *fmt, va_list ap)
 {
 	struct out o = {buf, buf + len - 1};
-	va_list ap;
+	va_list own;
 
 	if (len == 0)
 		return 0;
-	va_start(ap, fmt);
-	put_fmt(&o, fmt, &ap);
-	va_end(ap);
+	va_copy(own, ap);
+	put_fmt(&o, fmt, &own);
+	va_end(own);
 	*o.p = '\0';
 	return (int)(o.p - buf);
+}
+
+int fmt_buf(char *buf, unsigned long len, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vfmt_buf(buf, len, fmt, ap);
+	va_end(ap);
+	return n;
 }
 
 int log_open(const char *path)

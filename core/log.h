@@ -6,6 +6,8 @@
 #ifndef SHUNT_LOG_H
 #define SHUNT_LOG_H
 
+#include <stdarg.h>
+
 /* -errno. The descriptor is close-on-exec; *fd is where log.c keeps it, for the caller who moves descriptors. */
 int log_open(const char *path);
 extern int log_fd;
@@ -13,5 +15,6 @@ extern int log_fd;
 void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The formatter itself. Returns the length that was written (< len), NUL-terminated. */
 int fmt_buf(char *buf, unsigned long len, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int vfmt_buf(char *buf, unsigned long len, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
 
 #endif

@@ -15,6 +15,8 @@
 #define LONG_SLICE_NS UINT64_C(50000000) /* without `serve`: how soon we notice that the endpoint is gone */
 #define MAX_TIMEOUT_MS 30000u		 /* ept_gc() takes what is older than 60 s for left behind */
 
+bool (*rdv_accepts)(uint32_t uid, uint32_t gid);
+
 struct call {
 	const struct ept_ref *r;
 	struct seg *seg;
@@ -239,6 +241,18 @@ static void list_assoc(struct sm_area *a, int shmid)
 	add_acqrel(&a->assoc_seq, 1);
 }
 
+/* As seg_attach(); -EACCES: a user whom we do not accept. */
+static int attach(struct seg *out, int shmid, uint64_t nonce)
+{
+	int err = seg_attach(out, shmid, nonce);
+
+	if (err || !rdv_accepts || rdv_accepts(out->cuid, out->cgid))
+		return err;
+	log_line("segment %d is of uid %u, gid %u: not shared with", shmid, out->cuid, out->cgid);
+	seg_detach(out);
+	return -EACCES;
+}
+
 int rdv_answer(struct ept *e, struct seg *out)
 {
 	struct message m;
@@ -249,7 +263,7 @@ int rdv_answer(struct ept *e, struct seg *out)
 		return err == -EAGAIN || err == -EINTR ? 0 : err;
 	if (!read_message(e->area, &m))
 		return 0;
-	err = seg_attach(out, m.shmid, m.nonce);
+	err = attach(out, m.shmid, m.nonce);
 	if (err) {
 		log_line("rendezvous: segment %d refused: error %d", m.shmid, -err);
 		answer(m.semid, NULL);
@@ -272,7 +286,7 @@ int rdv_adopt(struct ept *e, struct seg *out, int (*known)(int shmid, void *arg)
 
 		if (!entry || known(shmid, arg))
 			continue;
-		err = seg_attach(out, shmid, 0);
+		err = attach(out, shmid, 0);
 		if (!err)
 			return 1;
 		/* Only what is gone leaves the list: a master that has not our rights must not strike out its workers' associations. */

@@ -10,6 +10,7 @@
 #ifndef SHUNT_RDV_H
 #define SHUNT_RDV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ept.h"
@@ -23,6 +24,9 @@
  */
 int rdv_call(
 	struct seg *out, const struct ept_ref *r, uint32_t server_uid, uint32_t timeout_ms, void (*serve)(void *), void *arg);
+
+/* If not NULL, asked of each client before it is answered: whose segment it is, by the kernel's word. 0: he is refused. Set once, before the rest. */
+extern bool (*rdv_accepts)(uint32_t uid, uint32_t gid);
 
 /* Take one message, if there is one, and answer it. 1: *out is a new association's segment; 0: none waits; -errno: refused or bad. Never waits. */
 int rdv_answer(struct ept *e, struct seg *out);

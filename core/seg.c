@@ -164,6 +164,7 @@ int seg_create(struct seg *s, uint32_t server_uid)
 	s->shmid = (int)id;
 	s->nonce = nonce | 1; /* 0 means "any" to seg_attach */
 	s->cuid = (uint32_t)sys0(SYS_geteuid);
+	s->cgid = (uint32_t)sys0(SYS_getegid);
 	s->peer = 0;
 	seg_protect(s->hdr);
 	seg_init(s);
@@ -174,7 +175,7 @@ int seg_create(struct seg *s, uint32_t server_uid)
 }
 
 /* What the kernel says about the segment. 0, -EPERM, or the error of IPC_STAT. */
-static int seg_check_stat(int shmid, uint32_t *cuid, uint32_t *cpid)
+static int seg_check_stat(struct seg *s, int shmid)
 {
 	uint32_t euid = (uint32_t)sys0(SYS_geteuid);
 	struct shmid_ds ds;
@@ -188,8 +189,9 @@ static int seg_check_stat(int shmid, uint32_t *cuid, uint32_t *cpid)
 		return -EPERM;
 	if (ds.shm_perm.cuid == SYS_UID_UNKNOWN)
 		return -EPERM;
-	*cuid = ds.shm_perm.cuid;
-	*cpid = (uint32_t)ds.shm_cpid;
+	s->cuid = ds.shm_perm.cuid;
+	s->cgid = ds.shm_perm.cgid;
+	s->peer = (uint32_t)ds.shm_cpid;
 	return 0;
 }
 
@@ -216,7 +218,7 @@ int seg_attach(struct seg *s, int shmid, uint64_t nonce)
 	if (sys_is_err(base))
 		return (int)base;
 	/* Nothing was known of it before it was attached: it may have any length, so it gets to a kept range only after the checks. */
-	err = seg_check_stat(shmid, &s->cuid, &s->peer);
+	err = seg_check_stat(s, shmid);
 	if (!err)
 		err = sysv_shm_is_huge((void *)base) ? -EPERM : 0;
 	if (!err)

@@ -23,6 +23,7 @@ struct seg {
 	int shmid;
 	uint64_t nonce;
 	uint32_t cuid; /* who created it, from the kernel */
+	uint32_t cgid; /* and with which group */
 	uint32_t peer; /* pid of the process at the other end, from the kernel; 0: none, or not of our pid namespace */
 };
 

@@ -91,6 +91,8 @@ void endpoint_serve_wants(void);
 struct server *server_publish(int fd);
 /* The same for a UDP socket. */
 struct server *server_publish_udp(int fd);
+/* Do the rules keep this listener (or UDP socket) from being published? */
+bool server_is_forbidden(int fd, bool udp);
 /* A listener goes; `last`: no other process holds it. */
 void server_release(struct server *v, bool last);
 void server_use(struct server *v);

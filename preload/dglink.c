@@ -15,6 +15,7 @@
 #include "leave.h"
 #include "link.h"
 #include "log.h"
+#include "policy.h"
 #include "svc.h"
 #include "sys.h"
 
@@ -26,7 +27,8 @@
 
 static void set_why(struct sock *s, enum why w)
 {
-	if (dg_linked(s))
+	if (dg_linked(s) ||
+		load_relaxed(&s->f->tx_why) == WHY_RULE) /* that it may not is more to the point than that nobody is there */
 		return;
 	store_relaxed(&s->f->tx_why, w);
 	store_relaxed(&s->f->rx_why, w);
@@ -121,8 +123,13 @@ static void make_offer(struct sock *s, struct endpoint *e, struct assoc *a, cons
 static void offer_to(struct sock *s, const struct diag_addr *to)
 {
 	struct diag_addr own;
-	struct endpoint *e = endpoint_find_udp(to, s->fd);
+	struct endpoint *e;
 	sock_inode(s);
+	if (policy_forbids(RULE_UDP, RULE_CONNECT, to)) {
+		set_why(s, WHY_RULE);
+		return;
+	}
+	e = endpoint_find_udp(to, s->fd);
 	if (!e) {
 		set_why(s, WHY_NO_ENDPOINT);
 		return;
@@ -259,6 +266,10 @@ static void accept_one(struct sock *s, struct assoc *a, uint32_t i, const struct
 	struct dg_peer *p = dg_find(s->dg, &o->from);
 	if (load_relaxed(&s->dg->connected) && !diag_addr_eq(&o->from, &s->dg->to))
 		return;
+	if (policy_forbids(RULE_UDP, RULE_LISTEN, &o->at)) {
+		set_why(s, WHY_RULE);
+		return;
+	}
 	if (!tells_all(s, &o->at) || !is_true(s, a, o) || (p && !gives_way(p, &o->from, &o->at)) || !svc_watch_life(a))
 		return;
 	if (!cas_acqrel(&ch->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_LINKED))
@@ -303,6 +314,11 @@ static void publish(struct sock *s)
 	if (!may_link(s))
 		return;
 	sock_inode(s);
+	if (server_is_forbidden(s->fd, true)) {
+		set_why(s, WHY_RULE);
+		s->dg->bound = false;
+		return;
+	}
 	s->server = server_publish_udp(s->fd);
 	set_why(s, s->server ? WHY_NO_OFFER : WHY_SYSV);
 	if (!s->server)

@@ -7,6 +7,7 @@
 #include "assoc.h"
 #include "link.h"
 #include "log.h"
+#include "policy.h"
 #include "svc.h"
 #include "sys.h"
 
@@ -161,6 +162,8 @@ static int make_assoc(struct endpoint *e)
 	int r = e->udp ? diag_udp(&e->want_peer, &e->want_own, &d) : diag_conn(&e->want_peer, &e->want_own, &d);
 	if (r == 0 && !d.inode)
 		r = -11; /* not accepted yet */
+	if (r == 0 && !(policy_accepts(d.uid, (uint32_t)-1) || (d.uid == ref.owner && policy_accepts(d.uid, ref.gid))))
+		r = -13; /* EACCES: the group is known of the one who published */
 	if (r == 0)
 		r = rdv_call(&seg, &ref, d.uid, RDV_MS, serve_own, NULL);
 	guard_enter(&g);
@@ -175,7 +178,7 @@ static int make_assoc(struct endpoint *e)
 			seg_detach(&seg);
 		}
 	} else {
-		e->why = r == -28 /* ENOSPC */ ? WHY_SYSV : WHY_REFUSED;
+		e->why = r == -28 /* ENOSPC */ ? WHY_SYSV : r == -13 ? WHY_SHARE : WHY_REFUSED;
 		if (r != -11)
 			e->retry_ns = now_ns() + (RETRY_NS << (e->failures < 8 ? e->failures++ : 8));
 		log_line("no association with %s: error %d", ref.binding.path, -r);

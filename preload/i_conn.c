@@ -13,6 +13,7 @@
 #include "link.h"
 #include "move.h"
 #include "notify.h"
+#include "policy.h"
 #include "rx.h"
 #include "svc.h"
 #include "token.h"
@@ -43,6 +44,14 @@ EXPORT int socket(int domain, int type, int protocol)
 	return fd;
 }
 
+static void publish(struct sock *s, int fd)
+{
+	if (server_is_forbidden(fd, false))
+		policy_pin(s);
+	else
+		s->server = server_publish(fd);
+}
+
 EXPORT int listen(int fd, int backlog)
 {
 	struct sock *s = fd_sock(fd);
@@ -50,7 +59,7 @@ EXPORT int listen(int fd, int backlog)
 	if (r == 0 && s && !(sock_flags(s) & FAM_LISTEN)) {
 		int e = errno;
 		or_acqrel(&s->f->flags, FAM_LISTEN);
-		s->server = server_publish(fd);
+		publish(s, fd);
 		sock_inode(s);
 		sock_names(s); /* has no peer: fails, and leaves what it could find */
 		errno = e;
@@ -91,7 +100,7 @@ static struct sock *adopt_listener(int fd)
 	int nonblock = (int)real.fcntl(fd, F_GETFL, 0) & O_NONBLOCK;
 	struct sock *s = sock_new(fd, FAM_LISTEN | (nonblock ? FAM_NONBLOCK : 0));
 	if (s) {
-		s->server = server_publish(fd);
+		publish(s, fd);
 		adopt_options(s);
 	}
 	return s;
@@ -109,7 +118,19 @@ static void inherit(struct sock *s, const struct sock *l)
 		store_relaxed(&s->f->lowat, (uint32_t)low);
 }
 
-/* An accepted connection of a published listener. */
+/* A connection that the rules keep in the kernel: known for `shunt ps`, the log and the statistics alone. */
+static bool is_forbidden(const struct sock *l, struct sock *s)
+{
+	if (!policy_has_rules)
+		return false;
+	if (l->server &&
+		(!diag_addr_is_any(&l->f->own) || sock_names(s) < 0 || !policy_forbids(RULE_TCP, RULE_LISTEN, &s->f->own)))
+		return false; /* that it may is what the listener was told */
+	policy_pin(s);
+	return true;
+}
+
+/* An accepted connection of a published listener, or of one that the rules forbid. */
 static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 {
 	struct guard g;
@@ -118,6 +139,8 @@ static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 	if (!s)
 		return;
 	inherit(s, l);
+	if (is_forbidden(l, s))
+		return;
 	uint32_t seq = load_acquire(&v->ept.area->offer_seq);
 	enum why w = sock_flags(s) & FAM_OPTION ? WHY_OPTION : seq ? WHY_NEW : WHY_NO_OFFER;
 	store_relaxed(&s->f->tx_why, w);
@@ -138,7 +161,7 @@ static int accepted(int fd, int listener, int flags)
 	struct sock *l = fd_sock(listener);
 	if (!l && !fd_get(listener))
 		l = adopt_listener(listener);
-	if (l && l->server && l->server->ept.area)
+	if (l && ((l->server && l->server->ept.area) || load_relaxed(&l->f->tx_why) == WHY_RULE))
 		note_accepted(l, fd, flags & SOCK_NONBLOCK ? FAM_NONBLOCK : 0);
 	errno = e;
 	return fd;
@@ -163,6 +186,16 @@ static bool dissolves(const struct sockaddr *sa, socklen_t len)
 	       sa->sa_family == AF_UNSPEC;
 }
 
+static void find_endpoint(struct sock *s, const struct diag_addr *to, int fd)
+{
+	bool forbidden = policy_forbids(RULE_TCP, RULE_CONNECT, to);
+	if (!forbidden)
+		s->endpoint = endpoint_find(to, fd);
+	enum why w = forbidden ? WHY_RULE : s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT;
+	store_relaxed(&s->f->tx_why, w);
+	store_relaxed(&s->f->rx_why, w);
+}
+
 EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 {
 	struct sock *s = fd_sock(fd);
@@ -184,9 +217,7 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 		if (diag_addr_is_any(&to)) /* the kernel connects to the loopback address */
 			to.addr[to.family == AF_INET ? 0 : 15] = to.family == AF_INET ? 127 : 1,
 							   to.addr[3] |= to.family == AF_INET;
-		s->endpoint = endpoint_find(&to, fd);
-		store_relaxed(&s->f->tx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
-		store_relaxed(&s->f->rx_why, s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT);
+		find_endpoint(s, &to, fd);
 		if (s->endpoint && s->members)
 			epset_connecting(s);
 	}

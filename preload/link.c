@@ -317,7 +317,8 @@ static void log_kernel(struct sock *s)
 {
 	char own[64], peer[64];
 	if (log_fd < 0 || !(sock_flags(s) & FAM_CONNECTED) ||
-		(!s->endpoint && !s->server && load_relaxed(&s->f->tx_why) != WHY_NO_ENDPOINT))
+		(!s->endpoint && !s->server && load_relaxed(&s->f->tx_why) != WHY_NO_ENDPOINT &&
+			load_relaxed(&s->f->tx_why) != WHY_RULE))
 		return;
 	sock_names(s);
 	log_line("tcp fd %d %s %s: kernel (%s: %s)", s->fd, addr_text(&s->f->own, own, sizeof(own)),

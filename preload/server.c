@@ -9,6 +9,7 @@
 #include "flight.h"
 #include "handler.h"
 #include "log.h"
+#include "policy.h"
 #include "startup.h"
 #include "svc.h"
 #include "sys.h"
@@ -44,6 +45,12 @@ static int key_of(struct ept_key *k, int fd)
 	}
 	k->netns = diag_netns(fd);
 	return 0;
+}
+
+bool server_is_forbidden(int fd, bool udp)
+{
+	struct ept_key key;
+	return policy_has_rules && key_of(&key, fd) == 0 && policy_forbids(udp ? RULE_UDP : RULE_TCP, RULE_LISTEN, &key.at);
 }
 
 static struct server *publish(int fd, bool udp)

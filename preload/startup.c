@@ -3,7 +3,7 @@
  * startup.c - what happens in which order.
  *
  *   load    1. bind the real functions (a wrapper that is called before this binds them itself)
- *           2. environment: log, statistics, spinning
+ *           2. environment: log, statistics, rules, spinning
  *           3. fork handlers; the keys that end a thread's bell, and tell of the main thread's end
  *           nothing else: no descriptor, no mapping, no thread before the first socket that could be upgraded
  *   fork    prepare: take g_lock, count the child among the sockets' holders; child: forget the parent's threads, descriptors and waiters
@@ -27,6 +27,7 @@
 #include "leave.h"
 #include "link.h"
 #include "log.h"
+#include "policy.h"
 #include "real.h"
 #include "stats.h"
 #include "svc.h"
@@ -88,6 +89,7 @@ static void read_environment(void)
 		stats_init(v);
 		handler_guard();
 	}
+	policy_init(getenv("SHUNT_RULES"));
 	spin_configure(getenv("SHUNT_SPIN"), getenv("SHUNT_SPIN_BUDGET"));
 }
 

@@ -30,6 +30,8 @@
 		"shared memory has been slower than the kernel, or is being compared; it comes back after a while")            \
 	X(CALL, "call", "a call that only the kernel can answer; it comes back with the next one")                             \
 	X(CLOSED, "closed", "the connection is ending")                                                                        \
+	X(RULE, "rule", "a rule says so (shunt.conf, --only, --not, SHUNT_RULES)")                                             \
+	X(SHARE, "share", "the other side's user is not one that --share accepts")                                             \
 	X(OFF, "off", "shunt is switched off")
 
 enum why {

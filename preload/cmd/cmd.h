@@ -17,6 +17,7 @@ int cmd_ps(int argc, char **argv);
 int cmd_tower(int argc, char **argv);
 int cmd_ab(int argc, char **argv);
 int cmd_ep(int argc, char **argv);
+int cmd_rules(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 
 /* --json: print the value, which is ours now, and an end of line; or say that this build cannot. An exit status. */

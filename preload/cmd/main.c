@@ -16,6 +16,7 @@ static const struct {
 	{"ab", cmd_ab, "run a program without and with shunt in turn, and say how much faster it is"},
 	{"ep", cmd_ep, "list the endpoint map: what servers have published"},
 	{"gc", cmd_gc, "remove what killed processes left behind"},
+	{"rules", cmd_rules, "print, check and explain the rules: which sockets are upgraded"},
 	{"tower", cmd_tower, "print the protocol tower of a string binding, and the reverse"},
 };
 #define N_CMDS (sizeof(cmds) / sizeof(*cmds))

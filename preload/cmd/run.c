@@ -15,11 +15,12 @@
 
 #include "cmd.h"
 #include "log.h"
+#include "rules.h"
 #include "spin_opt.h"
 
 static int usage(void)
 {
-	puts("usage: shunt run [--stats FILE] [--log FILE] [--spin HOW] [--spin-budget PERCENT] [--] CMD [ARGUMENT...]\n"
+	puts("usage: shunt run [OPTION...] [--] CMD [ARGUMENT...]\n"
 	     "\n"
 	     "Runs CMD with its local TCP connections in shared memory, where the other side runs under shunt too. All else is "
 	     "as without\n"
@@ -32,6 +33,9 @@ static int usage(void)
 	     "  --spin HOW    how long a wait looks at the memory before it sleeps: auto (the default), off, or a number of "
 	     "microseconds\n"
 	     "  --spin-budget PERCENT  of one CPU that a process may spend so, all its threads together (100)\n"
+	     "  --only RULE, --not RULE  which sockets may be upgraded, e.g. 'port 5432' or 'connect 127.0.0.0/8'; see `shunt "
+	     "rules`\n"
+	     "  --share WHOM  whose processes may be at the other end: user, group or all (the default)\n"
 	     "  --help        this text\n"
 	     "\n"
 	     "A program that cannot be interposed (static, setuid, another C library) runs as it is, and the log says so.\n"
@@ -185,9 +189,13 @@ int cmd_run(int argc, char **argv)
 		{"log", required_argument, NULL, 'l'},
 		{"spin", required_argument, NULL, 'p'},
 		{"spin-budget", required_argument, NULL, 'b'},
+		{"only", required_argument, NULL, 'o'},
+		{"not", required_argument, NULL, 'n'},
+		{"share", required_argument, NULL, 'S'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
+	struct rule_opts rules = {0};
 	char stats[PATH_MAX] = "", log[PATH_MAX] = "";
 	const char *spin = NULL, *budget = NULL;
 	int o, err = 0;
@@ -213,6 +221,13 @@ int cmd_run(int argc, char **argv)
 				err = complain(EXIT_SHUNT, "--spin-budget %s: give percent of one CPU, from 0 to %d", budget,
 					SPIN_BUDGET_MAX);
 			break;
+		case 'o':
+		case 'n':
+			err = rules_option(&rules, o, optarg);
+			break;
+		case 'S':
+			err = rules_option(&rules, 's', optarg);
+			break;
 		case 'h':
 			return usage();
 		case ':':
@@ -227,5 +242,8 @@ int cmd_run(int argc, char **argv)
 	if ((stats[0] && setenv("SHUNT_STATS", stats, 1)) || (log[0] && setenv("SHUNT_LOG", log, 1)) ||
 		(spin && setenv("SHUNT_SPIN", spin, 1)) || (budget && setenv("SHUNT_SPIN_BUDGET", budget, 1)))
 		return complain(EXIT_SHUNT, "environment: %s", strerror(errno));
+	err = rules_export(&rules);
+	if (err)
+		return err;
 	return become(argv + optind, log[0] ? log : getenv("SHUNT_LOG"));
 }
