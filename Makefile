@@ -12,7 +12,8 @@ DESTDIR ?=
 BINDIR   = $(DESTDIR)$(PREFIX)/bin
 LIBDIR   = $(DESTDIR)$(PREFIX)/lib
 INCDIR   = $(DESTDIR)$(PREFIX)/include
-MANDIR   = $(DESTDIR)$(PREFIX)/share/man
+SHAREDIR = $(DESTDIR)$(PREFIX)/share
+MANDIR   = $(SHAREDIR)/man
 
 VERSION := 0.1.0
 SAN     ?=
@@ -177,19 +178,24 @@ lint: all
 format:
 	clang-format -i $(tracked_c)
 
-install: all
-	install -d $(BINDIR) $(LIBDIR)/shunt $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man3 $(MANDIR)/man5
+# What goes where, as FOLDER:FILE:NAME; uninstall takes the same away.
+files := $(foreach h,$(notdir $(wildcard include/*.h)),$(INCDIR):include/$(h):$(h)) \
+	$(LIBDIR):$(B)/libncadg_sm.a:libncadg_sm.a $(LIBDIR)/pkgconfig:$(B)/ncadg_sm.pc:ncadg_sm.pc $(LIBDIR)/tmpfiles.d:dist/tmpfiles.conf:shunt.conf \
+	$(SHAREDIR)/bash-completion/completions:dist/shunt.bash:shunt $(SHAREDIR)/zsh/site-functions:dist/_shunt:_shunt \
+	$(foreach m,$(notdir $(wildcard docs/*.[1-9])),$(MANDIR)/man$(patsubst .%,%,$(suffix $(m))):docs/$(m):$(m))
+part = $(word $(1),$(subst :, ,$(2)))
+
+$(B)/ncadg_sm.pc: dist/ncadg_sm.pc.in Makefile FORCE
+	@sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $< >$@
+
+install: all $(B)/ncadg_sm.pc
+	install -d $(BINDIR) $(LIBDIR)/shunt $(sort $(foreach f,$(files),$(call part,1,$(f))))
 	install -m 755 $(B)/shunt $(BINDIR)/shunt
 	install -m 755 $(B)/libshunt.so $(LIBDIR)/shunt/libshunt.so
-	install -m 644 $(B)/libncadg_sm.a $(LIBDIR)/libncadg_sm.a
-	install -m 644 $(wildcard include/*.h) $(INCDIR)/
-	install -m 644 docs/shunt.1 $(MANDIR)/man1/shunt.1
-	install -m 644 docs/ncadg_sm.3 $(MANDIR)/man3/ncadg_sm.3
-	install -m 644 docs/shunt.conf.5 $(MANDIR)/man5/shunt.conf.5
+	$(foreach f,$(files),install -m 644 $(call part,2,$(f)) $(call part,1,$(f))/$(call part,3,$(f)) &&) true
 
 uninstall:
-	rm -f $(BINDIR)/shunt $(LIBDIR)/shunt/libshunt.so $(LIBDIR)/libncadg_sm.a $(MANDIR)/man1/shunt.1 $(MANDIR)/man3/ncadg_sm.3 $(MANDIR)/man5/shunt.conf.5
-	rm -f $(patsubst include/%,$(INCDIR)/%,$(wildcard include/*.h))
+	rm -f $(BINDIR)/shunt $(LIBDIR)/shunt/libshunt.so $(foreach f,$(files),$(call part,1,$(f))/$(call part,3,$(f)))
 	-rmdir $(LIBDIR)/shunt
 
 clean:
@@ -199,7 +205,7 @@ fuzz:
 	@$(MAKE) --no-print-directory -s SAN=address,undefined unit
 	@tests/fuzz/run build-address-undefined $(or $(SECONDS),60)
 
-.PHONY: all progs unit check fuzz soak demo bench lint format install uninstall clean
+.PHONY: FORCE all progs unit check fuzz soak demo bench lint format install uninstall clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 

@@ -16,6 +16,8 @@ static const struct {
 	{"ab", cmd_ab, "run a program without and with shunt in turn, and say how much faster it is"},
 	{"ep", cmd_ep, "list the endpoint map: what servers have published"},
 	{"gc", cmd_gc, "remove what killed processes left behind"},
+	{"unit", cmd_unit, "print or write the systemd drop-in that starts a service under shunt"},
+	{"doctor", cmd_doctor, "say whether this machine, a program or a process can be upgraded, and what to do"},
 	{"rules", cmd_rules, "print, check and explain the rules: which sockets are upgraded"},
 	{"tower", cmd_tower, "print the protocol tower of a string binding, and the reverse"},
 };
@@ -53,7 +55,7 @@ static int help(void)
 	     "shunt moves TCP between programs on this machine out of the kernel and into shared memory. The programs are not "
 	     "changed.\n");
 	for (i = 0; i < N_CMDS; i++)
-		printf("  %-5s %s\n", cmds[i].name, cmds[i].text);
+		printf("  %-6s %s\n", cmds[i].name, cmds[i].text);
 	puts("\n"
 	     "shunt COMMAND --help says more. Both sides of a connection must run under shunt:\n"
 	     "\n"

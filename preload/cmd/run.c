@@ -44,8 +44,7 @@ static int usage(void)
 	return 0;
 }
 
-/* libshunt.so beside the command (the build folder), or ../lib/shunt/ of it (installed). 0 or -errno. */
-static int find_lib(char lib[PATH_MAX])
+int cmd_find_lib(char lib[PATH_MAX])
 {
 	static const char *const at[] = {"libshunt.so", "../lib/shunt/libshunt.so"};
 	char self[PATH_MAX], try[PATH_MAX + 32];
@@ -86,8 +85,7 @@ static int output_file(const char *option, const char *path, char abs[PATH_MAX])
 	return 0;
 }
 
-/* Where execvp() will find `name`; "" if nowhere. */
-static void resolve(const char *name, char path[PATH_MAX])
+void cmd_resolve(const char *name, char path[PATH_MAX])
 {
 	const char *dirs = getenv("PATH"), *end;
 	struct stat st;
@@ -158,13 +156,13 @@ static int become(char **argv, const char *log)
 	const char *why;
 	int err;
 
-	resolve(argv[0], path);
+	cmd_resolve(argv[0], path);
 	why = path[0] ? elf_why_not(path, "/proc/self/exe") : NULL;
 	if (why) {
 		if (log && log_open(log) == 0)
 			log_line("%s: runs without shunt: %s", path, why);
 	} else {
-		err = find_lib(lib);
+		err = cmd_find_lib(lib);
 		if (err)
 			return complain(EXIT_SHUNT, "libshunt.so: %s; it belongs beside the command or in ../lib/shunt",
 				strerror(-err));

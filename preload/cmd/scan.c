@@ -66,8 +66,7 @@ static int by_pid(const void *a, const void *b)
 	return x->pid < y->pid ? -1 : x->pid > y->pid;
 }
 
-/* Does the process have libshunt.so mapped? A deleted one counts: it was upgraded under a running program. */
-static int is_under_shunt(uint32_t pid)
+int scan_is_under_shunt(uint32_t pid)
 {
 	char path[64], line[8192];
 	int yes = 0;
@@ -322,7 +321,7 @@ int scan_init(struct scan *s)
 		char *end;
 		unsigned long pid = strtoul(d->d_name, &end, 10);
 
-		if (isdigit((unsigned char)d->d_name[0]) && !*end && is_under_shunt((uint32_t)pid))
+		if (isdigit((unsigned char)d->d_name[0]) && !*end && scan_is_under_shunt((uint32_t)pid))
 			err = scan_one(s, (uint32_t)pid);
 	}
 	closedir(proc);

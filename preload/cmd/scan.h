@@ -48,6 +48,8 @@ struct scan {
  */
 int scan_init(struct scan *s);
 void scan_fini(struct scan *s);
+/* Does the process have libshunt.so mapped? A deleted one counts: it was upgraded under a running program. */
+int scan_is_under_shunt(uint32_t pid);
 /* The process with that pid, or NULL. */
 const struct scan_proc *scan_find(const struct scan *s, uint32_t pid);
 

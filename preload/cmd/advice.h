@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* advice.h - what to do about a socket that is in the kernel: a sentence or two for each reason of why.h. */
+#ifndef SHUNT_ADVICE_H
+#define SHUNT_ADVICE_H
+
+#include <stddef.h>
+
+/* Any value: "?" for one that is no reason (another build's). */
+const char *why_advice(unsigned why);
+/* Print `text` in lines of `width` letters (0: 100), each after `indent` blanks, and `hang` more from the second on. */
+void print_wrapped(const char *text, unsigned indent, unsigned hang, unsigned width);
+/* All reasons: word, what it means, what to do. */
+void print_reasons(unsigned width);
+
+#endif
