@@ -26,6 +26,7 @@ B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 has = $(shell echo '\#include <$(1)>' | $(CC) $(2) -E -x c - >/dev/null 2>&1 && echo y)
 HAVE_JANSSON := $(call has,jansson.h)
 HAVE_AB      := $(and $(HAVE_JANSSON),$(call has,gsl/gsl_rng.h))
+HAVE_SDT     := $(call has,sys/sdt.h)
 HAVE_CMOCKA  := $(wildcard /usr/include/cmocka.h /usr/local/include/cmocka.h)
 HAVE_TIRPC   := $(and $(call has,rpc/rpc.h,-I/usr/include/tirpc),$(shell command -v rpcgen))
 
@@ -60,6 +61,7 @@ all: $(B)/libshunt.so $(B)/shunt $(B)/libncadg_sm.a
 
 # One build folder, one set of flags: other flags, or a library that has come since, build everything again.
 flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) ab=$(HAVE_AB) tirpc=$(HAVE_TIRPC) san=$(SAN_LIB)
+flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) sdt=$(HAVE_SDT) tirpc=$(HAVE_TIRPC) san=$(SAN_LIB)
 $(shell mkdir -p $(B); echo '$(subst ','\'',$(flags))' | cmp -s - $(B)/flags || echo '$(subst ','\'',$(flags))' >$(B)/flags)
 
 $(B)/core/%.o: core/%.c $(B)/flags
@@ -68,7 +70,7 @@ $(B)/core/%.o: core/%.c $(B)/flags
 
 $(B)/preload/%.o: preload/%.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -c -o $@ $<
+	$(CC) $(ALL_C) $(LIB_C) $(if $(HAVE_SDT),-DHAVE_SDT) -ftls-model=initial-exec -c -o $@ $<
 
 $(B)/preload/cmd/%.o: preload/cmd/%.c $(B)/flags
 	@mkdir -p $(@D)

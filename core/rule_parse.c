@@ -1,28 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Rules from a text, and what is wrong with it, and where. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "log.h"
-#include "rule.h"
-
-#define WORD_LEN RULE_BY_LEN
-
-struct reader {
-	const char *p, *end;	  /* what is left */
-	uint32_t line, col;	  /* of p */
-	uint32_t at_line, at_col; /* of the word that was read last */
-	char word[WORD_LEN];
-	rule_user_fn *user;
-	struct rule_error *err;
-};
-
-#define BAD(rd, ...) bad((rd), 0, __VA_ARGS__)
+#include "rule_int.h"
 
 /* About the word that was read last, `skip` letters into it. -EINVAL. */
-__attribute__((format(printf, 3, 4))) static int bad(struct reader *rd, size_t skip, const char *fmt, ...)
+int rule_bad(struct reader *rd, size_t skip, const char *fmt, ...)
 {
 	char text[RULE_WHY_LEN];
 	va_list ap;
@@ -74,28 +61,13 @@ static int next_word(struct reader *rd)
 		return 0;
 	for (; rd->p < rd->end && !is_blank(*rd->p) && *rd->p != '\n' && *rd->p != ';' && *rd->p != '#'; step(rd)) {
 		if ((unsigned char)*rd->p < ' ' || *rd->p == 127)
-			return bad(rd, n, "a control character");
+			return rule_bad(rd, n, "a control character");
 		if (n == WORD_LEN - 1)
 			return BAD(rd, "this word has more than %d letters", WORD_LEN - 1);
 		rd->word[n++] = *rd->p;
 	}
 	rd->word[n] = '\0';
 	return 1;
-}
-
-/* A number up to `max` at *p; the place behind it, or NULL. */
-static const char *number(const char *p, uint32_t max, uint32_t *out)
-{
-	uint64_t v = 0;
-	const char *start = p;
-
-	for (; *p >= '0' && *p <= '9'; p++) {
-		v = v * 10 + (uint64_t)(*p - '0');
-		if (v > max)
-			return NULL;
-	}
-	*out = (uint32_t)v;
-	return p > start ? p : NULL;
 }
 
 static int want_word(struct reader *rd, const char *after, const char *what)
@@ -107,122 +79,6 @@ static int want_word(struct reader *rd, const char *after, const char *what)
 
 /* ---- conditions ---- */
 
-/* PORT or PORT-PORT, `skip` letters into the word. */
-static int get_ports(struct reader *rd, struct rule *r, size_t skip)
-{
-	const char *text = rd->word + skip, *p;
-	uint32_t first, last;
-
-	if (r->port[0] != 0 || r->port[1] != 65535)
-		return bad(rd, skip, "the port is given twice");
-	p = number(text, 65535, &first);
-	last = first;
-	if (p && *p == '-')
-		p = number(p + 1, 65535, &last);
-	if (!p || *p)
-		return bad(rd, skip, "`%s` is no port, nor a range of ports: 1 to 65535, or FIRST-LAST", text);
-	if (first == 0 || first > last)
-		return bad(rd, skip, "a range of ports goes up, from 1 at least");
-	r->port[0] = (uint16_t)first;
-	r->port[1] = (uint16_t)last;
-	return 0;
-}
-
-static int has_host_bits(const struct rule *r)
-{
-	unsigned len = r->family == AF_INET ? 4 : 16;
-
-	for (unsigned i = 0; i < len; i++) {
-		unsigned keep = r->bits > i * 8 ? r->bits - i * 8 : 0;
-
-		if (keep < 8 && r->addr[i] & (0xffu >> keep))
-			return 1;
-	}
-	return 0;
-}
-
-/* IPv6 addresses that mean IPv4 ones are written as those everywhere. */
-static void unmap(struct rule *r)
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-
-	if (r->family != AF_INET6 || r->bits < 96 || memcmp(r->addr, mapped, sizeof(mapped)))
-		return;
-	memmove(r->addr, r->addr + 12, 4);
-	memset(r->addr + 4, 0, 12);
-	r->family = AF_INET;
-	r->bits = (uint8_t)(r->bits - 96);
-}
-
-/* ADDRESS or ADDRESS/BITS: `len` letters of the word from `skip` on. */
-static int get_prefix(struct reader *rd, struct rule *r, size_t skip, size_t len)
-{
-	char text[WORD_LEN], *slash;
-	uint32_t bits, most;
-
-	memcpy(text, rd->word + skip, len);
-	text[len] = '\0';
-	slash = strchr(text, '/');
-	if (slash)
-		*slash = '\0';
-	r->family = strchr(text, ':') ? AF_INET6 : AF_INET;
-	most = r->family == AF_INET ? 32 : 128;
-	if (inet_pton(r->family, text, r->addr) != 1)
-		return bad(rd, skip,
-			"`%s` is no address: give IPv4 or IPv6 in numbers, or a word that rules know (see shunt.conf(5))",
-			text);
-	bits = most;
-	if (slash) {
-		const char *p = number(slash + 1, most, &bits);
-
-		if (!p || *p)
-			return bad(rd, skip + (size_t)(slash + 1 - text), "a prefix of such an address has 0 to %u bits", most);
-	}
-	r->bits = (uint8_t)bits;
-	if (has_host_bits(r))
-		return bad(rd, skip, "%s has bits set beyond its prefix of %u", text, bits);
-	unmap(r);
-	return 0;
-}
-
-/* *:PORT, A.B.C.D[/BITS][:PORT], IPV6[/BITS], [IPV6[/BITS]][:PORT] */
-static int get_address(struct reader *rd, struct rule *r)
-{
-	char *word = rd->word, *colon = strchr(word, ':');
-	size_t len = strlen(word), addr = 0;
-	int err = 0;
-
-	if (r->family)
-		return BAD(rd, "the address is given twice");
-	if (word[0] == '[') {
-		char *close = strchr(word, ']');
-
-		if (!close)
-			return BAD(rd, "`[` without `]`");
-		if (close[1] && close[1] != ':')
-			return bad(rd, (size_t)(close + 1 - word), "only `:PORT` may follow `]`");
-		if (!memchr(word, ':', (size_t)(close - word)))
-			return bad(rd, 1, "only an IPv6 address stands in brackets");
-		err = get_prefix(rd, r, 1, (size_t)(close - word) - 1);
-		colon = close[1] ? close + 1 : NULL;
-	} else if (word[0] == '*' || word[0] == ':') {
-		if (word[word[0] == '*'] != ':')
-			return BAD(rd, "`*` means any address, and `:PORT` must follow it");
-		colon = word + (word[0] == '*');
-		if (word[0] == ':' && strchr(colon + 1, ':')) { /* ::1 */
-			err = get_prefix(rd, r, 0, len);
-			colon = NULL;
-		}
-	} else {
-		int v6 = colon && strchr(colon + 1, ':');
-
-		addr = colon && !v6 ? (size_t)(colon - word) : len;
-		colon = v6 ? NULL : colon;
-		err = get_prefix(rd, r, 0, addr);
-	}
-	return err || !colon ? err : get_ports(rd, r, (size_t)(colon + 1 - word));
-}
-
 static int get_user(struct reader *rd, struct rule *r)
 {
 	const char *p;
@@ -232,7 +88,7 @@ static int get_user(struct reader *rd, struct rule *r)
 		return err;
 	if (r->has_user)
 		return BAD(rd, "the user is given twice");
-	p = number(rd->word, UINT32_MAX - 1, &r->uid);
+	p = rule_number(rd->word, UINT32_MAX - 1, &r->uid);
 	if ((!p || *p) && (!rd->user || rd->user(rd->word, &r->uid)))
 		return BAD(rd, "there is no user `%s`", rd->word);
 	r->has_user = 1;
@@ -271,7 +127,7 @@ static int get_condition(struct reader *rd, struct rule *r)
 	if (!strcmp(w, "port")) {
 		int err = want_word(rd, "port", "a port, or FIRST-LAST,");
 
-		return err ? err : get_ports(rd, r, 0);
+		return err ? err : rule_get_ports(rd, r, 0);
 	}
 	if (!strcmp(w, "by"))
 		return get_program(rd, r);
@@ -280,7 +136,7 @@ static int get_condition(struct reader *rd, struct rule *r)
 	if (!strcmp(w, "unix") || !strcmp(w, "path"))
 		return BAD(rd, "Unix sockets stay in the kernel: no rule is needed for them");
 	if (strpbrk(w, ".:[*"))
-		return get_address(rd, r);
+		return rule_get_address(rd, r);
 	return BAD(rd, "`%s`: a condition is tcp, udp, listen, connect, ADDRESS[/BITS][:PORT], port, by, user or any", w);
 }
 

@@ -103,7 +103,7 @@ bool dg_up(struct dg_peer *p)
 	p->s->f->tx_epoch = p->tx_epoch; /* for people */
 	store_relaxed(&p->s->f->tx_why, WHY_UP);
 	add_relaxed(&p->s->f->ups, 1u);
-	stats_up();
+	stats_up(p->s->fd);
 	return true;
 }
 
@@ -114,7 +114,7 @@ void dg_down(struct dg_peer *p, enum why why)
 	p->s->f->tx_epoch = p->tx_epoch;
 	store_relaxed(&p->s->f->tx_why, why);
 	add_relaxed(&p->s->f->downs, 1u);
-	stats_down(why);
+	stats_down(p->s->fd, why);
 }
 
 /* The receiver finds its rx_epoch two further: nothing in the ring is for it. An up that has carried nothing needs no undoing. */

@@ -8,6 +8,7 @@
 #include "link.h"
 #include "log.h"
 #include "policy.h"
+#include "probe.h"
 #include "svc.h"
 #include "sys.h"
 
@@ -156,7 +157,7 @@ static void serve_own(void *arg)
 static int make_assoc(struct endpoint *e)
 {
 	struct ept_ref ref = e->ref; /* while `want` is set nobody forgets the entry */
-	struct diag_sock d;
+	struct diag_sock d = {0};
 	struct seg seg;
 	struct guard g;
 	int r = e->udp ? diag_udp(&e->want_peer, &e->want_own, &d) : diag_conn(&e->want_peer, &e->want_own, &d);
@@ -183,6 +184,7 @@ static int make_assoc(struct endpoint *e)
 			e->retry_ns = now_ns() + (RETRY_NS << (e->failures < 8 ? e->failures++ : 8));
 		log_line("no association with %s: error %d", ref.binding.path, -r);
 	}
+	PROBE3(rendezvous, SM_CLIENT, d.uid, r == 0 ? seg.shmid : r);
 	store_release(&e->want, 0);
 	guard_leave(&g);
 	return r;

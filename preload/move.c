@@ -106,7 +106,7 @@ bool move_up(struct sock *s)
 	}
 	store_relaxed(&f->tx_why, WHY_UP);
 	add_relaxed(&f->ups, 1u);
-	stats_up();
+	stats_up(s->fd);
 	return true;
 }
 
@@ -122,7 +122,7 @@ void move_down(struct sock *s, enum why why)
 	store_release(&c->my->tx_epoch, ++f->tx_epoch);
 	store_relaxed(&f->tx_why, why);
 	add_relaxed(&f->downs, 1u);
-	stats_down(why);
+	stats_down(s->fd, why);
 }
 
 enum move_where move_follow(struct sock *s, uint64_t *kleft)

@@ -10,6 +10,7 @@
 #include "handler.h"
 #include "log.h"
 #include "policy.h"
+#include "probe.h"
 #include "startup.h"
 #include "svc.h"
 #include "sys.h"
@@ -184,6 +185,7 @@ static bool add(struct server *v, struct seg *seg)
 		return false;
 	}
 	a->server = v;
+	PROBE3(rendezvous, SM_SERVER, seg->cuid, seg->shmid);
 	log_line("association from uid %u: segment %d", seg->cuid, seg->shmid);
 	return true;
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "atomic.h"
+#include "probe.h"
 #include "why.h"
 
 struct stats {
@@ -17,21 +18,25 @@ struct stats {
 };
 extern struct stats stats;
 
-static inline void stats_up(void)
+/* With the probes of libshunt(7). `fd`: one of the socket's numbers. */
+static inline void stats_up(int fd)
 {
+	PROBE1(upgrade, fd);
 	add_relaxed(&stats.ups, UINT64_C(1));
 }
-static inline void stats_down(enum why why)
+static inline void stats_down(int fd, enum why why)
 {
-	(void)why;
+	PROBE2(downgrade, fd, why_word(why));
 	add_relaxed(&stats.downs, UINT64_C(1));
 }
 static inline void stats_sleep(void)
 {
+	PROBE0(sleep);
 	add_relaxed(&stats.sleeps, UINT64_C(1));
 }
 static inline void stats_bells(void)
 {
+	PROBE0(wake);
 	add_relaxed(&stats.bells, UINT64_C(1));
 }
 static inline void stats_trial(void)

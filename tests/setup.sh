@@ -16,7 +16,7 @@ check)
 		g++ libboost-dev libevent-dev libthrift-dev thrift-compiler libcapnp-dev capnproto libprotobuf-dev protobuf-compiler
 		libgrpc++-dev protobuf-compiler-grpc python3-grpcio libzmq3-dev rpcbind
 		python3-samba tshark mandoc
-		libgsl-dev gnuplot-nox tmux chromium zsh pkgconf systemd"
+		libgsl-dev gnuplot-nox tmux chromium zsh pkgconf systemd systemtap-sdt-dev gdb"
 	;;
 *)
 	echo "usage: tests/setup.sh [check | demo]" >&2

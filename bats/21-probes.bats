@@ -1,0 +1,83 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Static probes: the library has those that the manual lists, and they are met where the manual says.
+
+load lib
+
+setup() {
+	test_begin
+	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
+	LIB=$(dirname "$SHUNT")/libshunt.so
+	need readelf
+	readelf -n "$LIB" | grep -q stapsdt || skip "this build has no sys/sdt.h"
+	sides both
+}
+
+@test "the library's probes are those of the manual, where each has a line for bpftrace" {
+	readelf -n "$LIB" | awk '/Provider:/ { p = $2 } /Name:/ { print p ":" $2 }' | sort -u >"$D/has"
+	sed -n 's/^\.It Li \([a-z]*\).*/shunt:\1/p' <(sed -n '/^\.Sh PROBES/,/^\.Sh SECURITY/p' "$ROOT/docs/libshunt.7") | sort -u >"$D/manual"
+	[ "$(wc -l <"$D/has")" -eq 5 ]
+	diff "$D/has" "$D/manual"
+	sed -n 's/^usdt:libshunt.so:\([a-z:]*\) {.*}$/\1/p' "$ROOT/docs/libshunt.7" | sort -u | diff "$D/has" -
+}
+
+@test "no probe stands in the usual way of a byte" {
+	! grep -n 'PROBE[0-9]\|stats_' "$ROOT/preload/fast.h" || fail "fast.h has one" || return
+}
+
+@test "a debugger meets each of them in a pair that talks, with what the manual says it tells" {
+	need gdb
+	gdb -batch -ex "info probes stap shunt" "$LIB" >"$D/list" 2>&1 || skip "gdb knows no probes"
+	grep -q rendezvous "$D/list" || skip "gdb knows no probes"
+	PORT=$(free_port)
+	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
+	up echod ready
+	prefix client talker
+	cat >"$D/script" <<-'GDB'
+		set pagination off
+		set breakpoint pending on
+		set print thread-events off
+		handle all nostop noprint pass
+		tbreak -probe-stap shunt:rendezvous
+		tbreak -probe-stap shunt:upgrade
+		tbreak -probe-stap shunt:sleep
+		tbreak -probe-stap shunt:wake
+		tbreak -probe-stap shunt:downgrade
+		python
+		import gdb
+		names = dict((b.number, b.location.split(":")[-1]) for b in gdb.breakpoints())
+		def stop(e):
+		    for b in getattr(e, "breakpoints", []):
+		        name = names[b.number]
+		        args = [str(gdb.parse_and_eval("$_probe_arg%d" % i)) for i in range(int(gdb.parse_and_eval("$_probe_argc")))]
+		        if name == "downgrade":
+		            args[1] = gdb.parse_and_eval("(char *)$_probe_arg1").string()
+		        print("met", name, *args, flush=True)
+		gdb.events.stop.connect(stop)
+		gdb.execute("run")
+		while gdb.selected_inferior().pid:
+		    gdb.execute("continue")
+		end
+	GDB
+	cat >"$D/talk.py" <<-'PY'
+		import socket, sys, time
+		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+		for i in range(300):
+		    s.sendall(b"0123456789")
+		    n = 0
+		    while n < 10:
+		        n += len(s.recv(10))
+		    if i > 250:
+		        time.sleep(0.002)
+		s.shutdown(socket.SHUT_WR)
+		s.recv(1)
+	PY
+	(cd "$D" && SHUNT_SPIN=off timeout 60 gdb -batch -x "$D/script" --args env LD_PRELOAD="$LIB" "$PYTHON" "$D/talk.py" "$PORT") >"$D/gdb.out" 2>&1 3>&- || cat "$D/gdb.out"
+	grep -qE "^met rendezvous 0 $(id -u) [0-9]+$" "$D/gdb.out"
+	grep -qE '^met upgrade [0-9]+$' "$D/gdb.out"
+	grep -qE '^met sleep$' "$D/gdb.out"
+	grep -qE '^met wake$' "$D/gdb.out"
+	grep -qE '^met downgrade [0-9]+ [a-z-]+$' "$D/gdb.out"
+	stop echod INT
+}
