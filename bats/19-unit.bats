@@ -104,7 +104,7 @@ completes() {
 	touch "$D/afile"
 	[ "$(cd "$D" && completes shunt rules --check af)" = afile ]
 	[ "$(cd "$D" && completes shunt run --share all cat af)" = afile ] # the program's own words
-	completes shunt doctor "${PPID:0:1}" | grep -qx "$PPID"
+	completes shunt doctor "${$:0:1}" | grep -qx "$$"
 }
 
 @test "zsh completes the same" {
@@ -112,23 +112,23 @@ completes() {
 	zsh -n "$ROOT/dist/_shunt"
 	mkdir "$D/fpath"
 	cp "$ROOT/dist/_shunt" "$D/fpath/"
-	# zpty: a shell in a terminal, asked by the tabulator
+	# zpty: a shell in a terminal, asked by the tabulator: $2 is what is typed, $3 what it shall offer
 	cat >"$D/ask.zsh" <<-'ZSH'
-		zmodload zsh/zpty
+		zmodload zsh/zpty zsh/datetime
 		zpty z zsh -f -i
 		zpty -w z "PS1='> '; fpath=($1 \$fpath); autoload -U compinit; compinit -u -d $1/dump; LISTMAX=1000; setopt no_beep"
-		zpty -w z "stty cols 200; bindkey '^I' list-choices"
-		sleep 2 # a shell that starts says nothing when it is ready
+		zpty -w z "stty cols 200; bindkey '^I' list-choices; print it is re''ady"
+		zpty -r z out '*it is ready*'
 		zpty -w -n z "$2"$'\t'
-		for i in {1..40}; do
-			zpty -r -t z out && print -r -- "$out"
-			sleep 0.1
+		until=$((EPOCHSECONDS + 20)) all=
+		while (( EPOCHSECONDS < until )); do
+			zpty -r -t z out && all+=$out
+			[[ $all == *$3* ]] && zpty -d z && exit 0
 		done
-		zpty -d z
+		print -r -- "$all"
+		exit 1
 	ZSH
-	PATH=${SHUNT%/*}:$PATH zsh -f "$D/ask.zsh" "$D/fpath" "shunt " >"$D/zsh"
-	grep -q doctor "$D/zsh"
-	grep -q rules "$D/zsh"
-	PATH=${SHUNT%/*}:$PATH zsh -f "$D/ask.zsh" "$D/fpath" "shunt ps --" >"$D/zsh"
-	grep -q -e --reasons "$D/zsh"
+	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt " "doctor"
+	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt ps --" "--reasons"
+	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt run --share " "group"
 }

@@ -93,8 +93,8 @@ static void put_unit(FILE *f, const struct unit *u)
 	if (!u->user)
 		fputs("PrivateIPC=no\nReadWritePaths=-/run/shunt\n", f);
 	if (!map || !map[0])
-		fputs("# Of a service that has a /tmp of its own (PrivateTmp=yes) the clients see nothing there: the map is in "
-		      "/run/shunt.\n",
+		fputs("# A service with a /tmp of its own (PrivateTmp=yes) needs the map in /run/shunt, which tmpfiles.d "
+		      "makes.\n",
 			f);
 }
 
