@@ -126,11 +126,23 @@ signal.pause()'
 	! grep -q ring "$D/sleeper.out" || found io_uring limit
 	stop sleeper
 	sides none
-	server plain sh -c 'echo up; exec sleep 60'
+	server plain "$PYTHON" -c '
+import ctypes, struct, signal
+libc = ctypes.CDLL(None)
+allow = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000))
+prog = struct.pack("H6xQ", 1, ctypes.addressof(allow))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, prog, 0, 0) == 0
+print("up", flush=True)
+signal.pause()'
 	up plain up
 	doctor 1 "${PIDS[plain]}"
 	found runs limit
+	found seccomp limit
 	stop plain
+	server clean sleep 60
+	doctor 1 "${PIDS[clean]}"
+	jq -e 'all(.checks[]; .check != "seccomp")' "$D/json"
+	stop clean
 	[ "$(id -u)" -eq 0 ] || return 0
 	server elsewhere unshare -i sh -c 'echo up; exec sleep 60'
 	up elsewhere up

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cmd.h"
@@ -67,6 +68,7 @@ static void check_libraries(struct report *r, const char *path)
 		fclose(f);
 	else
 		close(pipes[0]);
+	wait(NULL);
 }
 
 /* The interpreter of a script is the program. */
@@ -135,25 +137,48 @@ static void check_namespaces(struct report *r, uint32_t pid)
 	}
 }
 
-static void check_status(struct report *r, uint32_t pid)
+/* The number that a line of /proc/PID/status begins with; 0: no such line. */
+static unsigned status_number(const char *pid, const char *word)
 {
 	char path[64], line[256];
-	unsigned v, ruid, euid;
+	size_t len = strlen(word);
+	unsigned v = 0;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%u/status", pid);
+	snprintf(path, sizeof(path), "/proc/%s/status", pid);
 	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Seccomp: %u", &v) == 1 && v)
-			report(r, STATE_LIMIT, "seccomp",
-				"Let the filter permit what shunt needs (shmget, shmat, shmctl, semget, semop, semctl, futex, "
-				"membarrier, "
-				"memfd_create, netlink sockets); in a unit: SystemCallFilter=@system-service @ipc.",
-				"process: it has a filter of system calls (seccomp)");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, word, len) && line[len] == ':')
+			v = (unsigned)strtoul(line + len + 1, NULL, 10);
+	if (f)
+		fclose(f);
+	return v;
+}
+
+/* A filter that is on us too has let us try everything that check_machine() tries. */
+static void check_seccomp(struct report *r, const char *pid)
+{
+	if (!status_number(pid, "Seccomp") || status_number(pid, "Seccomp_filters") == status_number("self", "Seccomp_filters"))
+		return;
+	report(r, STATE_LIMIT, "seccomp",
+		"Let the filter permit what shunt needs (shmget, shmat, shmctl, semget, semop, semctl, futex, membarrier, "
+		"memfd_create, netlink "
+		"sockets), and install it before the program starts; in a unit: SystemCallFilter=@system-service @ipc.",
+		"process: it has a filter of system calls (seccomp)");
+}
+
+static void check_identity(struct report *r, const char *pid)
+{
+	char path[64], line[256];
+	unsigned ruid, euid;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%s/status", pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
 		if (sscanf(line, "Uid: %u %u", &ruid, &euid) == 2 && ruid != euid)
 			report(r, STATE_LIMIT, "setuid", "Start it as the user that it becomes.",
 				"process: its real and effective user differ (%u, %u)", ruid, euid);
-	}
 	if (f)
 		fclose(f);
 }
@@ -221,9 +246,10 @@ static void check_mapped(struct report *r, uint32_t pid)
 
 void check_process(struct report *r, uint32_t pid)
 {
-	char exe[64], name[PATH_MAX];
+	char exe[64], name[PATH_MAX], number[16];
 	ssize_t n;
 
+	snprintf(number, sizeof(number), "%u", pid);
 	snprintf(exe, sizeof(exe), "/proc/%u/exe", pid);
 	n = readlink(exe, name, sizeof(name) - 1);
 	name[n < 0 ? 0 : n] = 0;
@@ -237,7 +263,8 @@ void check_process(struct report *r, uint32_t pid)
 	else
 		report(r, STATE_LIMIT, "runs", "Start it again by `shunt run`; of a service: `shunt unit NAME.service`.",
 			"process: it does not run under shunt");
-	check_status(r, pid);
+	check_seccomp(r, number);
+	check_identity(r, number);
 	check_namespaces(r, pid);
 	check_fds(r, pid);
 	check_process_limits(r, pid);
