@@ -180,6 +180,20 @@ static int become(char **argv, const char *log)
 	return complain(err == ENOENT ? EXIT_NOTFOUND : EXIT_NOEXEC, "%s: %s", argv[0], strerror(err));
 }
 
+static int check_spin(const char *how)
+{
+	return spin_parse_limit(how) != -1
+		       ? 0
+		       : complain(EXIT_SHUNT, "--spin %s: give auto, off, or microseconds (up to %d)", how, SPIN_LIMIT_MAX_US);
+}
+
+static int check_budget(const char *percent)
+{
+	return spin_parse_budget(percent) >= 0 ? 0
+					       : complain(EXIT_SHUNT, "--spin-budget %s: give percent of one CPU, from 0 to %d",
+							 percent, SPIN_BUDGET_MAX);
+}
+
 int cmd_run(int argc, char **argv)
 {
 	static const struct option opts[] = {
@@ -209,15 +223,11 @@ int cmd_run(int argc, char **argv)
 			break;
 		case 'p':
 			spin = optarg;
-			if (spin_parse_limit(spin) == -1)
-				err = complain(EXIT_SHUNT, "--spin %s: give auto, off, or microseconds (up to %d)", spin,
-					SPIN_LIMIT_MAX_US);
+			err = check_spin(spin);
 			break;
 		case 'b':
 			budget = optarg;
-			if (spin_parse_budget(budget) < 0)
-				err = complain(EXIT_SHUNT, "--spin-budget %s: give percent of one CPU, from 0 to %d", budget,
-					SPIN_BUDGET_MAX);
+			err = check_budget(budget);
 			break;
 		case 'o':
 		case 'n':
