@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * run.c - shunt run: sets LD_PRELOAD, ASAN_OPTIONS, SHUNT_STATS, SHUNT_LOG, SHUNT_SPIN and SHUNT_SPIN_BUDGET, and becomes CMD. Nothing of shunt stays in between, so the exit
+ * run.c - shunt run: sets LD_PRELOAD, ASAN_OPTIONS, SHUNT_STATS, SHUNT_LOG, SHUNT_RULES, SHUNT_SPIN and SHUNT_SPIN_BUDGET, and becomes CMD. Nothing of shunt stays in between, so the exit
  * status, signals and job control are CMD's own.
  */
 #include <errno.h>
@@ -201,8 +201,8 @@ int cmd_run(int argc, char **argv)
 		{"log", required_argument, NULL, 'l'},
 		{"spin", required_argument, NULL, 'p'},
 		{"spin-budget", required_argument, NULL, 'b'},
-		{"only", required_argument, NULL, 'o'},
-		{"not", required_argument, NULL, 'n'},
+		{"only", required_argument, NULL, 'O'},
+		{"not", required_argument, NULL, 'N'},
 		{"share", required_argument, NULL, 'S'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
@@ -229,9 +229,9 @@ int cmd_run(int argc, char **argv)
 			budget = optarg;
 			err = check_budget(budget);
 			break;
-		case 'o':
-		case 'n':
-			err = rules_option(&rules, o, optarg);
+		case 'O':
+		case 'N':
+			err = rules_option(&rules, o == 'O' ? 'o' : 'n', optarg);
 			break;
 		case 'S':
 			err = rules_option(&rules, 's', optarg);
