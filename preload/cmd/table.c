@@ -16,6 +16,16 @@ void table_init(struct table *t, const struct table_col *cols, size_t n_cols)
 	*t = (struct table){.cols = cols, .n_cols = n_cols};
 }
 
+static void grow(struct table *t, size_t n)
+{
+	char **more = realloc(t->cells, n * sizeof(*more));
+
+	if (more)
+		t->cells = more;
+	else
+		t->err = -ENOMEM;
+}
+
 void table_cell(struct table *t, const char *fmt, ...)
 {
 	va_list ap;
@@ -23,12 +33,8 @@ void table_cell(struct table *t, const char *fmt, ...)
 	char *text;
 	int len;
 
-	if (!t->err && (n & (n - 1)) == 0) { /* it doubles */
-		char **more = realloc(t->cells, (n ? 2 * n : 1) * sizeof(*more));
-
-		t->err = more ? 0 : -ENOMEM;
-		t->cells = more ? more : t->cells;
-	}
+	if (!t->err && (n & (n - 1)) == 0) /* it doubles */
+		grow(t, n ? 2 * n : 1);
 	if (t->err)
 		return;
 	va_start(ap, fmt);
@@ -104,7 +110,7 @@ static void fit(const struct table *t, unsigned w[MAX_COLS], unsigned width)
 
 static void print_row(const struct table *t, const unsigned w[MAX_COLS], char *const *cells)
 {
-	char line[4096];
+	char line[4096] = "";
 	size_t n = 0;
 
 	for (size_t c = 0; c < t->n_cols; c++) {
