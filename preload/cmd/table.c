@@ -50,12 +50,13 @@ static void natural(const struct table *t, unsigned w[MAX_COLS])
 {
 	for (size_t c = 0; c < t->n_cols; c++)
 		w[c] = (unsigned)strlen(t->cols[c].head);
-	for (size_t i = 0; i < t->n_cells; i++) {
-		unsigned len = (unsigned)strlen(t->cells[i]);
+	for (size_t i = 0; i + t->n_cols <= t->n_cells; i += t->n_cols)
+		for (size_t c = 0; c < t->n_cols; c++) {
+			unsigned len = (unsigned)strlen(t->cells[i + c]);
 
-		if (len > w[i % t->n_cols])
-			w[i % t->n_cols] = len;
-	}
+			if (len > w[c])
+				w[c] = len;
+		}
 }
 
 /* With a blank between two columns; those of width 0 have been left out. */
