@@ -24,7 +24,7 @@ const char *rule_number(const char *p, uint32_t max, uint32_t *out)
 int rule_get_ports(struct reader *rd, struct rule *r, size_t skip)
 {
 	const char *text = rd->word + skip, *p;
-	uint32_t first, last;
+	uint32_t first = 0, last;
 
 	if (r->port[0] != 0 || r->port[1] != 65535)
 		return rule_bad(rd, skip, "the port is given twice");

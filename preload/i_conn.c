@@ -118,16 +118,14 @@ static void inherit(struct sock *s, const struct sock *l)
 		store_relaxed(&s->f->lowat, (uint32_t)low);
 }
 
-/* A connection that the rules keep in the kernel: known for `shunt ps`, the log and the statistics alone. */
+/* Do the rules keep this connection in the kernel? It is known then for `shunt ps`, the log and the statistics alone. */
 static bool is_forbidden(const struct sock *l, struct sock *s)
 {
-	if (!policy_has_rules)
-		return false;
-	if (l->server &&
-		(!diag_addr_is_any(&l->f->own) || sock_names(s) < 0 || !policy_forbids(RULE_TCP, RULE_LISTEN, &s->f->own)))
-		return false; /* that it may is what the listener was told */
-	policy_pin(s);
-	return true;
+	if (!l->server)
+		return true;
+	/* Of a listener with an address it has been asked. */
+	return policy_has_rules && diag_addr_is_any(&l->f->own) && sock_names(s) >= 0 &&
+	       policy_forbids(RULE_TCP, RULE_LISTEN, &s->f->own);
 }
 
 /* An accepted connection of a published listener, or of one that the rules forbid. */
@@ -139,8 +137,10 @@ static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 	if (!s)
 		return;
 	inherit(s, l);
-	if (is_forbidden(l, s))
+	if (is_forbidden(l, s)) {
+		policy_pin(s);
 		return;
+	}
 	uint32_t seq = load_acquire(&v->ept.area->offer_seq);
 	enum why w = sock_flags(s) & FAM_OPTION ? WHY_OPTION : seq ? WHY_NEW : WHY_NO_OFFER;
 	store_relaxed(&s->f->tx_why, w);

@@ -133,7 +133,7 @@ static int make_folders(const char *path)
 /* Whole or not at all: systemd may read it at any moment. */
 static int enable(const struct unit *u)
 {
-	char dir[PATH_MAX], path[PATH_MAX + 32], tmp[PATH_MAX + 32];
+	char dir[PATH_MAX] = "", path[PATH_MAX + 32], tmp[PATH_MAX + 32];
 	int err = folder(u, dir);
 	FILE *f;
 
@@ -161,7 +161,7 @@ static int enable(const struct unit *u)
 
 static int disable(const struct unit *u)
 {
-	char dir[PATH_MAX], path[PATH_MAX + 32];
+	char dir[PATH_MAX] = "", path[PATH_MAX + 32];
 	int err = folder(u, dir);
 
 	if (err)
