@@ -182,12 +182,12 @@ format:
 
 # What goes where, as FOLDER:FILE:NAME; uninstall takes the same away.
 files := $(foreach h,$(notdir $(wildcard include/*.h)),$(INCDIR):include/$(h):$(h)) \
-	$(LIBDIR):$(B)/libncadg_sm.a:libncadg_sm.a $(LIBDIR)/pkgconfig:$(B)/ncadg_sm.pc:ncadg_sm.pc $(LIBDIR)/tmpfiles.d:dist/tmpfiles.conf:shunt.conf \
-	$(SHAREDIR)/bash-completion/completions:dist/shunt.bash:shunt $(SHAREDIR)/zsh/site-functions:dist/_shunt:_shunt \
+	$(LIBDIR):$(B)/libncadg_sm.a:libncadg_sm.a $(LIBDIR)/pkgconfig:$(B)/ncadg_sm.pc:ncadg_sm.pc $(LIBDIR)/tmpfiles.d:preload/cmd/dist/tmpfiles.conf:shunt.conf \
+	$(SHAREDIR)/bash-completion/completions:preload/cmd/dist/shunt.bash:shunt $(SHAREDIR)/zsh/site-functions:preload/cmd/dist/_shunt:_shunt \
 	$(foreach m,$(notdir $(wildcard docs/*.[1-9])),$(MANDIR)/man$(patsubst .%,%,$(suffix $(m))):docs/$(m):$(m))
 part = $(word $(1),$(subst :, ,$(2)))
 
-$(B)/ncadg_sm.pc: dist/ncadg_sm.pc.in Makefile FORCE
+$(B)/ncadg_sm.pc: preload/cmd/dist/ncadg_sm.pc.in Makefile FORCE
 	@sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $< >$@
 
 install: all $(B)/ncadg_sm.pc

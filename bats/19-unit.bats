@@ -84,7 +84,7 @@ completes() {
 		shift
 		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 		_shunt shunt "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
-		[ ${#COMPREPLY[@]} -eq 0 ] || printf "%s\n" "${COMPREPLY[@]}"' completes "$ROOT/dist/shunt.bash" "$@"
+		[ ${#COMPREPLY[@]} -eq 0 ] || printf "%s\n" "${COMPREPLY[@]}"' completes "$ROOT/preload/cmd/dist/shunt.bash" "$@"
 }
 
 @test "bash completes the commands, their options, and what options take" {
@@ -109,9 +109,9 @@ completes() {
 
 @test "zsh completes the same" {
 	need zsh
-	zsh -n "$ROOT/dist/_shunt"
+	zsh -n "$ROOT/preload/cmd/dist/_shunt"
 	mkdir "$D/fpath"
-	cp "$ROOT/dist/_shunt" "$D/fpath/"
+	cp "$ROOT/preload/cmd/dist/_shunt" "$D/fpath/"
 	# zpty: a shell in a terminal, asked by the tabulator: $2 is what is typed, $3 what it shall offer
 	cat >"$D/ask.zsh" <<-'ZSH'
 		zmodload zsh/zpty zsh/datetime

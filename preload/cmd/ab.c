@@ -17,36 +17,26 @@
 static int usage(void)
 {
 	puts("usage: shunt ab [OPTION...] [--] CMD [ARGUMENT...]\n"
-	     "       shunt ab [OPTION...] --server 'CMD...' --client 'CMD...' [--ready PORT|'CMD...']\n"
+	     "       shunt ab [OPTION...] --server 'CMD' --client 'CMD' [--ready PORT|'CMD']\n"
+	     "Runs CMD, or a fresh server and a client of it, without and with shunt in random\n"
+	     "order, and says how many times faster it is with it. {port}: a free port.\n"
 	     "\n"
-	     "Runs CMD, or a fresh server and a client of it, without and with shunt in random order, until the ratio is known "
-	     "well enough,\n"
-	     "and says how many times faster it is. {port} in the commands becomes a free port. CMD must be what shunt is to "
-	     "speed up at\n"
-	     "both ends: a script that starts its own server, or programs that find theirs under shunt.\n"
-	     "\n"
-	     "  --metric REGEX      the figure is the last match in the output of CMD or the client (its first group); else "
-	     "what the\n"
-	     "                      built-in reader finds, or wall time. Readers:");
-	fputs("                      ", stdout);
-	ab_list_readers(stdout);
-	puts("\n  --metric time       wall time, whatever the program\n"
+	     "  --metric REGEX     last match in the output of CMD or the client, or `time`; else\n"
+	     "                     by what it is: redis-benchmark, wrk, pgbench, iperf3, sockperf\n"
 	     "  --higher-better, --lower-better   what the figure means (a regex: higher)\n"
-	     "  --ready PORT|CMD    the server can be used when this port is open, or CMD succeeds ({port} is waited for by "
-	     "itself)\n"
-	     "  --precision N%      until the 95 % interval is within N % of the ratio (5%)\n"
-	     "  --max-time SECONDS  but not longer (60)\n"
-	     "  --rounds N          exactly so many rounds       --warmup N   before those (1)\n"
-	     "  --run-limit SECONDS a run that takes longer has failed (60)\n"
-	     "  --live SECONDS      one pair, under shunt, switched off and on in turn for so long: bytes/s of the same "
-	     "connections\n"
-	     "  --json              the report as JSON           --html FILE  and as a page with plots\n"
-	     "  --seed N            of the order and the interval\n"
-	     "  --help              this text\n"
+	     "  --precision N%     until the 95 % interval is within N % of the ratio (5%)\n"
+	     "  --max-time SECONDS, --run-limit SECONDS   of all, of one run (60, 60)\n"
+	     "  --rounds N, --warmup N   exactly N rounds; N before that are not counted (1)\n"
+	     "  --live SECONDS     one pair, under shunt, switched off and on for so long\n"
+	     "  --json             the report as JSON      --html FILE   and as a page\n"
+	     "  --ready PORT|CMD   the server is, when that is open, or succeeds\n"
+	     "  --seed N           of the order and the interval    --help   this text\n"
 	     "\n"
-	     "Status: 0 there is a result; 1 there is none (runs failed, or nothing went through memory); 125 a wrong option.\n"
+	     "Status: 0 a result, 1 none (runs failed, nothing in memory), 125 a wrong option.\n"
 	     "\n"
-	     "  shunt ab --server 'redis-server --port {port}' --client 'redis-benchmark -p {port} -t get -n 100000 -q'");
+	     "  shunt ab --server 'redis-server --port {port}' \\\n"
+	     "           --client 'redis-benchmark -p {port} -t get -q'\n"
+	     "  shunt ab --html report.html -- ./benchmark.sh");
 	return 0;
 }
 

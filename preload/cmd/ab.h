@@ -68,7 +68,6 @@ struct ab_metric {
 
 /* The built-in reader for a program (its path, or name), or NULL. */
 const struct ab_metric *ab_reader(const char *program);
-void ab_list_readers(FILE *f);
 /* The last match of the metric's regex in `text`: its first group that matched, or all of it. 0, -ENOENT, or -EINVAL: no such regex. */
 int ab_metric_find(const struct ab_metric *m, const char *text, double *figure);
 int ab_metric_check(const char *regex, char *why, size_t len);

@@ -34,12 +34,6 @@ const struct ab_metric *ab_reader(const char *program)
 	return NULL;
 }
 
-void ab_list_readers(FILE *f)
-{
-	for (size_t i = 0; i < N_READERS; i++)
-		fprintf(f, "%s%s", i ? ", " : "", readers[i].program);
-}
-
 int ab_metric_check(const char *regex, char *why, size_t len)
 {
 	regex_t re;

@@ -65,7 +65,8 @@ int rules_add_file(struct rule_set *set, const char *path, int must)
 	size_t n;
 	int err;
 
-	if (!f && errno == ENOENT && !must)
+	/* Where we may not even look nothing is ours: HOME is often somebody else's when root becomes another user. */
+	if (!f && !must && (errno == ENOENT || errno == ENOTDIR || (errno == EACCES && access(path, F_OK))))
 		return 0;
 	if (!f)
 		return complain(EXIT_SHUNT, "%s: %s; the rules in it cannot be obeyed", path, strerror(errno));

@@ -65,7 +65,7 @@ _shunt() {
 	*)
 		case $sub in
 		run) mapfile -t COMPREPLY < <(compgen -c -- "$cur") ;;
-		doctor) mapfile -t COMPREPLY < <(compgen -c -- "$cur" && compgen -W "$(ps -o pid= -U "$UID" 2>/dev/null)" -- "$cur") ;;
+		doctor) mapfile -t COMPREPLY < <(compgen -c -- "$cur"; compgen -W "$(ps -o pid= -U "$UID" 2>/dev/null)" -- "$cur") ;;
 		unit) _shunt_words "$(systemctl list-unit-files --type=service --no-legend --plain 2>/dev/null | cut -d ' ' -f 1)" ;;
 		esac
 		;;
