@@ -60,8 +60,7 @@ tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch
 all: $(B)/libshunt.so $(B)/shunt $(B)/libncadg_sm.a
 
 # One build folder, one set of flags: other flags, or a library that has come since, build everything again.
-flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) ab=$(HAVE_AB) tirpc=$(HAVE_TIRPC) san=$(SAN_LIB)
-flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) sdt=$(HAVE_SDT) tirpc=$(HAVE_TIRPC) san=$(SAN_LIB)
+flags := $(CC) $(ALL_C) $(LIB_C) $(SO_LD) jansson=$(HAVE_JANSSON) ab=$(HAVE_AB) sdt=$(HAVE_SDT) tirpc=$(HAVE_TIRPC) san=$(SAN_LIB)
 $(shell mkdir -p $(B); echo '$(subst ','\'',$(flags))' | cmp -s - $(B)/flags || echo '$(subst ','\'',$(flags))' >$(B)/flags)
 
 $(B)/core/%.o: core/%.c $(B)/flags
