@@ -275,25 +275,3 @@ EXPORT int sockatmark(int fd)
 	int at;
 	return ioctl(fd, SIOCATMARK, &at) < 0 ? -1 : at;
 }
-
-/*
- * libuv and others close with the raw number, so that cancellation does not strike. Six arguments are read, whatever was given, as libc's own does: the last from the stack, where
- * AddressSanitizer sees something of the caller's.
- */
-__attribute__((no_sanitize_address)) EXPORT long syscall(long nr, ...)
-{
-	va_list ap;
-	long a[6];
-	va_start(ap, nr);
-	for (int i = 0; i < 6; i++)
-		a[i] = va_arg(ap, long);
-	va_end(ap);
-	if (nr == SYS_close && fd_get((int)a[0]))
-		return close((int)a[0]);
-	if (nr == SYS_rt_sigaction)
-		guard_beware();
-	long r;
-	if (ns_syscall(nr, a, &r))
-		return r;
-	return real.syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-}

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "diag.h"
+#include "i_raw.h"
 #include "leave.h"
 #include "ns.h"
 #include "svc.h"
@@ -133,26 +134,40 @@ EXPORT int prctl(int op, ...)
 	return end(&p, real.prctl(op, a[0], a[1], a[2], a[3]));
 }
 
-bool ns_syscall(long nr, const long *a, long *r)
+/* syscall() with one of these numbers. */
+bool raw_unshare(const long *a, long *r, long nr)
 {
-	switch (nr) {
-	case SYS_unshare:
-		*r = unshare((int)a[0]);
-		return true;
-	case SYS_setns:
-		*r = setns((int)a[0], (int)a[1]);
-		return true;
-	case SYS_capset:
-		*r = capset((void *)(uintptr_t)a[0], (const void *)(uintptr_t)a[1]);
-		return true;
-	case SYS_prctl:
-		*r = prctl((int)a[0], a[1], a[2], a[3], a[4]);
-		return true;
-	case SYS_seccomp:
-		if (a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2]))
-			seal();
-		return false;
-	default:
-		return false;
-	}
+	(void)nr;
+	*r = unshare((int)a[0]);
+	return true;
+}
+
+bool raw_setns(const long *a, long *r, long nr)
+{
+	(void)nr;
+	*r = setns((int)a[0], (int)a[1]);
+	return true;
+}
+
+bool raw_capset(const long *a, long *r, long nr)
+{
+	(void)nr;
+	*r = capset((void *)(uintptr_t)a[0], (const void *)(uintptr_t)a[1]);
+	return true;
+}
+
+bool raw_prctl(const long *a, long *r, long nr)
+{
+	(void)nr;
+	*r = prctl((int)a[0], a[1], a[2], a[3], a[4]);
+	return true;
+}
+
+bool raw_seccomp(const long *a, long *r, long nr)
+{
+	(void)r;
+	(void)nr;
+	if (a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2]))
+		seal();
+	return false;
 }

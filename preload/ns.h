@@ -3,13 +3,9 @@
 #ifndef SHUNT_NS_H
 #define SHUNT_NS_H
 
-#include <stdbool.h>
-
 /* close_range with a table of its own for the caller (CLOSE_RANGE_UNSHARE). */
 int ns_close_range(unsigned first, unsigned last, int flags);
 /* close_range around our own descriptors. */
 int fd_close_range(unsigned first, unsigned last, int flags);
-/* syscall() with the number of one of the names that change namespaces and the like. true: done, *r is the result, errno set. */
-bool ns_syscall(long nr, const long *a, long *r);
 
 #endif

@@ -78,6 +78,11 @@ static void fork_child(void)
 	guard_leave(&fork_guard);
 }
 
+void startup_fork(enum startup_fork stage)
+{
+	(stage == STARTUP_PREPARE ? fork_prepare : stage == STARTUP_PARENT ? fork_parent : fork_child)();
+}
+
 static void read_environment(void)
 {
 	const char *v;

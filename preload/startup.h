@@ -12,5 +12,8 @@ extern uint32_t startup_pid;
 void startup_end(bool exec);
 /* That exec failed. */
 void startup_goes_on(void);
+/* What fork does with us, for a fork that pthread_atfork() does not see. */
+enum startup_fork { STARTUP_PREPARE, STARTUP_PARENT, STARTUP_CHILD };
+void startup_fork(enum startup_fork stage);
 
 #endif

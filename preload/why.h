@@ -18,7 +18,7 @@
 	X(SPLICE, "splice", "splice() moves kernel pages")                                                                     \
 	X(EPOLL, "epoll", "registered with an epoll set before the upgrade in a way that cannot be moved")                     \
 	X(EXEC, "exec", "inherited by another program")                                                                        \
-	X(PROCESS, "process", "the process has other namespaces, two descriptor tables or a system call filter")               \
+	X(PROCESS, "process", "the process has other namespaces, two descriptor tables, an io_uring or a system call filter")  \
 	X(PASSED, "passed", "the descriptor was passed to another process")                                                    \
 	X(FORK, "fork", "several processes hold the socket")                                                                   \
 	X(REUSE, "reuse", "other sockets may share the port (SO_REUSEADDR, SO_REUSEPORT)")                                     \
@@ -32,7 +32,8 @@
 	X(CLOSED, "closed", "the connection is ending")                                                                        \
 	X(RULE, "rule", "a rule says so (shunt.conf, --only, --not, SHUNT_RULES)")                                             \
 	X(SHARE, "share", "the other side's user is not one that --share accepts")                                             \
-	X(OFF, "off", "shunt is switched off")
+	X(OFF, "off", "shunt is switched off")                                                                                 \
+	X(AIO, "aio", "asynchronous I/O of the kernel (io_submit)")
 
 enum why {
 #define WHY_ENUM(id, word, text) WHY_##id,

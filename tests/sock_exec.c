@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +56,14 @@ static void by_fexecve(void)
 static void by_execveat(void)
 {
 	execveat((int)MUST(open("/bin", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), "sh", argv, envp, 0);
+}
+static void by_number(void)
+{
+	syscall(SYS_execve, SHELL, argv, envp);
+}
+static void by_number_at(void)
+{
+	syscall(SYS_execveat, MUST(open("/bin", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), "sh", argv, envp, 0);
 }
 static void by_execl(void)
 {
@@ -206,6 +215,8 @@ const struct oracle_case oracle_cases[] = {
 	{"execvpe", exec_server, exec_client, 0, BECOME(by_execvpe)},
 	{"fexecve", exec_server, exec_client, 0, BECOME(by_fexecve)},
 	{"execveat", exec_server, exec_client, 0, BECOME(by_execveat)},
+	{"by_number", exec_server, exec_client, 0, BECOME(by_number)},
+	{"by_number_at", exec_server, exec_client, 0, BECOME(by_number_at)},
 	{"execl", exec_server, exec_client, 0, BECOME(by_execl)},
 	{"execlp", exec_server, exec_client, 0, BECOME(by_execlp)},
 	{"execle", exec_server, exec_client, 0, BECOME(by_execle)},
