@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# setup.sh [check | demo]: what the tests (or the demo) need beyond gcc and make, from the distribution's own packages.
+# setup.sh [check | demo]: what the tests (packages.txt) or the demo need beyond gcc and make, from the distribution's own packages.
 #
 # As root it installs what is missing; otherwise one line says what is. No service is started: our programs start their own
 # servers, on their own ports. Leaves at once when nothing is missing. Status 0 when all is there.
@@ -10,13 +10,7 @@ set -u
 case ${1:-check} in
 demo) want="libjansson-dev libgsl-dev" ;;
 check)
-	want="libcmocka-dev libjansson-dev libtirpc-dev rpcsvc-proto redis-server redis-tools memcached libmemcached-tools
-		nginx-light wrk curl postgresql iperf3 bats jq python3 shellcheck spin cppcheck clang-tidy clang-format iproute2 procps
-		util-linux libjemalloc2 libfaketime socat netcat-openbsd
-		g++ libboost-dev libevent-dev libthrift-dev thrift-compiler libcapnp-dev capnproto libprotobuf-dev protobuf-compiler
-		libgrpc++-dev protobuf-compiler-grpc python3-grpcio libzmq3-dev rpcbind
-		python3-samba tshark mandoc
-		libgsl-dev gnuplot-nox tmux chromium zsh pkgconf systemd systemtap-sdt-dev gdb"
+	want=$(grep -vxE 'default-jdk-headless|nodejs' "$(dirname "$0")/packages.txt") # large, and only skipped when they are not there
 	;;
 *)
 	echo "usage: tests/setup.sh [check | demo]" >&2

@@ -1,0 +1,75 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# io_uring and libaio: the kernel works on sockets by itself. A process that has a ring is the kernel's from then on; one that was refused a ring is not.
+
+load lib
+
+setup_file() {
+	file_begin
+	cc -Wall -Wextra -Werror -O2 -o "$T/uring" "$PROGS/uring.c" -luring
+}
+
+# 3000 messages; the first 1500 without a ring. Their answers, and what went which way in the server.
+asks='
+import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+for i in range(3000):
+    m = (b"%d " % i) * 64
+    s.sendall(m[:64])
+    if s.recv(64, socket.MSG_WAITALL) != m[:64]:
+        sys.exit("answer %d is wrong" % i)
+print("ok")
+'
+
+echoes() {
+	sides both
+	PORT=$(free_port)
+	server uringd "$T/uring" "$1" "$PORT" 1500
+	up uringd
+	run client asks "$PYTHON" -c "$asks" "$PORT"
+	echo "$output"
+	[ "$output" = ok ]
+	done_by 20 uringd
+	[ "$CODE" -eq 0 ]
+	says uringd '^done$'
+	paths uringd
+}
+
+@test "a server makes a ring with liburing in the middle of a connection: the rest of it is the kernel's" {
+	echoes ring
+	[ -z "${SHUNT_NONE:-}" ] || return 0
+	grep -q "stays in the kernel" "$D/uringd.log"
+	# in and out: all that the ring moved, and little more
+	[ "$(sum uringd .rx.kernel_bytes+.tx.kernel_bytes)" -lt 64000 ] # what a ring moves we do not see, and do not count
+	[ "$(shm_bytes uringd)" -gt 128000 ]
+	[ "$(shm_bytes uringd)" -le 192000 ]
+}
+
+@test "a ring that is refused changes nothing" {
+	echoes refused
+	[ -z "${SHUNT_NONE:-}" ] || return 0
+	absent "stays in the kernel" "$D/uringd.log"
+	mostly uringd
+	[ "$(shm_bytes uringd)" -gt 300000 ]
+}
+
+@test "node with its epoll_ctl in a ring: every socket is the kernel's, and the answers are right" {
+	need node
+	sides both
+	PORT=$(free_port)
+	local http=$PORT
+	while [ "$http" = "$PORT" ]; do
+		http=$(free_port)
+	done
+	server noded env UV_USE_IO_URING=1 node "$PROGS/node_server.js" "$PORT" "$http"
+	up noded ready
+	run client node env UV_USE_IO_URING=1 node "$PROGS/node_client.js" "$PORT" "$http"
+	echo "$output"
+	[ "$output" = ok ]
+	stop noded INT
+	[ "$CODE" -eq 0 ]
+	[ -z "${SHUNT_NONE:-}" ] || return 0
+	grep -q "stays in the kernel" "$D/noded.log"
+	[ "$(shm_bytes noded)" -eq 0 ]
+}
