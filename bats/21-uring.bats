@@ -37,6 +37,7 @@ echoes() {
 }
 
 @test "a server makes a ring with liburing in the middle of a connection: the rest of it is the kernel's" {
+	"$T/uring" probe || skip "no io_uring here"
 	echoes ring
 	[ -z "${SHUNT_NONE:-}" ] || return 0
 	grep -q "stays in the kernel" "$D/uringd.log"
@@ -56,6 +57,7 @@ echoes() {
 
 @test "node with its epoll_ctl in a ring: every socket is the kernel's, and the answers are right" {
 	need node
+	"$T/uring" probe || skip "no io_uring here"
 	sides both
 	PORT=$(free_port)
 	local http=$PORT

@@ -4,6 +4,7 @@
  * with "refused", tries to make in vain, and goes on. One connection; "done" when it has ended.
  *
  *   uring ring|refused PORT BEFORE
+ *   uring probe                        status 1: there is no io_uring here
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -69,8 +70,10 @@ int main(int argc, char **argv)
 	struct io_uring none;
 	char buf[LEN];
 
+	if (argc == 2 && !strcmp(argv[1], "probe"))
+		return io_uring_queue_init(4, &none, 0) < 0;
 	if (argc != 4) {
-		fputs("usage: uring ring|refused PORT BEFORE\n", stderr);
+		fputs("usage: uring ring|refused PORT BEFORE | probe\n", stderr);
 		return 2;
 	}
 	int fd = connection(argv[2]);
