@@ -154,6 +154,7 @@ $(B)/slow/libshunt.so: $(so_core_o) $(preload_o) $(B)/tests/faults/slow_bell.o $
 
 include tests/rpc/rules.mk
 
+demo-progs: all $(plain_x)
 progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer) $(example_x) $(B)/slow/libshunt.so
 unit: $(if $(HAVE_CMOCKA),$(unit_x)) $(fuzz_x)
 
@@ -165,7 +166,7 @@ soak:
 
 demo:
 	@tests/setup.sh demo || true
-	@$(MAKE) --no-print-directory -s SAN=$(SAN) progs
+	@$(MAKE) --no-print-directory -s SAN=$(SAN) demo-progs
 	@B=$(B) tests/demo.sh
 
 bench:
@@ -206,7 +207,7 @@ fuzz:
 	@$(MAKE) --no-print-directory -s SAN=address,undefined unit
 	@tests/fuzz/run build-address-undefined $(or $(SECONDS),60)
 
-.PHONY: FORCE all progs unit check fuzz soak demo bench lint format install uninstall clean
+.PHONY: FORCE all progs demo-progs unit check fuzz soak demo bench lint format install uninstall clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 

@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 B=${B:-build}
 bin=$B/tests/bench
-ms=1500
+ms=${DEMO_MS:-1500}
 tmp=$(mktemp -d) || exit 1
 server=
 trap 'stop_server; rm -rf "$tmp"' EXIT
@@ -84,6 +84,7 @@ redis_answers() {
 redis() {
 	local n=$2
 	[ ${#with[@]} -gt 0 ] && n=$3
+	n=$((n * ms / 1500))
 	port=$((20000 + RANDOM % 10000))
 	"${with[@]}" redis-server --port "$port" --bind 127.0.0.1 --save "" --appendonly no --dir "$tmp" >/dev/null &
 	server=$!
