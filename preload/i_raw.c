@@ -82,7 +82,7 @@ CALL(dup2, ours(a[0]) || ours(a[1]), dup2(INT(0), INT(1)))
 CALL(dup3, ours(a[0]) || ours(a[1]), dup3(INT(0), INT(1), INT(2)))
 CALL(ioctl, ours(a[0]), ioctl(INT(0), (unsigned long)a[1], a[2]))
 CALL(close_range, fdtab_len > 0, close_range((unsigned)a[0], (unsigned)a[1], INT(2)))
-CALL(fcntl, ours(a[0]) && (fdtab_is_hidden(INT(0)) || a[1] == F_DUPFD || a[1] == F_DUPFD_CLOEXEC || a[1] == F_SETFL),
+CALL(fcntl, ours(a[0]) && (fdtab_is_hidden(INT(0)) || INT(1) == F_DUPFD || INT(1) == F_DUPFD_CLOEXEC || INT(1) == F_SETFL),
 	fcntl(INT(0), INT(1), a[2]))
 
 /* Payload. The kernel's count of pieces is longer than libc's. */

@@ -51,7 +51,7 @@ static bool clones(uint64_t flags, bool has_stack, const long *a, long *r, long 
 
 bool raw_clone(const long *a, long *r, long nr)
 {
-	return clones((uint64_t)a[0], a[1] != 0, a, r, nr);
+	return clones((uint32_t)a[0] & ~(uint32_t)CSIGNAL, a[1] != 0, a, r, nr);
 }
 
 bool raw_clone3(const long *a, long *r, long nr)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* sock_raw.c - calls on sockets and descriptors by number: syscall(). */
-#include "oracle.h"
+#include "oracle_udp.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -334,11 +334,57 @@ static void files_client(void)
 	tell("closed");
 }
 
+/* ---- datagrams ---- */
+
+static void dgram_server(void)
+{
+	struct addr client, from;
+	char buf[100];
+	int fd = udp_serve(&client);
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		from.len = sizeof from.ss;
+		long n = MUST(RAW(recvfrom, fd, buf, sizeof buf, 0, &from.sa, &from.len));
+		if (n != (long)i || !addr_equal(&from, &client))
+			say("FALSE: %ld octets", n);
+		MUST(RAW(sendto, fd, buf, n, 0, &from.sa, from.len));
+	}
+	pieces(buf);
+	tell("two");
+	TRY(RAW(recvmmsg, fd, many, 2, 0, NULL));
+	say("%u and %u octets", many[0].msg_len, many[1].msg_len);
+	TRY(RAW(recvfrom, fd, buf, sizeof buf, MSG_DONTWAIT, NULL, NULL));
+	TRY(RAW(close, fd));
+}
+
+static void dgram_client(void)
+{
+	struct addr server;
+	char buf[100] = {0}, back[100];
+	int fd = udp_call(&server);
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		memset(buf, (int)i, sizeof buf);
+		MUST(RAW(sendto, fd, buf, i, 0, &server.sa, server.len));
+		if (RAW(recvfrom, fd, back, sizeof back, 0, NULL, NULL) != (long)i || memcmp(back, buf, i))
+			say("FALSE: answer %u", i);
+	}
+	pieces(buf);
+	await("two");
+	for (int i = 0; i < 2; i++) {
+		many[i].msg_hdr.msg_name = &server.sa;
+		many[i].msg_hdr.msg_namelen = server.len;
+	}
+	TRY(RAW(sendmmsg, fd, many, 2, 0));
+	TRY(RAW(close, fd));
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"data", data_server, data_client, 0, NULL},
 	{"wait", wait_server, wait_client, 0, NULL},
 	{"numbers", numbers_server, sender_client, 0, NULL},
 	{"made", made_server, made_client, 0, NULL},
 	{"files", files_server, files_client, 0, NULL},
+	{"datagrams", dgram_server, dgram_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
