@@ -107,14 +107,17 @@ wait_for() {
 
 # listening PORT: a TCP socket is in state LISTEN (0A) there. Looks and does not connect: the server would see it.
 listening() {
-	grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6
+	local hex
+	printf -v hex %04X "$1"
+	grep -qE "^ *[0-9]+: [0-9A-F]+:$hex [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6
 }
 
 free_port() {
-	local p
+	local p hex
 	while :; do
 		p=$((20000 + RANDOM % 10000))
-		grep -qE ":$(printf %04X "$p") " /proc/net/tcp /proc/net/tcp6 || break
+		printf -v hex %04X "$p"
+		grep -qE ":$hex " /proc/net/tcp /proc/net/tcp6 || break
 	done
 	echo "$p"
 }

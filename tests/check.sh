@@ -74,15 +74,16 @@ say() {
 	fi
 }
 
+# build SANITIZERS TARGET...
 build() {
-	say "make${1:+ SAN=$1}" "$MAKE" --no-print-directory -s -j"$jobs" SAN="$1" all progs unit
+	say "make${1:+ SAN=$1}" "$MAKE" --no-print-directory -s -j"$jobs" SAN="$1" "${@:2}"
 }
 
 # What is needed, and everything built; once more with sanitizers, whose build of core the unit tests are run with too.
 prepare() {
 	say "what the tests need is installed" tests/setup.sh check
-	build "$SAN"
-	[ -n "$SAN" ] || build address,undefined
+	build "$SAN" all progs unit
+	[ -n "$SAN" ] || build address,undefined all unit ${SOAK:+progs}
 }
 
 # units FOLDER: cmocka's programs, each in a process of its own, with a limit.
