@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * sock_turns.c - question and answer for a while, in each way of waiting, without a pause: whatever is done to a connection meanwhile for its speed, not an
- * octet may be missing. TURNS_MS (300) says for how long.
+ * octet may be missing. TURNS_MS (300) says for how long, where both parts are under shunt.
  */
 #include "oracle.h"
 
@@ -103,7 +103,7 @@ static void turns_client(void)
 {
 	enum how how = *(const enum how *)the_case->arg;
 	const char *text = getenv("TURNS_MS");
-	int64_t end = now_ms() + (text ? atol(text) : 300);
+	int64_t end = now_ms() + rare_ms(text ? atol(text) : 300);
 	char buf[MAX_LEN], want[MAX_LEN];
 	int fd = connect_one(), wrong = 0, ended = 0;
 
