@@ -207,8 +207,8 @@ static void unlink_all(struct sock *s, bool for_good)
 	fence_storeload(); /* faces dg_up: epoch, fence, consent */
 	dg_each(s, ask, NULL);
 	dg_each(s, await, &end);
+	dg_each(s, leave_peer, &for_good); /* still with the token: what has been sent again is not to be read in the ring, too */
 	token_drop(s, &s->f->rx_token, how);
-	dg_each(s, leave_peer, &for_good);
 }
 
 void dg_unlink(struct sock *s, enum why why)
