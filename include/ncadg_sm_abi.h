@@ -43,7 +43,7 @@
 #define SM_ARM_FUTEX (UINT64_C(1) << 63) /* a thread sleeps on sm_end.futex */
 #define SM_ARM_DOWN (UINT64_C(1) << 62)	 /* the reader withdrew its consent: look at the flags */
 
-/* sm_end.flags: only ever set (by the owning side) while a channel lives, but for RESTS */
+/* sm_end.flags: only ever set (by the owning side) while a channel lives, but for RESTS and OFF */
 #define SM_END_LINKED 0x01u /* this side has bound the channel to its kernel socket */
 #define SM_END_FIN 0x02u    /* shutdown(SHUT_WR) or close is about to send FIN: the end of file is meant */
 #define SM_END_CLOSED 0x04u /* the last descriptor is closed: nobody will read here again */
@@ -52,6 +52,8 @@
 #define SM_END_NO_BARRIER                                                                                                      \
 	0x20u		   /* sleepers of this side cannot fence for the peer's senders (membarrier): these fence themselves */
 #define SM_END_RESTS 0x40u /* nothing of the channel goes into rings for a while; readers may sleep in the kernel's own call */
+#define SM_END_OFF                                                                                                             \
+	0x100u /* the same, since a process of this side is switched off: at once, by the hand of the service thread */
 
 struct sm_end {
 	/* tx: written on each send by the owning side; a peer that waits looks at nothing else */
@@ -158,6 +160,7 @@ struct sm_area {
 
 	_Alignas(64) _Atomic uint32_t offer_seq; /* bumped whenever a client offers an association or a channel */
 	_Atomic uint32_t assoc_seq;		 /* bumped whenever the list of associations changes */
+	_Atomic uint32_t off;			 /* 1: who accepts here is switched off: there is no use in asking */
 
 	/* the message: written under the lock semaphore; msg_nonce first 0, then everything else, then msg_nonce (release) */
 	_Alignas(64) _Atomic uint32_t msg_shmid;

@@ -215,6 +215,8 @@ bool dg_spin_pays(struct sock *s, int cpu);
 /* ---- dgback.c: leaving */
 /* All channels of the socket end; what is unread in our rings goes into its kernel queue. It may be linked anew. No token held. */
 void dg_unlink(struct sock *s, enum why why);
+/* For people: it is not linked, or about not to be. */
+void dg_shows_kernel(struct sock *s, enum why why);
 /* And never again. */
 void dg_pin(struct sock *s, enum why why);
 /* This side ends the channel. Under g_lock. */
@@ -232,6 +234,14 @@ void dg_end(struct sock *s);
 void dg_send_again(struct dg_peer *p, uint64_t from);
 /* The peer on channel idx of `a` asks for what it has not read: service thread. */
 void dg_give_back(struct sock *s, struct assoc *a, uint32_t idx);
+struct dg_peer *dg_peer_on(struct sock *s, const struct assoc *a, uint32_t idx);
+/* ---- dgswitch.c. The process is switched off: all channels go down, and end when they are read; *left is set if some are not. Under g_lock. */
+void dg_off(struct sock *s, bool *left);
+void dg_on(struct sock *s);
+/* The peer on channel idx of `a` has rung: is it switched off? Service thread. */
+void dg_asked(struct sock *s, struct assoc *a, uint32_t idx);
+
+/* ---- fork */
 /* The socket is about to get a second holder. Under g_lock. */
 void dg_fork_prepare(struct sock *s);
 

@@ -51,7 +51,7 @@ void dg_send_again(struct dg_peer *p, uint64_t from)
 	}
 }
 
-static struct dg_peer *peer_on(struct sock *s, const struct assoc *a, uint32_t idx)
+struct dg_peer *dg_peer_on(struct sock *s, const struct assoc *a, uint32_t idx)
 {
 	for (struct dg_slot *sl = s->dg->slots; sl; sl = sl->next)
 		if (sl->a == a && sl->nonce == a->seg.nonce)
@@ -63,7 +63,7 @@ void dg_give_back(struct sock *s, struct assoc *a, uint32_t idx)
 {
 	struct guard g;
 	guard_enter(&g); /* the peer stays */
-	struct dg_peer *p = sock_is_dgram(s) && load_acquire(&s->open) ? peer_on(s, a, idx) : NULL;
+	struct dg_peer *p = sock_is_dgram(s) && load_acquire(&s->open) ? dg_peer_on(s, a, idx) : NULL;
 	if (p) {
 		struct chan *c = &p->c;
 		int how = token_take(s, &s->f->tx_token);
@@ -207,8 +207,19 @@ static void unlink_all(struct sock *s, bool for_good)
 	fence_storeload(); /* faces dg_up: epoch, fence, consent */
 	dg_each(s, ask, NULL);
 	dg_each(s, await, &end);
-	dg_each(s, leave_peer, &for_good); /* still with the token: what has been sent again is not to be read in the ring, too */
+	dg_each(s, leave_peer,
+		&for_good); /* still with the token: what has been sent again is not to be read in the ring, too */
 	token_drop(s, &s->f->rx_token, how);
+}
+
+void dg_shows_kernel(struct sock *s, enum why why)
+{
+	store_relaxed(&s->f->tx_why, why);
+	store_relaxed(&s->f->rx_why, why);
+	if (!dg_linked(s)) {
+		s->f->tx_epoch = 0;
+		store_relaxed(&s->f->rx_epoch, 0);
+	}
 }
 
 void dg_unlink(struct sock *s, enum why why)
@@ -217,8 +228,7 @@ void dg_unlink(struct sock *s, enum why why)
 	guard_enter(&g);
 	if (dg_linked(s)) {
 		unlink_all(s, why == WHY_EXEC || why == WHY_STDIO || why == WHY_PROCESS);
-		store_relaxed(&s->f->tx_why, why);
-		store_relaxed(&s->f->rx_why, why);
+		dg_shows_kernel(s, why);
 	}
 	guard_leave(&g);
 }

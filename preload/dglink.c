@@ -17,6 +17,7 @@
 #include "log.h"
 #include "policy.h"
 #include "svc.h"
+#include "switch.h"
 #include "sys.h"
 
 #define WORTH_SENT                                                                                                             \
@@ -34,6 +35,17 @@ static void set_why(struct sock *s, enum why w)
 	store_relaxed(&s->f->rx_why, w);
 }
 
+/* The process is. */
+static bool is_off(struct sock *s)
+{
+	switch_look();
+	if (__builtin_expect(!switch_is_off(), 1))
+		return false;
+	if (!dg_linked(s) && !(sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)))
+		switch_keeps(s);
+	return true;
+}
+
 static bool option(const struct sock *s, int name)
 {
 	int v = 0;
@@ -44,7 +56,7 @@ static bool option(const struct sock *s, int name)
 /* May this socket have a channel at all, now? */
 static bool may_link(struct sock *s)
 {
-	if (leave_done() || !load_acquire(&s->open) || link_ends() || load_acquire(&s->f->holders) != 1)
+	if (leave_done() || !load_acquire(&s->open) || link_ends() || load_acquire(&s->f->holders) != 1 || switch_is_off())
 		return false;
 	if (sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX | FAM_BROKEN | FAM_RD_SHUT | FAM_WR_SHUT))
 		return false;
@@ -134,6 +146,10 @@ static void offer_to(struct sock *s, const struct diag_addr *to)
 		set_why(s, WHY_NO_ENDPOINT);
 		return;
 	}
+	if (load_relaxed(&e->ref.area->off)) {
+		set_why(s, WHY_OFF);
+		return;
+	}
 	if (!may_link(s) || !source_of(s, to, &own) || !tells_all(s, &own))
 		return;
 	struct assoc *a = load_acquire(&e->assoc);
@@ -155,6 +171,8 @@ static struct dg_cand *candidate(struct dg *d, const struct diag_addr *to)
 
 void dg_sent(struct sock *s, const struct diag_addr *to)
 {
+	if (is_off(s))
+		return;
 	struct dg_cand *c = candidate(s->dg, to);
 	struct guard g;
 	/* A guess that threads may spoil: an address is asked for a little sooner or later. */
@@ -338,6 +356,8 @@ void dg_came(struct sock *s, const struct diag_addr *from)
 {
 	struct dg *d = s->dg;
 	struct guard g;
+	if (is_off(s))
+		return;
 	if (!s->server) {
 		if (!d->bound || !from || !is_from_here(d, from) || ++d->n_local < WORTH_CAME)
 			return;
@@ -389,7 +409,7 @@ void dg_consent(struct sock *s)
 		return;
 	guard_enter(&g);
 	fence_storeload(); /* faces dg_kernel_enter: rx_inkernel, fence, n_linked */
-	if (!(sock_flags(s) & FAM_PIN_RX) && !load_acquire(&s->f->rx_inkernel) && load_acquire(&s->f->holders) == 1)
+	if (!(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !load_acquire(&s->f->rx_inkernel) && load_acquire(&s->f->holders) == 1)
 		dg_each(s, consent, NULL);
 	guard_leave(&g);
 }

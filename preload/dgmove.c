@@ -83,7 +83,7 @@ bool dg_up(struct dg_peer *p)
 {
 	struct chan *c = &p->c;
 	uint64_t tail = load_relaxed(&p->tail);
-	if (!dg_peer_reads(p) || !p->same_source || sock_flags(p->s) & FAM_PIN_TX)
+	if (!dg_peer_reads(p) || !p->same_source || sock_flags(p->s) & (FAM_PIN_TX | FAM_OFF))
 		return false;
 	if (load_acquire(&c->peer->rx_epoch) != p->tx_epoch || !(load_relaxed(&c->peer->flags) & SM_END_LINKED))
 		return false;

@@ -64,7 +64,10 @@ static void follow(struct dg_peer *p, uint32_t its)
 		return;
 	p->rx_epoch = its;
 	store_relaxed(&p->s->f->rx_epoch, its); /* for people */
-	store_relaxed(&p->s->f->rx_why, its & 1 ? WHY_UP : WHY_FULL);
+	store_relaxed(&p->s->f->rx_why, its & 1 ? WHY_UP
+					: load_relaxed(&p->c.peer->flags) & SM_END_OFF || sock_flags(p->s) & FAM_OFF
+						? WHY_OFF
+						: WHY_FULL);
 }
 
 static bool ended(const struct dg_peer *p)

@@ -215,7 +215,7 @@ static bool is_alive(struct dg_peer *p, uint64_t now)
 /* A reader that sleeps is told: it has nothing to read perhaps, but to follow. */
 static long down(struct dg_peer *p, enum why why, int how, bool *asleep)
 {
-	if (why == WHY_CALL || why == WHY_FULL) {
+	if (why == WHY_CALL || why == WHY_FULL || why == WHY_OFF) {
 		if (how == TOKEN_NESTED) /* in the middle of what it has interrupted */
 			return TO_KERNEL;
 		dg_leave_ring(p, why);
@@ -226,14 +226,21 @@ static long down(struct dg_peer *p, enum why why, int how, bool *asleep)
 	return TO_KERNEL;
 }
 
+/* On one side or the other (switch.h); both can go on reading. */
+static bool is_off(const struct dg_peer *p)
+{
+	fence_acquire(); /* faces goes_off: flags, consent */
+	return sock_flags(p->s) & FAM_OFF || load_relaxed(&p->c.peer->flags) & SM_END_OFF;
+}
+
 /* tx token held. Length, -EFAULT, or TO_KERNEL; what is behind in the ring then is read first. *asleep: the peer is to be woken. */
 static long by_ring(struct sock *s, struct dg_peer *p, const struct msg *c, int how, bool *asleep)
 {
 	bool up = p->tx_epoch & 1, fits = c->len <= DRING_MAX && !(c->flags & ~RING_FLAGS) && plain_control(c->m, p);
 	if (__builtin_expect(!up && (!fits || how == TOKEN_NESTED || !dg_up(p)), 0))
 		return TO_KERNEL;
-	if (__builtin_expect(!fits || !dg_peer_reads(p) || sock_flags(s) & FAM_PIN_TX, 0))
-		return down(p, fits ? WHY_CLOSED : WHY_CALL, how, asleep);
+	if (__builtin_expect(!fits || !dg_peer_reads(p) || sock_flags(s) & (FAM_PIN_TX | FAM_OFF), 0))
+		return down(p, !fits ? WHY_CALL : is_off(p) ? WHY_OFF : WHY_CLOSED, how, asleep);
 	uint64_t now = dring_now();
 	if (__builtin_expect(now - p->checked > DRING_WHILE, 0) && !is_alive(p, now))
 		return down(p, WHY_CLOSED, how, asleep);

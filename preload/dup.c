@@ -83,7 +83,7 @@ static void mark_and_send(struct sock *s, uint64_t head, enum dup_how how)
 	if (!pointless(s)) {
 		int flags = how == DUP_FIN && !resets(s->fd) ? MSG_MORE : 0;
 		sent = dup_send(s, head, tail, flags, how == DUP_WAIT ? ROOM_MS : 0);
-		if (how == DUP_WAIT) /* a reader waits for it, and nothing will follow that could take it along */
+		if (how >= DUP_PUSH) /* a reader may wait for it, and nothing will follow that could take it along */
 			dup_push(s->fd);
 	}
 	store_relaxed(&my->dup_len, (uint32_t)sent); /* before the even epoch, and before anything else is sent */

@@ -23,8 +23,8 @@
 
 #include "sock.h"
 
-/* What follows: the writer's own octets; FIN, with which a short one shares a segment; or it may be waited for that there is room. */
-enum dup_how { DUP_DATA, DUP_FIN, DUP_WAIT };
+/* What follows: the writer's own octets; FIN, with which a short one shares a segment; nothing; nor, and it may be waited for that there is room. */
+enum dup_how { DUP_DATA, DUP_FIN, DUP_PUSH, DUP_WAIT };
 
 /* Writer; tx token held, epoch odd, about to go down. Nothing unread: nothing is done. */
 void dup_make(struct sock *s, enum dup_how how);

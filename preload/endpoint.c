@@ -10,6 +10,7 @@
 #include "policy.h"
 #include "probe.h"
 #include "svc.h"
+#include "switch.h"
 #include "sys.h"
 
 #define N_ENDPOINT 256		     /* cached; the oldest unused gives way */
@@ -151,6 +152,7 @@ static void serve_own(void *arg)
 	server_serve_all();
 	guard_leave(&g);
 	svc_serve_requests(); /* whom we wait for may hold its lock, and wait for us */
+	switch_serve();
 }
 
 /* Who accepted the connection is who gets the segment: the kernel's word, whatever the map says. */

@@ -9,6 +9,7 @@
 #include "move.h"
 #include "ready.h"
 #include "real.h"
+#include "switch.h"
 #include "sys.h"
 
 /* May the socket be upgraded while it is a member? Then it goes to S at once: later moves cost edges. */
@@ -19,7 +20,11 @@ static bool is_candidate(const struct sock *s, uint32_t events)
 		return false;
 	if (fl & FAM_DGRAM) /* a level-triggered one can move later */
 		return dg_linked(s) || events & (EPOLLET | EPOLLONESHOT);
-	if (load_acquire(&s->linked) || s->endpoint)
+	if (load_acquire(&s->linked))
+		return true;
+	if (switch_is_off() && !(events & (EPOLLET | EPOLLONESHOT))) /* it can move later, too */
+		return false;
+	if (s->endpoint)
 		return true;
 	return s->server && load_relaxed(&s->server->ept.area->offer_seq) != 0;
 }

@@ -44,6 +44,7 @@
 	0x4000u /* a UDP socket (dg.h); FAM_CONNECTED: it has, or has had, a channel, and the addresses are those of the last */
 #define FAM_RESTS 0x10000u /* the channel stays in the kernel for a while (trial.h) */
 #define FAM_INQ 0x20000u   /* TCP_INQ is set: recvmsg says how much is left (inq.h) */
+#define FAM_OFF 0x100000u  /* a process that holds it is switched off (switch.h): neither up nor consent */
 
 /* token.h */
 struct token {

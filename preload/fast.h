@@ -69,10 +69,10 @@ static inline bool tx_look_for_sleeper(struct sock *s)
 	return false;
 }
 
-/* The peer has closed its end, or both its directions: the kernel has to answer. Or it wants the channel to rest. */
+/* The peer has closed its end, or both its directions: the kernel has to answer. Or it wants the channel to rest, or is switched off. */
 static inline bool tx_peer_left(const struct sock *s)
 {
-	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS);
+	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS | SM_END_OFF);
 }
 
 /* Wake who sleeps. */
@@ -83,7 +83,7 @@ void tx_unsend(struct sock *s);
 static inline bool tx_as_usual(const struct sock *s, int fd)
 {
 	return load_relaxed(&s->linked) && fd_sock(fd) == s && s->f->tx_epoch & 1 && !load_relaxed(&s->hup) &&
-	       !(sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX | FAM_RESTS));
+	       !(sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX | FAM_RESTS | FAM_OFF));
 }
 
 /* flags of send(): none but MSG_DONTWAIT and MSG_NOSIGNAL. */

@@ -16,6 +16,7 @@
 #include "policy.h"
 #include "rx.h"
 #include "svc.h"
+#include "switch.h"
 #include "token.h"
 #include "wrap.h"
 
@@ -142,13 +143,14 @@ static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 		return;
 	}
 	uint32_t seq = load_acquire(&v->ept.area->offer_seq);
-	enum why w = sock_flags(s) & FAM_OPTION ? WHY_OPTION : seq ? WHY_NEW : WHY_NO_OFFER;
+	enum why w = sock_flags(s) & FAM_OPTION ? WHY_OPTION : switch_is_off() ? WHY_OFF : seq ? WHY_NEW : WHY_NO_OFFER;
 	store_relaxed(&s->f->tx_why, w);
 	store_relaxed(&s->f->rx_why, w);
 	guard_enter(&g);
 	server_use(v);
 	s->server = v;
-	if (seq != load_relaxed(&v->seen_msg)) { /* somebody offers: the thread that answers is needed now */
+	if (!switch_is_off() &&
+		seq != load_relaxed(&v->seen_msg)) { /* somebody offers: the thread that answers is needed now */
 		store_relaxed(&v->seen_msg, seq);
 		svc_serve();
 	}
@@ -159,6 +161,7 @@ static int accepted(int fd, int listener, int flags)
 {
 	int e = errno;
 	struct sock *l = fd_sock(listener);
+	switch_look();
 	if (!l && !fd_get(listener))
 		l = adopt_listener(listener);
 	if (l && ((l->server && l->server->ept.area) || load_relaxed(&l->f->tx_why) == WHY_RULE))
@@ -191,7 +194,7 @@ static void find_endpoint(struct sock *s, const struct diag_addr *to, int fd)
 	bool forbidden = policy_forbids(RULE_TCP, RULE_CONNECT, to);
 	if (!forbidden)
 		s->endpoint = endpoint_find(to, fd);
-	enum why w = forbidden ? WHY_RULE : s->endpoint ? WHY_NEW : WHY_NO_ENDPOINT;
+	enum why w = forbidden ? WHY_RULE : !s->endpoint ? WHY_NO_ENDPOINT : switch_is_off() ? WHY_OFF : WHY_NEW;
 	store_relaxed(&s->f->tx_why, w);
 	store_relaxed(&s->f->rx_why, w);
 }

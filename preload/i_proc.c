@@ -15,6 +15,7 @@
 #include "move.h"
 #include "startup.h"
 #include "stats.h"
+#include "switch.h"
 #include "wrap.h"
 
 extern char **environ;
@@ -103,37 +104,37 @@ EXPORT pid_t fork(void)
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
 	before_own_exec();
-	return exec_failed(real.execve(path, argv, envp));
+	return exec_failed(real.execve(path, argv, SWITCH_ENV(envp)));
 }
 
 EXPORT int execv(const char *path, char *const argv[])
 {
 	before_own_exec();
-	return exec_failed(real.execv(path, argv));
+	return exec_failed(real.execve(path, argv, SWITCH_ENV(environ)));
 }
 
 EXPORT int execvp(const char *path, char *const argv[])
 {
 	before_own_exec();
-	return exec_failed(real.execvp(path, argv));
+	return exec_failed(real.execvpe(path, argv, SWITCH_ENV(environ)));
 }
 
 EXPORT int execvpe(const char *path, char *const argv[], char *const envp[])
 {
 	before_own_exec();
-	return exec_failed(real.execvpe(path, argv, envp));
+	return exec_failed(real.execvpe(path, argv, SWITCH_ENV(envp)));
 }
 
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
 	before_own_exec();
-	return exec_failed(real.fexecve(fd, argv, envp));
+	return exec_failed(real.fexecve(fd, argv, SWITCH_ENV(envp)));
 }
 
 EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	before_own_exec();
-	return exec_failed(real.execveat(dir, path, argv, envp, flags));
+	return exec_failed(real.execveat(dir, path, argv, SWITCH_ENV(envp), flags));
 }
 
 /* The execl family: the arguments become an array, on the stack since a child of vfork may call it. */
@@ -169,14 +170,14 @@ EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
 	char *const argv[], char *const envp[])
 {
 	before_exec();
-	return real.posix_spawn(pid, path, fa, at, argv, envp);
+	return real.posix_spawn(pid, path, fa, at, argv, SWITCH_ENV(envp));
 }
 
 EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
 	char *const argv[], char *const envp[])
 {
 	before_exec();
-	return real.posix_spawnp(pid, path, fa, at, argv, envp);
+	return real.posix_spawnp(pid, path, fa, at, argv, SWITCH_ENV(envp));
 }
 
 EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int fd, int to)
@@ -189,14 +190,17 @@ EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int 
 
 EXPORT int system(const char *cmd)
 {
-	if (cmd)
+	if (cmd) {
 		before_exec();
+		switch_setenv();
+	}
 	return real.system(cmd);
 }
 
 EXPORT FILE *popen(const char *cmd, const char *mode)
 {
 	before_exec();
+	switch_setenv();
 	return real.popen(cmd, mode);
 }
 

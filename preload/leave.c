@@ -8,6 +8,7 @@
 #include "log.h"
 #include "move.h"
 #include "startup.h"
+#include "switch.h"
 
 _Atomic uint32_t leave_state;
 
@@ -43,6 +44,7 @@ void leave(bool seal)
 {
 	if (!leave_done()) {
 		store_release(&leave_state, LEFT);
+		switch_has_none();
 		if (fdtab_len) {
 			sock_each(go_down, NULL);
 			forget_all();

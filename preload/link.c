@@ -16,6 +16,7 @@
 #include "move.h"
 #include "notify.h"
 #include "svc.h"
+#include "switch.h"
 #include "sys.h"
 #include "token.h"
 #include "trial.h"
@@ -23,6 +24,7 @@
 #define STOP_NS INT64_C(1000000000) /* what the end of a process may take, once it has begun */
 #define WORTH_OPS 2 /* calls on a connection before it gets a channel: one request and its answer never pay for one */
 #define WORTH_BYTES (64 * 1024) /* or this much at once */
+#define OFF_OPS 16		/* one call in so many looks whether the other side is still switched off */
 
 static void set_why(struct sock *s, enum why w)
 {
@@ -83,7 +85,7 @@ static void publish_link(struct sock *s, struct assoc *a, uint32_t idx)
 void link_consent(struct sock *s)
 {
 	int how = token_take(s, &s->f->rx_token);
-	if (load_acquire(&s->linked) && !(sock_flags(s) & FAM_PIN_RX) && !load_acquire(&s->f->rx_inkernel))
+	if (load_acquire(&s->linked) && !(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !load_acquire(&s->f->rx_inkernel))
 		store_release(&s->chan.my->consent, 1);
 	token_drop(s, &s->f->rx_token, how);
 }
@@ -182,14 +184,24 @@ static bool try_server(struct sock *s)
 static _Atomic uint32_t ender; /* the thread that ends the process; 0: none yet */
 static bool all_ended;	       /* it has ended the links; under g_lock */
 
+/* There would be no answer. */
+static bool peer_is_off(const struct endpoint *e)
+{
+	return e && load_relaxed(&e->state) == EP_FOUND && load_relaxed(&e->ref.area->off);
+}
+
 static bool try_locked(struct sock *s)
 {
 	if (leave_done() || load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link) ||
-		load_relaxed(&ender))
+		load_relaxed(&ender) || switch_is_off())
 		return load_acquire(&s->linked);
 	if (sock_names(s) < 0)
 		return false;
 	sock_inode(s);
+	if (peer_is_off(s->endpoint)) {
+		set_why(s, WHY_OFF);
+		return false;
+	}
 	svc_start();
 	if (svc_ring_fd() < 0) { /* without descriptors of our own we could neither ring nor hear of the end */
 		set_why(s, WHY_FDS);
@@ -212,11 +224,18 @@ bool link_try(struct sock *s, size_t bytes)
 		return false;
 	if ((sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)) == (FAM_PIN_RX | FAM_PIN_TX))
 		return false;
+	switch_look();
+	if (__builtin_expect(switch_is_off(), 0)) {
+		switch_keeps(s);
+		return false;
+	}
 	if (++s->n_ops <= WORTH_OPS + (s->server != NULL) &&
 		bytes < WORTH_BYTES) /* the server's last call finds the end of file */
 		return false;
 	if (s->server && load_relaxed(&s->server->ept.area->offer_seq) == s->seen_offer)
 		return false; /* the usual answer, in one load */
+	if (s->n_ops % OFF_OPS && load_relaxed(&s->f->tx_why) == WHY_OFF)
+		return false;
 	struct guard g;
 	guard_enter(&g);
 	bool ok = try_locked(s);
@@ -241,6 +260,7 @@ static bool resolve(struct sock *s)
 		if (a) {
 			attach(s, a, s->f->link_chan);
 			epset_linked(s);
+			switch_linked();
 		}
 	}
 	guard_leave(&g);

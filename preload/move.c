@@ -77,11 +77,11 @@ bool move_up(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
-	if (!load_relaxed(&c->peer->consent) || sock_flags(s) & (FAM_PIN_TX | FAM_WR_SHUT | FAM_BROKEN | FAM_RESTS) ||
+	if (!load_relaxed(&c->peer->consent) || sock_flags(s) & (FAM_PIN_TX | FAM_WR_SHUT | FAM_BROKEN | FAM_RESTS | FAM_OFF) ||
 		load_relaxed(&s->hup))
 		return false;
 	if (load_acquire(&c->peer->rx_epoch) != f->tx_epoch ||
-		load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS))
+		load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS | SM_END_OFF))
 		return false;
 	if (!(load_relaxed(&c->peer->flags) & SM_END_LINKED) || load_acquire(&f->tx_inkernel))
 		return false;
@@ -114,7 +114,7 @@ void move_down(struct sock *s, enum why why)
 {
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
-	dup_make(s, why == WHY_CLOSED ? DUP_FIN : why == WHY_PEER ? DUP_WAIT : DUP_DATA);
+	dup_make(s, why == WHY_CLOSED ? DUP_FIN : why == WHY_PEER ? DUP_WAIT : why == WHY_OFF ? DUP_PUSH : DUP_DATA);
 	if (load_relaxed(
 		    &c->my->lazy)) /* below a ring nobody is lazy, and no sleeper need fence for us: what was published is visible to who sees this */
 		store_release(&c->my->lazy, 0);
@@ -143,7 +143,7 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 			}
 			if (!dup_drop(s))
 				return IN_DUP;
-			store_relaxed(&f->rx_why, trial_rests(s) ? WHY_SLOWER : WHY_FULL);
+			store_relaxed(&f->rx_why, trial_is_off(s) ? WHY_OFF : trial_rests(s) ? WHY_SLOWER : WHY_FULL);
 		} else {
 			if (!ahead)
 				return IN_KERNEL;

@@ -118,7 +118,7 @@ static long read_kernel_safely(struct sock *s, struct take *t)
 	bool same = load_acquire(&c->peer->tx_epoch) == load_relaxed(&s->f->rx_epoch);
 	if (same)
 		r = kernel_part(t, SIZE_MAX);
-	if (!(sock_flags(s) & FAM_PIN_RX) && !load_acquire(&s->f->rx_inkernel))
+	if (!(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !load_acquire(&s->f->rx_inkernel))
 		store_release(&c->my->consent, 1);
 	return same ? rx_after_kernel(s, t, r) : 1;
 }

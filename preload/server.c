@@ -13,6 +13,7 @@
 #include "probe.h"
 #include "startup.h"
 #include "svc.h"
+#include "switch.h"
 #include "sys.h"
 
 #define N_SERVER 64
@@ -79,6 +80,7 @@ static struct server *publish(int fd, bool udp)
 	}
 	if (r == 0) {
 		v->refs = 1;
+		store_relaxed(&v->ept.area->off, switch_is_off());
 		handler_guard();
 		store_release(&v->live, 1);
 	} else {

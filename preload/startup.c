@@ -31,6 +31,7 @@
 #include "real.h"
 #include "stats.h"
 #include "svc.h"
+#include "switch.h"
 #include "sys.h"
 #include "token.h"
 #include "waitset.h"
@@ -95,6 +96,7 @@ static void read_environment(void)
 		handler_guard();
 	}
 	policy_init(getenv("SHUNT_RULES"));
+	switch_init(getenv("SHUNT_OFF"));
 	spin_configure(getenv("SHUNT_SPIN"), getenv("SHUNT_SPIN_BUDGET"));
 }
 

@@ -18,6 +18,7 @@
 #include "move.h"
 #include "notify.h"
 #include "sig.h"
+#include "switch.h"
 #include "sys.h"
 #include "token.h"
 #include "trim.h"
@@ -120,10 +121,13 @@ static void serve_requests(struct assoc *a)
 		for (; bits; bits &= bits - 1) {
 			uint32_t idx = w * 64 + (uint32_t)__builtin_ctzll(bits);
 			struct sock *s = load_acquire(&a->chan_sock[idx]);
-			if (s && sock_is_dgram(s))
+			if (s && sock_is_dgram(s)) {
 				dg_give_back(s, a, idx);
-			else if (s && load_acquire(&s->linked))
+				dg_asked(s, a, idx);
+			} else if (s && load_acquire(&s->linked)) {
 				move_give_back(s);
+				switch_asked(s);
+			}
 		}
 	}
 }
@@ -184,6 +188,8 @@ static int chores_until(struct chores *c)
 	c->gc_due = late || any_idle() ? due_in(c->gc_due, now, late ? LINGER_MS : IDLE_MS) : 0;
 	c->trim_due = load_acquire(&svc_stirred) ? due_in(c->trim_due, now, TRIM_MS) : 0;
 	next = !c->gc_due || (c->trim_due && c->trim_due < c->gc_due) ? c->trim_due : c->gc_due;
+	if (switch_ms() >= 0)
+		return switch_ms();
 	if (!next)
 		return last_is_due() ? LAST_MS : -1;
 	int ms = next <= now ? 0 : (int)((next - now) / 1000000) + 1;
@@ -232,6 +238,7 @@ static void *svc_main(void *arg)
 	while (!leaves()) {
 		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT, chores_until(&chores), 0, 0);
 		chores_do(&chores);
+		switch_serve();
 		bool bell = false;
 		for (long i = 0; i < n; i++) {
 			if (ev[i].data.u64 == DATA_BELL || ev[i].data.u64 == DATA_SERVER)
@@ -282,6 +289,7 @@ void svc_start(void)
 		return;
 	}
 	store_release(&svc.running, 1);
+	switch_has_bell(svc.ring_fd, svc.bell_name);
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
 		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->svc_bell)
 			svc_add_assoc(assoc_tab[i]);
@@ -443,6 +451,7 @@ void svc_fork_child(void)
 {
 	int ep = svc.ep, bell = svc.bell_fd;
 	store_release(&svc.running, 0);
+	switch_fork_child();
 	store_release(&svc.parker, 0);
 	store_release(&svc.leave, STAY);
 	store_release(&svc_stirred, 0);

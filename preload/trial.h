@@ -60,10 +60,16 @@ static inline void trial_woken(struct sock *s)
 		trial_answer(s);
 }
 
+/* Somebody is switched off (switch.h), on this side or the other. s->linked. */
+static inline bool trial_is_off(const struct sock *s)
+{
+	return sock_flags(s) & FAM_OFF || load_relaxed(&s->chan.peer->flags) & SM_END_OFF;
+}
+
 /* Both directions keep out of the ring. s->linked. */
 static inline bool trial_rests(const struct sock *s)
 {
-	return sock_flags(s) & FAM_RESTS || load_relaxed(&s->chan.peer->flags) & SM_END_RESTS;
+	return sock_flags(s) & (FAM_RESTS | FAM_OFF) || load_relaxed(&s->chan.peer->flags) & (SM_END_RESTS | SM_END_OFF);
 }
 
 #endif

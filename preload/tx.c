@@ -20,6 +20,7 @@
 #include "ring.h"
 #include "sig.h"
 #include "stats.h"
+#include "switch.h"
 #include "token.h"
 #include "trial.h"
 
@@ -259,8 +260,12 @@ void tx_unsend(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	int how = token_take(s, &f->tx_token);
-	bool rests = !(load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF));
-	if (rests) {
+	uint32_t its = load_relaxed(&s->chan.peer->flags);
+	bool off = !(its & (SM_END_CLOSED | SM_END_DEAF)) && its & SM_END_OFF;
+	if (off) {
+		if (f->tx_epoch & 1 && how != TOKEN_NESTED)
+			switch_down(s);
+	} else if (!(its & (SM_END_CLOSED | SM_END_DEAF))) {
 		or_acqrel(&f->flags,
 			FAM_RESTS); /* with the next send: what we sent now is read by then, and no duplicate is needed */
 	} else if (f->tx_epoch & 1) {
@@ -268,6 +273,8 @@ void tx_unsend(struct sock *s)
 		move_unread_to_kernel(s);
 	}
 	token_drop(s, &f->tx_token, how);
+	if (off)
+		switch_tell(&s->chan);
 }
 
 static long broken(struct sock *s)
@@ -344,6 +351,12 @@ static long send_linked(struct sock *s, struct put *p)
 		if (__builtin_expect(load_relaxed(&s->hup), 0) && end_take_reset(s)) {
 			token_drop(s, &f->tx_token, how);
 			return so_far(p, -ECONNRESET);
+		}
+		if (__builtin_expect(switch_moves(s), 0) && how != TOKEN_NESTED) {
+			switch_down(s);
+			token_drop(s, &f->tx_token, how);
+			switch_tell(&s->chan);
+			continue;
 		}
 		if (!(f->tx_epoch & 1) && sock_flags(s) & FAM_RESTS)
 			trial_send(s);

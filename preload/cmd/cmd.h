@@ -16,6 +16,7 @@ int complain(int status, const char *fmt, ...) __attribute__((format(printf, 2, 
 /* Subcommands. argv[0] is the subcommand's name. The result is the exit status. */
 int cmd_run(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
+int cmd_switch(int argc, char **argv); /* off, on */
 int cmd_tower(int argc, char **argv);
 int cmd_ab(int argc, char **argv);
 int cmd_ep(int argc, char **argv);

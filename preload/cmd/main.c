@@ -13,6 +13,8 @@ static const struct {
 } cmds[] = {
 	{"run", cmd_run, "run a program with its local TCP traffic in shared memory"},
 	{"ps", cmd_ps, "list the processes under shunt, and the path of each of their sockets"},
+	{"off", cmd_switch, "take running processes out of shared memory"},
+	{"on", cmd_switch, "let them use it again"},
 	{"ab", cmd_ab, "run a program without and with shunt in turn, and say how much faster it is"},
 	{"ep", cmd_ep, "list the endpoint map: what servers have published"},
 	{"gc", cmd_gc, "remove what killed processes left behind"},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * run.c - shunt run: sets LD_PRELOAD, ASAN_OPTIONS, SHUNT_STATS, SHUNT_LOG, SHUNT_RULES, SHUNT_SPIN and SHUNT_SPIN_BUDGET, and becomes CMD. Nothing of shunt stays in between, so the exit
+ * run.c - shunt run: sets LD_PRELOAD, ASAN_OPTIONS, SHUNT_STATS, SHUNT_LOG, SHUNT_RULES, SHUNT_OFF, SHUNT_SPIN and SHUNT_SPIN_BUDGET, and becomes CMD. Nothing of shunt stays in between, so the exit
  * status, signals and job control are CMD's own.
  */
 #include <errno.h>
@@ -31,6 +31,7 @@ static int usage(void)
 	     "  --only RULE, --not RULE\n"
 	     "                which sockets may be upgraded, e.g. 'port 5432': `shunt rules`\n"
 	     "  --share WHOM  with processes of whom: user, group or all (the default)\n"
+	     "  --start-off   keep its connections in the kernel until `shunt on`\n"
 	     "  --spin HOW    how long a wait looks at the memory before it sleeps: auto, off,\n"
 	     "                or a number of microseconds\n"
 	     "  --spin-budget PERCENT  of one CPU that a process may spend so (100)\n"
@@ -196,6 +197,7 @@ static int check_budget(const char *percent)
 int cmd_run(int argc, char **argv)
 {
 	static const struct option opts[] = {
+		{"start-off", no_argument, NULL, 'o'},
 		{"stats", required_argument, NULL, 's'},
 		{"log", required_argument, NULL, 'l'},
 		{"spin", required_argument, NULL, 'p'},
@@ -209,11 +211,14 @@ int cmd_run(int argc, char **argv)
 	struct rule_opts rules = {0};
 	char stats[PATH_MAX] = "", log[PATH_MAX] = "";
 	const char *spin = NULL, *budget = NULL;
-	int o, err = 0;
+	int o, off = 0, err = 0;
 
 	opterr = 0;
 	while (!err && (o = getopt_long(argc, argv, "+:h", opts, NULL)) != -1)
 		switch (o) {
+		case 'o':
+			off = 1;
+			break;
 		case 's':
 			err = output_file("--stats", optarg, stats);
 			break;
@@ -246,8 +251,9 @@ int cmd_run(int argc, char **argv)
 		return err;
 	if (optind == argc)
 		return complain(EXIT_SHUNT, "no program given; see `shunt run --help`");
-	if ((stats[0] && setenv("SHUNT_STATS", stats, 1)) || (log[0] && setenv("SHUNT_LOG", log, 1)) ||
-		(spin && setenv("SHUNT_SPIN", spin, 1)) || (budget && setenv("SHUNT_SPIN_BUDGET", budget, 1)))
+	if ((off && setenv("SHUNT_OFF", "1", 1)) || (stats[0] && setenv("SHUNT_STATS", stats, 1)) ||
+		(log[0] && setenv("SHUNT_LOG", log, 1)) || (spin && setenv("SHUNT_SPIN", spin, 1)) ||
+		(budget && setenv("SHUNT_SPIN_BUDGET", budget, 1)))
 		return complain(EXIT_SHUNT, "environment: %s", strerror(errno));
 	err = rules_export(&rules);
 	if (err)
