@@ -215,6 +215,20 @@ bool epset_arm(struct epset *e, struct member *m)
 	return may_have_news(m);
 }
 
+/*
+ * An edge-triggered member is told of each write once. That the kernel has a duplicate now of what lies unread in the ring (dup.h) is no news; if there is anything behind it, the kernel holds more.
+ * (Output that the kernel reports along with it may be: who knows what the last send has met.)
+ */
+static uint32_t without_duplicate(const struct member *m, uint32_t bits)
+{
+	int in = 0;
+	if (!(m->events & EPOLLET) || m->events & EPOLLONESHOT || !bits || bits & ~(uint32_t)IN_BITS || !dup_marked(m->s))
+		return bits;
+	if (sys3(SYS_ioctl, m->s->fd, FIONREAD, &in) < 0 || in <= 0)
+		return bits;
+	return dup_among(m->s, (uint32_t)in) == (uint32_t)in ? 0 : bits;
+}
+
 /* Events of S into the members; they are reported by the next collect. Under the lock. */
 void epset_drain_side(struct epset *e)
 {
@@ -238,7 +252,7 @@ void epset_drain_side(struct epset *e)
 			continue;
 		if (load_acquire(&m->s->linked)) {
 			end_kernel_says(m->s, ev[i].events);
-			m->kev &= ready_really(m->s, m->s->fd, m->events, ev[i].events);
+			m->kev = without_duplicate(m, m->kev & ready_really(m->s, m->s->fd, m->events, ev[i].events));
 			if (m->kev & IN_BITS)
 				trial_woken(m->s);
 		}
