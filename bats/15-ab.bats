@@ -138,6 +138,16 @@ field() {
 	jq -se '.[0].ratio.low <= .[1].ratio.high and .[1].ratio.low <= .[0].ratio.high' "$D/reader" "$D/regex"
 }
 
+@test "live: one pair, switched off and on, is faster on; each figure is of the same connections" {
+	need redis-server redis-benchmark
+	"$SHUNT" ab --live 6 --json --server 'redis-server --port {port} --save "" --dir '"$D" \
+		--client 'redis-benchmark -p {port} -t get -n 1000000000 -q -c 4' >"$D/json"
+	[ "$(field '.live and .metric.name == "carried" and .rounds >= 6 and .ratio.low > 1')" = true ] || fail "$(cat "$D/json")" || return
+	# one that has no connection to compare
+	run -1 "$SHUNT" ab --live 1 sleep 0.1
+	[[ ${lines[0]} == *"the client has no connection that shunt follows"* ]]
+}
+
 @test "in a terminal of 80 columns: progress while it runs, then a table that fits" {
 	need tmux
 	local s=$D/tmux i
