@@ -93,7 +93,8 @@ static const char *advice(enum why why)
 		return "Run both sides as one user, or say --share group or --share all; the narrowest of all lists of rules "
 		       "counts.";
 	case WHY_AIO:
-		return "Let the program use read and write on sockets: the kernel does its asynchronous I/O by itself, on what its own "
+		return "Let the program use read and write on sockets: the kernel does its asynchronous I/O by itself, on what "
+		       "its own "
 		       "socket holds.";
 	case WHY_OFF:
 		return "Switch it on again: `shunt on PID`.";
