@@ -255,6 +255,10 @@ void epset_drain_side(struct epset *e)
 			m->kev = without_duplicate(m, m->kev & ready_really(m->s, m->s->fd, m->events, ev[i].events));
 			if (m->kev & IN_BITS)
 				trial_woken(m->s);
+			if (!m->kev && m->events & EPOLLONESHOT) { /* S has fired, but not for the program: once more */
+				m->dirty = true;
+				epset_sync(m);
+			}
 		}
 		epset_heat(e, m);
 	}
