@@ -161,7 +161,7 @@ class Lane:
         self.shunt, self.modes = shunt, modes
         self.dir = tempfile.mkdtemp(prefix="oracle.")
         self.map = self.dir + "/map"
-        self.parts = []
+        self.parts, self.runs = [], 0
         os.mkdir(self.map)
         self.mark = f"ORACLE_RUN=oracle.{os.getpid()}.{time.monotonic_ns()}"
         os.environ["SHUNT_MAP"] = self.map
@@ -179,13 +179,15 @@ class Lane:
         crd, swr = os.pipe()
         files = {}
         self.parts = []
+        # Names that were never used: a process that ends late writes into a file that nobody reads any more.
+        self.runs += 1
+        for old in glob.glob(f"{self.dir}/{self.runs - 2}.*"):
+            os.unlink(old)
         for side, rd, wr in ("server", srd, swr), ("client", crd, cwr):
-            out = f"{self.dir}/{side}"
+            out = f"{self.dir}/{self.runs}.{side}"
             argv = [prog, name, side]
             if way in (side, "both"):
                 files[side] = out + ".stats"
-                if os.path.exists(files[side]):
-                    os.unlink(files[side])
                 argv = [self.shunt, "run", "--stats", files[side], "--"] + argv
             self.parts.append(Part(argv, rd, wr, out, 45 if flags & SLOW else 15))
             os.close(rd)
