@@ -365,7 +365,7 @@ const struct oracle_case oracle_cases[] = {
 	{"members", members_server, sender_client, 0, NULL},
 	{"set_ends", set_ends_server, sender_client, 0, NULL},
 	{"mixed", mixed_server, sender_client, 0, NULL},
-	{"timeouts", timeouts_server, sender_client, 0, NULL},
+	{"timeouts", timeouts_server, sender_client, CASE_ALONE, NULL},
 	{"many", many_server, many_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };

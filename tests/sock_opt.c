@@ -357,7 +357,7 @@ static void names_client(void)
 }
 
 const struct oracle_case oracle_cases[] = {
-	{"rcvtimeo", rcvtimeo_server, idle_client, 0, NULL},
+	{"rcvtimeo", rcvtimeo_server, idle_client, CASE_ALONE, NULL},
 	{"waitall_rcvtimeo", waitall_server, waitall_client, 0, NULL},
 	{"sndtimeo", sndtimeo_server, sndtimeo_client, 0, NULL},
 	{"rcvlowat", lowat_server, lowat_client, 0, NULL},

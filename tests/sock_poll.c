@@ -436,7 +436,7 @@ const struct oracle_case oracle_cases[] = {
 	{"full", full_server, full_client, 0, NULL},
 	{"room", room_server, room_client, 0, NULL},
 	{"mixed", mixed_server, mixed_client, 0, NULL},
-	{"timeouts", timeout_server, timeout_client, 0, NULL},
+	{"timeouts", timeout_server, timeout_client, CASE_ALONE, NULL},
 	{"select", select_server, select_client, 0, NULL},
 	{"select_fresh", select_fresh_server, select_fresh_client, CASE_NOWARM, NULL},
 	{"twice", twice_server, twice_client, 0, NULL},
