@@ -13,6 +13,7 @@
 
 #include "cmd.h"
 #include "doctor.h"
+#include "exe.h"
 #include "scan.h"
 
 #define MIN_FILES 256		   /* descriptors */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "exe.h"
 #include "log.h"
 #include "rules.h"
 #include "spin_opt.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * elf.c - can this file be interposed? LD_PRELOAD is read by the dynamic linker of the C library, so there must be one, it must be
+ * exe.c - can this file be interposed? LD_PRELOAD is read by the dynamic linker of the C library, so there must be one, it must be
  * ours (another C library would fail to load libshunt.so, and some then refuse to start the program), and the kernel must not
  * have told it to ignore the environment (setuid, setgid, file capabilities).
  */
@@ -8,17 +8,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/xattr.h>
-#include <unistd.h>
+#include <sys/statfs.h>
 
-#include "cmd.h"
+#include "exe.h"
+#include "log.h"
+#include "sys.h"
 
-#define MAX_SCRIPTS 5 /* interpreters of interpreters that the kernel follows */
+#define KERNEL_ST_NOSUID 2L /* of statfs; libc has the name for statvfs alone */
+#define MAX_SCRIPTS 5	    /* interpreters of interpreters that the kernel follows */
 
 struct image {
 	int is_elf;
@@ -37,12 +37,12 @@ static void find_linker(int fd, const ElfW(Ehdr) * eh, struct image *im)
 	if (eh->e_phentsize != sizeof(ph))
 		return;
 	for (i = 0; i < eh->e_phnum; i++) {
-		if (pread(fd, &ph, sizeof(ph), (off_t)(eh->e_phoff + i * sizeof(ph))) != (ssize_t)sizeof(ph))
+		if (sys4(SYS_pread64, fd, &ph, sizeof(ph), eh->e_phoff + i * sizeof(ph)) != (long)sizeof(ph))
 			return;
 		if (ph.p_type != PT_INTERP)
 			continue;
 		n = ph.p_filesz < sizeof(im->linker) ? ph.p_filesz : sizeof(im->linker);
-		if (pread(fd, im->linker, n, (off_t)ph.p_offset) != (ssize_t)n)
+		if (sys4(SYS_pread64, fd, im->linker, n, ph.p_offset) != (long)n)
 			n = 0;
 		im->linker[n < sizeof(im->linker) ? n : sizeof(im->linker) - 1] = 0;
 		return;
@@ -53,10 +53,10 @@ static void find_linker(int fd, const ElfW(Ehdr) * eh, struct image *im)
 static int look(int fd, struct image *im)
 {
 	ElfW(Ehdr) eh;
-	ssize_t n = pread(fd, im->first, sizeof(im->first) - 1, 0);
+	long n = sys4(SYS_pread64, fd, im->first, sizeof(im->first) - 1, 0);
 
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	im->first[n] = 0;
 	if ((size_t)n < sizeof(eh) || memcmp(im->first, ELFMAG, SELFMAG))
 		return 0;
@@ -81,15 +81,17 @@ static const char *base(const char *path)
 static const char *why_secure(int fd)
 {
 	struct stat st;
-	struct statvfs vfs;
+	struct statfs sfs;
+	long uid = sys0(SYS_getuid);
 
-	if (fstat(fd, &st) || fstatvfs(fd, &vfs) || vfs.f_flag & ST_NOSUID || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
+	if (sys2(SYS_fstat, fd, &st) || sys2(SYS_fstatfs, fd, &sfs) || sfs.f_flags & KERNEL_ST_NOSUID ||
+		sys5(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
 		return NULL;
-	if (st.st_mode & S_ISUID && st.st_uid != getuid())
+	if (st.st_mode & S_ISUID && st.st_uid != uid)
 		return "it is setuid: the dynamic linker ignores LD_PRELOAD";
-	if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && st.st_gid != getgid())
+	if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && st.st_gid != sys0(SYS_getgid))
 		return "it is setgid: the dynamic linker ignores LD_PRELOAD";
-	if (getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0)
+	if (uid != 0 && sys4(SYS_fgetxattr, fd, "security.capability", 0, 0) > 0)
 		return "it has file capabilities: the dynamic linker ignores LD_PRELOAD";
 	return NULL;
 }
@@ -117,39 +119,39 @@ static char *script_interpreter(char *first)
 	return *p ? p : NULL;
 }
 
+static int open_image(const char *path, struct image *im)
+{
+	long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+
+	memset(im, 0, sizeof(*im));
+	if (fd >= 0 && look((int)fd, im)) {
+		sys1(SYS_close, fd);
+		return -1;
+	}
+	return (int)fd;
+}
+
 const char *elf_why_not(const char *path, const char *self)
 {
-	static struct image im, us;
-	char *next;
-	const char *why = NULL;
-	int fd, i;
+	struct image im, us;
+	char kept[sizeof(im.first)];
+	const char *next, *why;
+	int fd = open_image(self, &us);
 
-	fd = open(self, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || look(fd, &us)) {
-		if (fd >= 0)
-			close(fd);
+	if (fd < 0)
 		return NULL;
-	}
-	close(fd);
-	for (i = 0; i < MAX_SCRIPTS; i++) {
-		memset(&im, 0, sizeof(im));
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+	sys1(SYS_close, fd);
+	for (int i = 0; i < MAX_SCRIPTS; i++) {
+		fd = open_image(path, &im);
 		if (fd < 0)
 			return NULL;
-		if (look(fd, &im)) {
-			close(fd);
-			return NULL;
-		}
-		if (im.is_elf) {
-			why = why_secure(fd);
-			close(fd);
+		why = im.is_elf ? why_secure(fd) : NULL;
+		sys1(SYS_close, fd);
+		if (im.is_elf)
 			return why ? why : why_image(&im, &us);
-		}
-		close(fd);
 		/* Without "#!" execvp() hands the file to /bin/sh. The kernel honours no setuid bit on scripts. */
 		next = script_interpreter(im.first);
-		static char kept[sizeof(im.first)];
-		snprintf(kept, sizeof(kept), "%s", next ? next : "/bin/sh");
+		fmt_buf(kept, sizeof(kept), "%s", next ? next : "/bin/sh");
 		path = kept;
 	}
 	return NULL;
