@@ -30,7 +30,7 @@
 #include <stdint.h>
 
 #define SM_MAGIC UINT64_C(0x6d735f676461636e) /* "ncadg_sm", little endian */
-#define SM_VERSION 5u
+#define SM_VERSION 6u
 
 #define SM_N_CHAN 256u	       /* channels in a segment */
 #define SM_RING_LEN (1u << 18) /* bytes in a ring; a power of two */
@@ -43,7 +43,7 @@
 #define SM_ARM_FUTEX (UINT64_C(1) << 63) /* a thread sleeps on sm_end.futex */
 #define SM_ARM_DOWN (UINT64_C(1) << 62)	 /* the reader withdrew its consent: look at the flags */
 
-/* sm_end.flags: only ever set (by the owning side) while a channel lives, but for RESTS and OFF */
+/* sm_end.flags: only ever set (by the owning side) while a channel lives, but for RESTS, OFF, PASSED and ORPHAN */
 #define SM_END_LINKED 0x01u /* this side has bound the channel to its kernel socket */
 #define SM_END_FIN 0x02u    /* shutdown(SHUT_WR) or close is about to send FIN: the end of file is meant */
 #define SM_END_CLOSED 0x04u /* the last descriptor is closed: nobody will read here again */
@@ -54,6 +54,10 @@
 #define SM_END_RESTS 0x40u /* nothing of the channel goes into rings for a while; readers may sleep in the kernel's own call */
 #define SM_END_OFF                                                                                                             \
 	0x100u /* the same, since a process of this side is switched off: at once, by the hand of the service thread */
+#define SM_END_PASSED                                                                                                          \
+	0x200u /* as RESTS: the socket has been given to another process, or will be in a moment; until it is at home there */
+#define SM_END_ORPHAN                                                                                                          \
+	0x400u /* no process has this end: who takes the mark away may. The successor, or the other side when it ends */
 
 struct sm_end {
 	/* tx: written on each send by the owning side; a peer that waits looks at nothing else */

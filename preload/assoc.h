@@ -71,6 +71,7 @@ struct server {
 	_Atomic uint32_t seen_msg;
 	bool watched;		    /* the service thread's epoll has its bell */
 	bool last;		    /* we were the last to listen */
+	int64_t share_ns;	    /* another process has published it: when to look again */
 	_Atomic int64_t retract_ns; /* no listener any more: off the map then; 0: not waiting */
 };
 
@@ -93,8 +94,15 @@ struct server *server_publish(int fd);
 struct server *server_publish_udp(int fd);
 /* Do the rules keep this listener (or UDP socket) from being published? */
 bool server_is_forbidden(int fd, bool udp);
+/* A listener that another process has published already: one more that accepts there. NULL: nobody has. */
+struct server *server_share(int fd);
+/* The same process may have ended since: then it is ours to publish. Asked now and then. */
+void server_share_again(struct sock *listener);
 /* A listener goes; `last`: no other process holds it. */
 void server_release(struct server *v, bool last);
+/* The endpoint that others publish, under whose address `own` a connection was accepted that has come to us: to find its associations. NULL: none, or not for us. Under g_lock; to be used at
+ * once (server_use). */
+struct server *server_find(const struct diag_addr *own, int fd);
 void server_use(struct server *v);
 void server_unuse(struct server *v);
 /* Service thread, under g_lock: endpoints whose listener is gone, and whose time is over. */

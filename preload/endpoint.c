@@ -155,6 +155,18 @@ static void serve_own(void *arg)
 	switch_serve();
 }
 
+/* The endpoint is gone. Its server may have published it anew (an exec): connections that it has accepted are looked for there. */
+static bool look_again(struct endpoint *e)
+{
+	struct ept_ref r;
+	if (e->udp || ept_lookup(&r, &e->to, e->ref.key.netns) < 0)
+		return false;
+	ept_ref_drop(&e->ref);
+	e->ref = r;
+	e->announced = false;
+	return true;
+}
+
 /* Who accepted the connection is who gets the segment: the kernel's word, whatever the map says. */
 static int make_assoc(struct endpoint *e)
 {
@@ -182,7 +194,7 @@ static int make_assoc(struct endpoint *e)
 		}
 	} else {
 		e->why = r == -28 /* ENOSPC */ ? WHY_SYSV : r == -13 ? WHY_SHARE : WHY_REFUSED;
-		if (r != -11)
+		if (r != -11 && !(r == -43 /* EIDRM */ && look_again(e)))
 			e->retry_ns = now_ns() + (RETRY_NS << (e->failures < 8 ? e->failures++ : 8));
 		log_line("no association with %s: error %d", ref.binding.path, -r);
 	}

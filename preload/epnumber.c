@@ -101,6 +101,14 @@ void epset_before_close(struct sock *s)
 		move_withdraw(s, WHY_EPOLL);
 }
 
+bool epset_watches(const struct sock *s)
+{
+	bool any = false;
+	for (const struct member *m = s->members; m; m = m->next)
+		any |= !m->ghost;
+	return any;
+}
+
 void epset_forget_sock(struct sock *s)
 {
 	for (struct member *m = s->members, *next; m; m = next) {

@@ -50,6 +50,8 @@ void epset_dg_linked(struct sock *s);
 void epset_before_close(struct sock *s);
 /* Number fd of the socket is about to close, in the table and then in the kernel. Under g_lock. */
 void epset_number_closes(struct sock *s, int fd);
+/* Is it a member of a set, as far as the program knows? Under g_lock. */
+bool epset_watches(const struct sock *s);
 /* A socket's last descriptor goes. Under g_lock. */
 void epset_forget_sock(struct sock *s);
 /* The process leaves shared memory (leave.h): the program's instances get all their members back. Under g_lock. */

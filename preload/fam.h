@@ -42,9 +42,11 @@
 #define FAM_V6 0x8000u	    /* with FAM_DGRAM: of AF_INET6 */
 #define FAM_DGRAM                                                                                                              \
 	0x4000u /* a UDP socket (dg.h); FAM_CONNECTED: it has, or has had, a channel, and the addresses are those of the last */
-#define FAM_RESTS 0x10000u /* the channel stays in the kernel for a while (trial.h) */
-#define FAM_INQ 0x20000u   /* TCP_INQ is set: recvmsg says how much is left (inq.h) */
-#define FAM_OFF 0x100000u  /* a process that holds it is switched off (switch.h): neither up nor consent */
+#define FAM_RESTS 0x10000u	/* the channel stays in the kernel for a while (trial.h) */
+#define FAM_INQ 0x20000u	/* TCP_INQ is set: recvmsg says how much is left (inq.h) */
+#define FAM_OFF 0x100000u	/* a process that holds it is switched off (switch.h): neither up nor consent */
+#define FAM_OWN_PIN 0x1000000u	/* pinned for a reason that is the socket's, and stays whoever has it */
+#define FAM_PASS_PIN 0x2000000u /* pinned because it has been passed, and for no other reason (pass.h) */
 
 /* token.h */
 struct token {
@@ -97,7 +99,8 @@ struct fam_sock {
 	_Atomic uint32_t ups, downs;
 
 	_Alignas(64) struct diag_addr own, peer;
-	uint8_t pad[24];
+	_Atomic uint32_t passes; /* copies that have left the family: passed, or inherited by another program (pass.h) */
+	uint8_t pad[20];
 };
 static_assert(sizeof(struct fam_sock) % 64 == 0, "records start on a cache line");
 

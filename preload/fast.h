@@ -72,7 +72,7 @@ static inline bool tx_look_for_sleeper(struct sock *s)
 /* The peer has closed its end, or both its directions: the kernel has to answer. Or it wants the channel to rest, or is switched off. */
 static inline bool tx_peer_left(const struct sock *s)
 {
-	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS | SM_END_OFF);
+	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS | SM_END_OFF | SM_END_PASSED);
 }
 
 /* Wake who sleeps. */

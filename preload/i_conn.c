@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "adopt.h"
 #include "assoc.h"
 #include "epset.h"
 #include "i_dgram.h"
@@ -68,45 +69,6 @@ EXPORT int listen(int fd, int backlog)
 	return r;
 }
 
-/* What its former owner may have set, as far as the kernel tells. */
-static void adopt_options(struct sock *s)
-{
-	static const int stamps[] = {SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_OLD, SO_TIMESTAMPING_OLD, SO_TIMESTAMP_NEW,
-		SO_TIMESTAMPNS_NEW, SO_TIMESTAMPING_NEW};
-	int v[2] = {0}; /* SO_TIMESTAMPING has two */
-	socklen_t len = sizeof(v);
-	for (size_t i = 0; i < sizeof(stamps) / sizeof(stamps[0]); i++, len = sizeof(v))
-		if (real.getsockopt(s->fd, SOL_SOCKET, stamps[i], v, &len) == 0 && v[0])
-			or_acqrel(&s->f->flags, FAM_OPTION);
-	if (real.getsockopt(s->fd, IPPROTO_TCP, TCP_INQ, v, &len) == 0 && v[0])
-		or_acqrel(&s->f->flags, FAM_INQ);
-	if (real.getsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, v, &len) == 0 && v[0] != 1)
-		store_relaxed(&s->f->lowat, (uint32_t)v[0]);
-	struct timeval tv = {0};
-	len = sizeof(tv);
-	if (real.getsockopt(s->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, &len) == 0 && (tv.tv_sec || tv.tv_usec))
-		or_acqrel(&s->f->flags, FAM_TIMED);
-}
-
-/* A listener that this process got by other ways than socket() (inherited, passed): known from its first accept on. */
-static struct sock *adopt_listener(int fd)
-{
-	int type = 0, domain = 0;
-	socklen_t len = sizeof(int);
-	if (leave_done())
-		return NULL;
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM ||
-		getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || (domain != AF_INET && domain != AF_INET6))
-		return NULL;
-	int nonblock = (int)real.fcntl(fd, F_GETFL, 0) & O_NONBLOCK;
-	struct sock *s = sock_new(fd, FAM_LISTEN | (nonblock ? FAM_NONBLOCK : 0));
-	if (s) {
-		publish(s, fd);
-		adopt_options(s);
-	}
-	return s;
-}
-
 /* What has been set on the listener. SO_RCVLOWAT may have been set since this connection was made: it is asked for. (SO_RCVTIMEO is, at the first sleep.) */
 static void inherit(struct sock *s, const struct sock *l)
 {
@@ -157,13 +119,22 @@ static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 	guard_leave(&g);
 }
 
+/* Before it waits: the first client shall find the endpoint. */
+static void before_accept(int listener)
+{
+	int e = errno;
+	if (!fd_get(listener))
+		adopt_listener(listener);
+	errno = e;
+}
+
 static int accepted(int fd, int listener, int flags)
 {
 	int e = errno;
 	struct sock *l = fd_sock(listener);
 	switch_look();
-	if (!l && !fd_get(listener))
-		l = adopt_listener(listener);
+	if (l && l->server && l->server->ept.lock_fd < 0)
+		server_share_again(l);
 	if (l && ((l->server && l->server->ept.area) || load_relaxed(&l->f->tx_why) == WHY_RULE))
 		note_accepted(l, fd, flags & SOCK_NONBLOCK ? FAM_NONBLOCK : 0);
 	errno = e;
@@ -172,12 +143,14 @@ static int accepted(int fd, int listener, int flags)
 
 EXPORT int accept(int fd, struct sockaddr *sa, socklen_t *len)
 {
+	before_accept(fd);
 	int r = real.accept(fd, sa, len);
 	return r < 0 ? r : accepted(r, fd, 0);
 }
 
 EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 {
+	before_accept(fd);
 	int r = real.accept4(fd, sa, len, flags);
 	return r < 0 ? r : accepted(r, fd, flags);
 }
@@ -214,7 +187,7 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 		errno = e;
 		return real.connect(fd, sa, len);
 	}
-	if (sock_flags(s) & FAM_CONNECTED && (load_acquire(&s->f->link) || s->server))
+	if (sock_flags(s) & FAM_CONNECTED && (load_acquire(&s->f->link) || s->server || s->arrived))
 		return real.connect(fd, sa, len); /* it has a connection, or has had one */
 	if (!s->endpoint && (uintptr_t)sa >= 4096 && diag_addr_from(&to, sa, len) == 0) {
 		if (diag_addr_is_any(&to)) /* the kernel connects to the loopback address */

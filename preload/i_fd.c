@@ -15,6 +15,7 @@
 #include "link.h"
 #include "move.h"
 #include "ns.h"
+#include "pass.h"
 #include "ready.h"
 #include "startup.h"
 #include "sys.h"
@@ -64,7 +65,7 @@ static int duplicated(int r, int fd)
 	int e = errno;
 	struct sock *s = fd_any_sock(fd);
 	if (r >= 0 && s && !wrap_own_process())
-		move_pin(s, WHY_EXEC); /* a child of vfork prepares what another program will hold */
+		pass_begin(s, WHY_EXEC, false); /* a child of vfork prepares what another program will hold */
 	else if (r >= 0 && r != fd) {
 		if (s) {
 			sock_dup(s, r);

@@ -8,42 +8,111 @@
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "assoc.h"
+#include "exe.h"
 #include "link.h"
-#include "move.h"
+#include "log.h"
+#include "pass.h"
 #include "startup.h"
 #include "stats.h"
 #include "switch.h"
+#include "sys.h"
 #include "wrap.h"
+
+#define PATH_LEN 4096
 
 extern char **environ;
 
-static void pin_if_inherited(struct sock *s, void *arg)
+/* What is about to be executed, and whether shunt will be in it: looked for when something is inherited at all. */
+struct program {
+	const char *path; /* as given; NULL: a descriptor, in `at` */
+	int at;
+	bool search; /* along PATH, unless there is a slash in it */
+	char *const *envp;
+	bool becomes; /* this process does; else a child */
+	enum { UNKNOWN, SERVED, FOREIGN } is;
+};
+
+static bool has_us(char *const *envp)
 {
-	(void)arg;
-	if ((sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX)) == (FAM_PIN_RX | FAM_PIN_TX) ||
-		!(sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM)))
+	for (; envp && *envp; envp++)
+		if (!strncmp(*envp, "LD_PRELOAD=", 11))
+			return startup_is_in(*envp + 11);
+	return false;
+}
+
+/* The first file of that name along PATH that could be executed. */
+static bool find_program(const char *name, char path[PATH_LEN])
+{
+	const char *dir = getenv("PATH"), *end;
+	for (dir = dir ? dir : "/bin:/usr/bin"; dir; dir = *end ? end + 1 : NULL) {
+		end = strchrnul(dir, ':');
+		size_t n = (size_t)(end - dir), len = strlen(name) + 1;
+		if (n + 1 + len > PATH_LEN)
+			continue;
+		memcpy(path, dir, n);
+		if (n)
+			path[n++] = '/';
+		memcpy(path + n, name, len);
+		if (sys3(SYS_faccessat, AT_FDCWD, path, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_served(const struct program *p)
+{
+	char path[PATH_LEN];
+	if (!has_us(p->envp))
+		return false;
+	if (!p->path || (p->at != AT_FDCWD && p->path[0] != '/')) {
+		int n = fmt_buf(path, sizeof(path), "/proc/self/fd/%d", p->at);
+		if (p->path && p->path[0])
+			fmt_buf(path + n, sizeof(path) - (size_t)n, "/%s", p->path);
+		return !elf_why_not(path, "/proc/self/exe");
+	}
+	if (!p->search || strchr(p->path, '/'))
+		return !elf_why_not(p->path, "/proc/self/exe");
+	return find_program(p->path, path) && !elf_why_not(path, "/proc/self/exe");
+}
+
+static void leave_to(struct sock *s, struct program *p)
+{
+	if (sock_flags(s) & FAM_LISTEN && !(p->becomes && wrap_own_process()))
 		return;
-	for (int fd = 0; fd < (int)fdtab_len && fd < 65536; fd++) {
+	if (p->is == UNKNOWN)
+		p->is = is_served(p) ? SERVED : FOREIGN;
+	if (p->becomes && wrap_own_process())
+		pass_exec(s, p->is == SERVED);
+	else
+		pass_begin(s, WHY_EXEC, p->is == SERVED);
+}
+
+static void leave_if_inherited(struct sock *s, void *arg)
+{
+	if (!(sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM | FAM_LISTEN)))
+		return;
+	uint32_t left = load_relaxed(&s->open);
+	for (int fd = 0; left && fd < (int)fdtab_len; fd++) {
 		if (fd_any_sock(fd) != s)
 			continue;
+		left--;
 		int fl = real.fcntl(fd, F_GETFD, 0);
 		if (fl >= 0 && !(fl & FD_CLOEXEC)) {
-			move_pin(s, WHY_EXEC);
+			leave_to(s, arg);
 			return;
 		}
-		if (load_relaxed(&s->open) == 1)
-			return;
 	}
 }
 
-static void before_exec(void)
+static void before_exec(struct program *p)
 {
 	int e = errno;
 	if (fdtab_len)
-		sock_each(pin_if_inherited, NULL);
+		sock_each(leave_if_inherited, p);
 	errno = e;
 }
 
@@ -67,9 +136,10 @@ static void hold_if_closed(struct sock *s, void *by)
 }
 
 /* In a child of vfork the tables are the parent's: the sockets go down all the same, since the new program will hold them. */
-static void before_own_exec(void)
+static void before_own_exec(struct program *p)
 {
-	before_exec();
+	p->becomes = true;
+	before_exec(p);
 	if (!wrap_own_process())
 		return;
 	startup_end(
@@ -78,13 +148,21 @@ static void before_own_exec(void)
 		sock_each(hold_if_closed, (void *)(intptr_t)-1);
 }
 
+static void hold_again(struct sock *s, void *arg)
+{
+	(void)arg;
+	pass_exec_undo(s);
+}
+
 static int exec_failed(int r)
 {
 	int e = errno;
 	if (wrap_own_process()) {
 		startup_goes_on();
-		if (fdtab_len)
+		if (fdtab_len) {
 			sock_each(hold_if_closed, (void *)(intptr_t)1);
+			sock_each(hold_again, NULL);
+		}
 	}
 	errno = e;
 	return r;
@@ -103,37 +181,37 @@ EXPORT pid_t fork(void)
 
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
-	before_own_exec();
+	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .envp = envp});
 	return exec_failed(real.execve(path, argv, SWITCH_ENV(envp)));
 }
 
 EXPORT int execv(const char *path, char *const argv[])
 {
-	before_own_exec();
+	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .envp = environ});
 	return exec_failed(real.execve(path, argv, SWITCH_ENV(environ)));
 }
 
 EXPORT int execvp(const char *path, char *const argv[])
 {
-	before_own_exec();
+	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .search = true, .envp = environ});
 	return exec_failed(real.execvpe(path, argv, SWITCH_ENV(environ)));
 }
 
 EXPORT int execvpe(const char *path, char *const argv[], char *const envp[])
 {
-	before_own_exec();
+	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .search = true, .envp = envp});
 	return exec_failed(real.execvpe(path, argv, SWITCH_ENV(envp)));
 }
 
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
-	before_own_exec();
+	before_own_exec(&(struct program){.at = fd, .envp = envp});
 	return exec_failed(real.fexecve(fd, argv, SWITCH_ENV(envp)));
 }
 
 EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	before_own_exec();
+	before_own_exec(&(struct program){.path = path, .at = dir, .envp = envp});
 	return exec_failed(real.execveat(dir, path, argv, SWITCH_ENV(envp), flags));
 }
 
@@ -169,14 +247,14 @@ EXECL(execle, char *const *envp = va_arg(ap, char *const *), execve(path, argv, 
 EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
 	char *const argv[], char *const envp[])
 {
-	before_exec();
+	before_exec(&(struct program){.path = path, .at = AT_FDCWD, .envp = envp});
 	return real.posix_spawn(pid, path, fa, at, argv, SWITCH_ENV(envp));
 }
 
 EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
 	char *const argv[], char *const envp[])
 {
-	before_exec();
+	before_exec(&(struct program){.path = path, .at = AT_FDCWD, .search = true, .envp = envp});
 	return real.posix_spawnp(pid, path, fa, at, argv, SWITCH_ENV(envp));
 }
 
@@ -184,14 +262,14 @@ EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int 
 {
 	struct sock *s = fd_any_sock(fd);
 	if (s && sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM))
-		move_pin(s, WHY_EXEC);
+		pass_begin(s, WHY_EXEC, false);
 	return real.posix_spawn_file_actions_adddup2(fa, fd, to);
 }
 
 EXPORT int system(const char *cmd)
 {
 	if (cmd) {
-		before_exec();
+		before_exec(&(struct program){.path = "/bin/sh", .at = AT_FDCWD, .envp = environ});
 		switch_setenv();
 	}
 	return real.system(cmd);
@@ -199,7 +277,7 @@ EXPORT int system(const char *cmd)
 
 EXPORT FILE *popen(const char *cmd, const char *mode)
 {
-	before_exec();
+	before_exec(&(struct program){.path = "/bin/sh", .at = AT_FDCWD, .envp = environ});
 	switch_setenv();
 	return real.popen(cmd, mode);
 }

@@ -96,9 +96,9 @@ CALL(pwritev2, ours(a[0]) && LEN(2) <= IOV_MAX,
 	pwritev2(INT(0), PTR(1), INT(2), a[3], INT(5))) /* where a long has but 32 bits */
 CALL(recvfrom, ours(a[0]), recvfrom(INT(0), PTR(1), LEN(2), INT(3), PTR(4), PTR(5)))
 CALL(sendto, ours(a[0]), sendto(INT(0), PTR(1), LEN(2), INT(3), PTR(4), (socklen_t)a[5]))
-CALL(recvmsg, ours(a[0]), recvmsg(INT(0), PTR(1), INT(2)))
+CALL(recvmsg, true, recvmsg(INT(0), PTR(1), INT(2)))
 CALL(sendmsg, fdtab_len > 0, sendmsg(INT(0), PTR(1), INT(2))) /* over any socket a descriptor may be passed */
-CALL(recvmmsg, ours(a[0]), recvmmsg(INT(0), PTR(1), (unsigned)a[2], INT(3), PTR(4)))
+CALL(recvmmsg, true, recvmmsg(INT(0), PTR(1), (unsigned)a[2], INT(3), PTR(4)))
 CALL(sendmmsg, fdtab_len > 0, sendmmsg(INT(0), PTR(1), (unsigned)a[2], INT(3)))
 CALL(sendfile, ours(a[0]) || ours(a[1]), sendfile64(INT(0), INT(1), PTR(2), LEN(3)))
 CALL(splice, ours(a[0]) || ours(a[2]), splice(INT(0), PTR(1), INT(2), PTR(3), LEN(4), (unsigned)a[5]))

@@ -4,11 +4,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "adopt.h"
 #include "assoc.h"
 #include "fast.h"
 #include "i_dgram.h"
 #include "i_iov.h"
 #include "inq.h"
+#include "leave.h"
 #include "move.h"
 #include "sig.h"
 #include "wrap.h"
@@ -148,6 +150,15 @@ static ssize_t recv_ancillary(struct sock *s, int fd, struct msghdr *msg, int fl
 	return r;
 }
 
+/* Descriptors have come with a message. */
+static void brought(const struct msghdr *msg, int flags)
+{
+	int e = errno;
+	if (msg->msg_control && msg->msg_controllen >= CMSG_LEN(sizeof(int)) && !leave_sealed())
+		adopt_message(msg, flags & MSG_PEEK);
+	errno = e;
+}
+
 static ssize_t recv_message(int fd, struct msghdr *msg, int flags, struct sig_mark since)
 {
 	struct sock *s = fd_sock(fd);
@@ -158,8 +169,12 @@ static ssize_t recv_message(int fd, struct msghdr *msg, int flags, struct sig_ma
 	long len = !served(s) || (uintptr_t)msg < 4096 || (msg->msg_name && (int)msg->msg_namelen < 0)
 			   ? -1
 			   : iov_look(msg->msg_iov, msg->msg_iovlen);
-	if (len < 0 || flags & (MSG_OOB | MSG_ERRQUEUE))
-		return real.recvmsg(fd, msg, flags);
+	if (len < 0 || flags & (MSG_OOB | MSG_ERRQUEUE)) {
+		ssize_t r = real.recvmsg(fd, msg, flags);
+		if (r >= 0 && !s)
+			brought(msg, flags);
+		return r;
+	}
 	struct rx_control control = {.buf = msg->msg_control, .len = msg->msg_controllen};
 	bool inq = sock_flags(s) & FAM_INQ;
 	ssize_t r = recv_vec(s, fd, msg->msg_iov, msg->msg_iovlen, len, flags, since, inq ? &control : NULL);
@@ -193,8 +208,12 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags, struct t
 	struct sig_mark since = sig_now();
 	struct timespec end;
 	unsigned i = 0;
-	if ((!served(s) && !fd_dgram(fd)) || (uintptr_t)msg < 4096)
-		return real.recvmmsg(fd, msg, n, flags, ts);
+	if ((!served(s) && !fd_dgram(fd)) || (uintptr_t)msg < 4096) {
+		int r = real.recvmmsg(fd, msg, n, flags, ts);
+		for (int k = 0; !s && k < r; k++)
+			brought(&msg[k].msg_hdr, flags);
+		return r;
+	}
 	if (ts && (ts->tv_sec < 0 || ts->tv_nsec < 0 || ts->tv_nsec > 999999999))
 		return (int)wrap_result(-EINVAL);
 	if (ts) {

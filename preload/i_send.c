@@ -16,6 +16,7 @@
 #include "i_iov.h"
 #include "link.h"
 #include "move.h"
+#include "pass.h"
 #include "rx.h"
 #include "sig.h"
 #include "wrap.h"
@@ -151,7 +152,7 @@ EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t off, in
 }
 
 /* Descriptors that leave for another process: it may not be able to read rings, so their sockets are in the kernel before it can touch them. */
-static void pin_passed(const struct msghdr *msg)
+static void pass_all(const struct msghdr *msg, bool undo)
 {
 	int e = errno;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
@@ -162,8 +163,12 @@ static void pin_passed(const struct msghdr *msg)
 		memcpy(fds, CMSG_DATA(c), n * sizeof(int));
 		for (size_t i = 0; i < n; i++) {
 			struct sock *s = fd_any_sock(fds[i]);
-			if (s && sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM))
-				move_pin(s, WHY_PASSED);
+			if (!s && !undo && !fd_get(fds[i]))
+				pass_unknown(fds[i]);
+			else if (s && sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM) && !undo)
+				pass_begin(s, WHY_PASSED, true);
+			else if (s && undo)
+				pass_undo(s);
 		}
 	}
 	errno = e;
@@ -176,13 +181,23 @@ static bool good_name(const struct msghdr *m)
 	return !m->msg_name || ((int)len >= 0 && good_address(m->msg_name, len < max ? len : max));
 }
 
+static bool passes(const struct msghdr *msg)
+{
+	return fdtab_len && (uintptr_t)msg >= 4096 && msg->msg_controllen && (uintptr_t)msg->msg_control >= 4096;
+}
+
 static ssize_t send_message(int fd, const struct msghdr *msg, int flags, struct sig_mark since)
 {
 	struct sock *s = fd_sock(fd);
 	if (!s && fd_dgram(fd))
 		return dgram_sendmsg(fd_dgram(fd), fd, msg, flags, since);
-	if (!s && fdtab_len && (uintptr_t)msg >= 4096 && msg->msg_controllen && (uintptr_t)msg->msg_control >= 4096)
-		pin_passed(msg);
+	if (!s && passes(msg)) {
+		pass_all(msg, false);
+		ssize_t r = real.sendmsg(fd, msg, flags);
+		if (r < 0)
+			pass_all(msg, true);
+		return r;
+	}
 	long len = !s || (uintptr_t)msg < 4096 || !(sock_flags(s) & FAM_CONNECTED) || !good_name(msg)
 			   ? -1
 			   : iov_look(msg->msg_iov, msg->msg_iovlen);
@@ -212,10 +227,15 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 	struct sig_mark since = sig_now();
 	unsigned i;
 	if ((!s && !fd_dgram(fd)) || (uintptr_t)msg < 4096) {
-		for (i = 0; !s && fdtab_len && (uintptr_t)msg >= 4096 && i < n && i < UIO_MAXIOV; i++)
-			if (msg[i].msg_hdr.msg_controllen)
-				pin_passed(&msg[i].msg_hdr);
-		return real.sendmmsg(fd, msg, n, flags);
+		bool any = !s && (uintptr_t)msg >= 4096;
+		for (i = 0; any && i < n && i < UIO_MAXIOV; i++)
+			if (passes(&msg[i].msg_hdr))
+				pass_all(&msg[i].msg_hdr, false);
+		int r = real.sendmmsg(fd, msg, n, flags);
+		for (i = r < 0 ? 0 : (unsigned)r; any && i < n && i < UIO_MAXIOV; i++)
+			if (passes(&msg[i].msg_hdr))
+				pass_all(&msg[i].msg_hdr, true);
+		return r;
 	}
 	if (n > UIO_MAXIOV)
 		n = UIO_MAXIOV;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "adopt.h"
 #include "assoc.h"
 #include "dg.h"
 #include "dup.h"
@@ -15,6 +16,7 @@
 #include "log.h"
 #include "move.h"
 #include "notify.h"
+#include "pass.h"
 #include "svc.h"
 #include "switch.h"
 #include "sys.h"
@@ -64,7 +66,7 @@ const char *addr_text(const struct diag_addr *a, char *buf, size_t len)
 }
 
 /* The family record first: another holder may resolve it at once. */
-static void publish_link(struct sock *s, struct assoc *a, uint32_t idx)
+void link_publish(struct sock *s, struct assoc *a, uint32_t idx)
 {
 	struct fam_sock *f = s->f;
 	f->link_shmid = a->seg.shmid;
@@ -98,7 +100,7 @@ static bool offer(struct sock *s, struct assoc *a)
 		return false;
 	sock_inode(s);
 	set_why(s, WHY_PEER);
-	publish_link(s, a, (uint32_t)i);
+	link_publish(s, a, (uint32_t)i);
 	seg_chan_offer(&a->seg, (uint32_t)i, IPPROTO_TCP, &f->own, &f->peer, f->cookie);
 	rdv_offer(&a->endpoint->ref, 0);
 	return true;
@@ -157,7 +159,7 @@ static bool accept_offer(struct sock *s, struct assoc *a, uint32_t i)
 	and_acqrel(&a->seg.hdr->offered[i / 64], ~(UINT64_C(1) << (i % 64)));
 	store_relaxed(&ch->server_cookie, s->f->cookie);
 	set_why(s, WHY_PEER);
-	publish_link(s, a, i);
+	link_publish(s, a, i);
 	return true;
 }
 
@@ -179,6 +181,11 @@ static bool try_server(struct sock *s)
 	if (!r)
 		set_why(s, WHY_NO_OFFER);
 	return r > 0;
+}
+
+static bool try_role(struct sock *s)
+{
+	return s->endpoint ? try_client(s) : s->server && try_server(s);
 }
 
 static _Atomic uint32_t ender; /* the thread that ends the process; 0: none yet */
@@ -210,7 +217,7 @@ static bool try_locked(struct sock *s)
 	/* One process of the family makes the link; the others resolve it. */
 	if (!cas_acqrel(&s->f->link, 0u, 1u))
 		return false;
-	bool ok = s->endpoint ? try_client(s) : try_server(s);
+	bool ok = (!s->arrived || adopt_link(s)) && (load_acquire(&s->linked) || try_role(s));
 	if (!ok)
 		store_release(&s->f->link, 0);
 	return ok;
@@ -218,7 +225,7 @@ static bool try_locked(struct sock *s)
 
 bool link_try(struct sock *s, size_t bytes)
 {
-	if (!s->endpoint && !s->server)
+	if (!s->endpoint && !s->server && !s->arrived)
 		return false;
 	if (sock_flags(s) & (FAM_LISTEN | FAM_BROKEN) || !(sock_flags(s) & FAM_CONNECTED))
 		return false;
@@ -235,6 +242,8 @@ bool link_try(struct sock *s, size_t bytes)
 	if (s->server && load_relaxed(&s->server->ept.area->offer_seq) == s->seen_offer)
 		return false; /* the usual answer, in one load */
 	if (s->n_ops % OFF_OPS && load_relaxed(&s->f->tx_why) == WHY_OFF)
+		return false;
+	if (s->arrived && !adopt_due(s))
 		return false;
 	struct guard g;
 	guard_enter(&g);
@@ -378,6 +387,10 @@ void link_end(struct sock *s)
 		dg_end(s);
 		return;
 	}
+	if (load_acquire(&s->f->passes) && load_acquire(&s->f->holders) == 1) {
+		pass_last(s);
+		return;
+	}
 	if (!link_ready(s)) {
 		log_kernel(s);
 		return;
@@ -390,7 +403,11 @@ void link_end(struct sock *s)
 	unlink_chan(s);
 	if (!last)
 		return;
+	/* The other side's process has given it up, and no other has taken it: it ends there too. */
+	bool orphan = and_acqrel(&c->peer->flags, ~SM_END_ORPHAN) & SM_END_ORPHAN;
 	seg_chan_leave(&a->seg, c->idx, c->side);
+	if (orphan)
+		seg_chan_leave(&a->seg, c->idx, !c->side);
 }
 
 static void end_one(struct sock *s, void *arg)

@@ -13,12 +13,16 @@
 
 #include "sock.h"
 
+#define LINK_NEVER 3u /* of f->link */
+
 /* A call on an unlinked, connected socket is about to use the kernel: see whether it can be linked now. true: it is linked. */
 bool link_try(struct sock *s, size_t bytes);
 /* Another process of the family has linked it: resolve its channel here. Part of link_ready(). */
 bool link_resolve(struct sock *s);
 /* The last descriptor of this process goes: marks, reset if need be, give the channel back. Under g_lock. */
 void link_end(struct sock *s);
+/* Bind s to a channel of a, for all processes of the family; f->link is 1. Under g_lock. */
+void link_publish(struct sock *s, struct assoc *a, uint32_t idx);
 /* The kernel may close it in a moment, without a word from us (exec): what is unread goes by the kernel too. No mark: the exec may fail. */
 void link_before_end(struct sock *s);
 /*

@@ -81,7 +81,7 @@ bool move_up(struct sock *s)
 		load_relaxed(&s->hup))
 		return false;
 	if (load_acquire(&c->peer->rx_epoch) != f->tx_epoch ||
-		load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS | SM_END_OFF))
+		load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS | SM_END_OFF | SM_END_PASSED))
 		return false;
 	if (!(load_relaxed(&c->peer->flags) & SM_END_LINKED) || load_acquire(&f->tx_inkernel))
 		return false;

@@ -41,6 +41,8 @@ int move_withdraw(struct sock *s, enum why why);
 void move_pin_tx(struct sock *s, enum why why);
 /* Both. */
 void move_pin(struct sock *s, enum why why);
+/* Both, for as long as the socket is this family's: whoever has it next may go up again. */
+void move_pass(struct sock *s, enum why why);
 /* tx token held, direction down, nobody reads the ring any more: its unread octets go by the kernel as far as that takes them (the peer's kernel answers). */
 void move_unread_to_kernel(struct sock *s);
 /* The peer's reader asked for its unread octets back: service thread. */

@@ -269,6 +269,18 @@ static bool switch_ahead(struct sock *s)
 	return load_relaxed(&s->chan.peer->tx_epoch) != load_relaxed(&s->f->rx_epoch);
 }
 
+/* Of a socket that has been passed it must be known who is still inside when we let go of it. */
+static long wait_in_kernel(struct sock *s, struct take *t)
+{
+	bool passed = load_relaxed(&s->f->passes) != 0;
+	if (passed)
+		add_acqrel(&s->f->rx_inkernel, 1u);
+	long r = kernel_wait(s, t);
+	if (passed)
+		sub_acqrel(&s->f->rx_inkernel, 1u);
+	return r;
+}
+
 static long recv_linked(struct sock *s, struct take *t)
 {
 	size_t target = target_of(s, t);
@@ -279,7 +291,7 @@ static long recv_linked(struct sock *s, struct take *t)
 	for (uint32_t idle = 0;;) {
 		uint64_t tail;
 		if (__builtin_expect(stays_in_kernel(s) && !t->done, 0))
-			return kernel_wait(s, t);
+			return wait_in_kernel(s, t);
 		if (__builtin_expect(may_rest(s, t), 0) && rest_in_kernel(s, t, &r))
 			return r;
 		if (t->flags & MSG_PEEK)
@@ -368,7 +380,7 @@ long rx_recv(
 		return kernel_recv(fd, iov, niov, flags, control);
 	if (__builtin_expect(link_ready(s), 1))
 		return recv_linked(s, &t);
-	if (!s->endpoint && !s->server) {
+	if (!s->endpoint && !s->server && !s->arrived) {
 		sock_note(s);
 		long r = kernel_recv(fd, iov, niov, flags, control);
 		if (r > 0 && !(flags & MSG_PEEK))

@@ -17,6 +17,7 @@
 #include "sys.h"
 
 #define N_SERVER 64
+#define SHARE_NS INT64_C(500000000)   /* between two looks whether the process that published what we share is still there */
 #define LINGER_NS INT64_C(1000000000) /* how long an endpoint outlives its listener for the sake of a rendezvous */
 
 static struct server servers[N_SERVER];
@@ -55,6 +56,21 @@ bool server_is_forbidden(int fd, bool udp)
 	return policy_has_rules && key_of(&key, fd) == 0 && policy_forbids(udp ? RULE_UDP : RULE_TCP, RULE_LISTEN, &key.at);
 }
 
+static struct server *free_entry(void)
+{
+	for (uint32_t i = 0; i < load_acquire(&n_servers); i++)
+		if (!servers[i].refs && !servers[i].users && !load_relaxed(&servers[i].retract_ns))
+			return &servers[i];
+	return load_relaxed(&n_servers) < N_SERVER ? &servers[add_acqrel(&n_servers, 1u)] : NULL;
+}
+
+static void clear(struct server *v)
+{
+	if (v->ept.area)
+		sys1(SYS_shmdt, v->ept.area);
+	memset((void *)v, 0, sizeof(*v));
+}
+
 static struct server *publish(int fd, bool udp)
 {
 	struct guard g;
@@ -65,17 +81,11 @@ static struct server *publish(int fd, bool udp)
 		guard_leave(&g);
 		return NULL;
 	}
-	for (uint32_t i = 0; i < load_acquire(&n_servers) && !v; i++)
-		if (!servers[i].refs && !servers[i].users && !load_relaxed(&servers[i].retract_ns))
-			v = &servers[i];
-	if (!v && load_relaxed(&n_servers) < N_SERVER)
-		v = &servers[add_acqrel(&n_servers, 1u)];
+	v = free_entry();
 	int r = v && fdtab_init() ? key_of(&key, fd) : -12;
 	key.udp = udp;
 	if (r == 0) {
-		if (v->ept.area)
-			sys1(SYS_shmdt, v->ept.area);
-		memset((void *)v, 0, sizeof(*v));
+		clear(v);
 		r = ept_publish(&v->ept, &key, (uint32_t)sys0(SYS_geteuid));
 	}
 	if (r == 0) {
@@ -99,6 +109,66 @@ struct server *server_publish(int fd)
 struct server *server_publish_udp(int fd)
 {
 	return publish(fd, true);
+}
+
+struct server *server_find(const struct diag_addr *own, int fd)
+{
+	struct ept_ref r;
+	struct server *v = NULL;
+	if (ept_lookup(&r, own, diag_netns(fd)) < 0)
+		return NULL;
+	for (uint32_t i = 0; i < load_acquire(&n_servers) && !v; i++)
+		if (load_acquire(&servers[i].live) && servers[i].ept.area &&
+			!memcmp(servers[i].ept.nonce, r.nonce, sizeof(r.nonce)))
+			v = &servers[i];
+	if (v) {
+		ept_ref_drop(&r);
+		return v;
+	}
+	v = free_entry();
+	if (!v) {
+		ept_ref_drop(&r);
+		return NULL;
+	}
+	clear(v);
+	v->ept.key = r.key;
+	v->ept.lock_fd = v->ept.bell_fd = -1;
+	v->ept.semid = r.semid;
+	v->ept.shmid = r.shmid;
+	v->ept.area = r.area;
+	memcpy(v->ept.nonce, r.nonce, sizeof(r.nonce));
+	store_release(&v->live, 1);
+	return v;
+}
+
+/* Others listen there too, and one of them has published it; we accept what comes to us, and find its associations. */
+struct server *server_share(int fd)
+{
+	struct guard g;
+	struct ept_key key;
+	struct server *v = NULL;
+	guard_enter(&g);
+	if (key_of(&key, fd) == 0 && (v = server_find(&key.at, fd)))
+		v->refs++;
+	guard_leave(&g);
+	return v;
+}
+
+void server_share_again(struct sock *l)
+{
+	struct guard g;
+	int64_t now = now_ns();
+	guard_enter(&g);
+	struct server *old = l->server, *v = NULL;
+	if (now >= old->share_ns) {
+		old->share_ns = now + SHARE_NS;
+		v = server_publish(l->fd);
+	}
+	if (v) {
+		l->server = v;
+		server_release(old, false);
+	}
+	guard_leave(&g);
 }
 
 /*

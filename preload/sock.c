@@ -9,12 +9,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "adopt.h"
 #include "assoc.h"
 #include "barrier.h"
 #include "dg.h"
 #include "epset.h"
 #include "leave.h"
 #include "link.h"
+#include "mark.h"
 #include "notify.h"
 #include "stats.h"
 #include "svc.h"
@@ -149,9 +151,12 @@ void sock_forget(struct sock *s, int fd)
 				}
 			}
 		} else {
+			if (load_acquire(&s->f->passes) && epset_watches(s))
+				or_acqrel(&s->f->flags, FAM_OWN_PIN); /* a set of ours goes on hearing of it */
 			epset_forget_sock(s);
 			stats_sock(s);
 			link_end(s);
+			adopt_forget(s);
 			if (s->server && sock_flags(s) & (FAM_LISTEN | FAM_DGRAM))
 				server_release(s->server, load_acquire(&s->f->holders) == 1);
 			else if (s->server)
@@ -168,6 +173,8 @@ void sock_reset(struct sock *s)
 	struct guard g;
 	struct fam_sock *f = s->f;
 	guard_enter(&g);
+	if (load_acquire(&f->passes) || s->arrived)
+		mark_never(s->fd); /* the end of a connection, but not of our hold of the socket */
 	link_end(s);
 	store_release(&f->link, 0);
 	and_acqrel(&f->flags, FAM_NONBLOCK | FAM_USED | FAM_PIN_RX | FAM_PIN_TX | FAM_OPTION | FAM_TIMED | FAM_INQ);
@@ -182,6 +189,7 @@ void sock_reset(struct sock *s)
 	store_relaxed(&f->rx_dropped, 0);
 	f->own.family = f->peer.family = 0;
 	s->endpoint = NULL;
+	s->arrived = false;
 	s->n_ops = 0;
 	store_relaxed(&s->hup, 0);
 	store_relaxed(&s->look, 0);

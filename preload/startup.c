@@ -5,18 +5,21 @@
  *   load    1. bind the real functions (a wrapper that is called before this binds them itself)
  *           2. environment: log, statistics, rules, spinning
  *           3. fork handlers; the keys that end a thread's bell, and tell of the main thread's end
+ *           4. connections that were inherited over an exec (adopt.h)
  *           nothing else: no descriptor, no mapping, no thread before the first socket that could be upgraded
  *   fork    prepare: take g_lock, count the child among the sockets' holders; child: forget the parent's threads, descriptors and waiters
  *   end     append the statistics, take our endpoints off the map
  */
 #include "startup.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/auxv.h>
 
+#include "adopt.h"
 #include "assoc.h"
 #include "barrier.h"
 #include "dg.h"
@@ -100,6 +103,29 @@ static void read_environment(void)
 	spin_configure(getenv("SHUNT_SPIN"), getenv("SHUNT_SPIN_BUDGET"));
 }
 
+static char own_name[64]; /* of this library's file */
+
+static void note_own_name(void)
+{
+	Dl_info info;
+	const char *name = dladdr((void *)(uintptr_t)startup_is_in, &info) && info.dli_fname ? info.dli_fname : "";
+	const char *slash = strrchr(name, '/');
+	fmt_buf(own_name, sizeof(own_name), "%s", slash ? slash + 1 : name);
+}
+
+bool startup_is_in(const char *list)
+{
+	for (const char *end; *list; list = *end ? end + 1 : end) {
+		const char *at = list;
+		end = list + strcspn(list, ": ");
+		for (const char *p = list; p < end; p++)
+			at = *p == '/' ? p + 1 : at;
+		if ((size_t)(end - at) == strlen(own_name) && end > at && !memcmp(at, own_name, (size_t)(end - at)))
+			return true;
+	}
+	return false;
+}
+
 static void at_exit(void);
 
 __attribute__((constructor(101))) static void startup(void)
@@ -110,11 +136,14 @@ __attribute__((constructor(101))) static void startup(void)
 	barrier_init();
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	read_environment();
+	note_own_name();
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	if (at_quick_exit(at_exit)) /* which runs no destructor */
 		log_line("quick_exit will leave what it leaves");
 	waitset_init();
 	last_init();
+	if (!getauxval(AT_SECURE))
+		adopt_inherited();
 }
 
 void startup_end(bool exec)

@@ -131,6 +131,12 @@ static int withdraw(struct sock *s)
 	return leave_ring(s, its); /* not a later epoch: the peer may just be coming up in vain (move_up) */
 }
 
+/* Passing, and what is only a matter between the socket and an epoll set, is of no concern to who has the socket next. */
+static uint32_t own_reason(enum why why)
+{
+	return why == WHY_PASSED || why == WHY_EXEC || why == WHY_EPOLL ? 0 : FAM_OWN_PIN;
+}
+
 int move_withdraw(struct sock *s, enum why why)
 {
 	int r = 0;
@@ -138,7 +144,7 @@ int move_withdraw(struct sock *s, enum why why)
 		dg_pin(s, why);
 		return 0;
 	}
-	or_acqrel(&s->f->flags, FAM_PIN_RX);
+	or_acqrel(&s->f->flags, FAM_PIN_RX | own_reason(why));
 	store_relaxed(&s->f->rx_why, why);
 	if (!link_ready(s))
 		return 0;
@@ -155,28 +161,39 @@ int move_withdraw(struct sock *s, enum why why)
 	return r;
 }
 
-void move_pin_tx(struct sock *s, enum why why)
+static void pin_tx(struct sock *s, enum why why, uint32_t told)
 {
-	if (sock_is_dgram(s)) {
-		dg_pin(s, why);
-		return;
-	}
-	or_acqrel(&s->f->flags, FAM_PIN_TX);
+	or_acqrel(&s->f->flags, FAM_PIN_TX | own_reason(why));
 	if (link_ready(s)) {
 		int how = token_take(s, &s->f->tx_token);
 		if (s->f->tx_epoch & 1)
 			move_down(s, why);
-		or_acqrel(&s->chan.my->flags, SM_END_PINNED);
+		or_acqrel(&s->chan.my->flags, told);
 		token_drop(s, &s->f->tx_token, how);
 		notify_peer(&s->chan);
 	}
 	store_relaxed(&s->f->tx_why, why);
 }
 
+void move_pin_tx(struct sock *s, enum why why)
+{
+	if (sock_is_dgram(s))
+		dg_pin(s, why);
+	else
+		pin_tx(s, why, SM_END_PINNED);
+}
+
 void move_pin(struct sock *s, enum why why)
 {
 	move_withdraw(s, why);
 	move_pin_tx(s, why);
+}
+
+void move_pass(struct sock *s, enum why why)
+{
+	move_withdraw(s, why);
+	if (!sock_is_dgram(s))
+		pin_tx(s, why, SM_END_PASSED);
 }
 
 void move_unread_to_kernel(struct sock *s)

@@ -179,7 +179,7 @@ void trial_forget(struct sock *s)
 /* The side that follows. */
 static bool peer_rests(struct sock *s)
 {
-	if (load_relaxed(&s->chan.peer->flags) & SM_END_RESTS)
+	if (load_relaxed(&s->chan.peer->flags) & (SM_END_RESTS | SM_END_PASSED))
 		return true;
 	and_acqrel(&s->f->flags, ~FAM_RESTS);
 	return false;

@@ -69,7 +69,8 @@ static inline bool trial_is_off(const struct sock *s)
 /* Both directions keep out of the ring. s->linked. */
 static inline bool trial_rests(const struct sock *s)
 {
-	return sock_flags(s) & (FAM_RESTS | FAM_OFF) || load_relaxed(&s->chan.peer->flags) & (SM_END_RESTS | SM_END_OFF);
+	return sock_flags(s) & (FAM_RESTS | FAM_OFF) ||
+	       load_relaxed(&s->chan.peer->flags) & (SM_END_RESTS | SM_END_OFF | SM_END_PASSED);
 }
 
 #endif

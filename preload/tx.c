@@ -394,7 +394,7 @@ static long send_linked(struct sock *s, struct put *p)
 
 static long send_unlinked(struct sock *s, struct put *p)
 {
-	if (!s->endpoint && !s->server) { /* never to be linked: nothing to guard */
+	if (!s->endpoint && !s->server && !s->arrived) { /* never to be linked: nothing to guard */
 		struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)p->iov, .msg_iovlen = (size_t)p->niov};
 		sock_note(s);
 		long r = kernel_send(p->fd, &m, p->flags);

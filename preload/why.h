@@ -20,6 +20,7 @@
 	X(EXEC, "exec", "inherited by another program")                                                                        \
 	X(PROCESS, "process", "the process has other namespaces, two descriptor tables, an io_uring or a system call filter")  \
 	X(PASSED, "passed", "the descriptor was passed to another process")                                                    \
+	X(ARRIVED, "arrived", "came from another process, which may still use it")                                             \
 	X(FORK, "fork", "several processes hold the socket")                                                                   \
 	X(REUSE, "reuse", "other sockets may share the port (SO_REUSEADDR, SO_REUSEPORT)")                                     \
 	X(SYSV, "sysv", "no System V segment could be made (limits, or another IPC namespace)")                                \

@@ -32,6 +32,8 @@
 #define CASE_DIFFERS                                                                                                           \
 	0x20u /* with both sides under shunt it differs, and docs/COMPATIBILITY.md says so; reported as skipped while it does */
 #define CASE_ALONE 0x40u /* measures time: runs beside no other case */
+#define CASE_HEIR 0x80u /* changes hands on the server's side: two processes there have both sent and received through memory */
+#define CASE_HEIR_CLIENT 0x100u /* the same, on the client's */
 
 struct oracle_case {
 	const char *name;

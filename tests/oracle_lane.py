@@ -18,6 +18,7 @@ import tempfile
 import time
 
 KERNEL, KILLED, SELF, SLOW, NOWARM, DIFFERS = 1, 2, 4, 8, 16, 32  # oracle.h
+HEIR = {"server": 0x80, "client": 0x100}
 SIDES = ("server", "client")
 ORACLE_RD, ORACLE_WR = 100, 101
 SOON = 1.0  # s: so long may what a process writes or removes at its very end take
@@ -102,6 +103,12 @@ def count(stats, direction, path):
     return sum(map(int, re.findall(rf'"{direction}": *\{{[^}}]*"{path}_bytes": *([0-9]+)', stats)))
 
 
+def through_memory(stats):
+    """How many processes have both sent and received through memory."""
+    lines = stats.splitlines()
+    return sum(all(count(line, direction, "shm") for direction in ("tx", "rx")) for line in lines)
+
+
 def counters_are_wrong(way, flags, stats):
     """Says what is wrong; stats: what each side under shunt wrote."""
     wrong, any_bytes = [], False
@@ -116,6 +123,8 @@ def counters_are_wrong(way, flags, stats):
                 kernel = re.search(r'"kernel": *\{[^}]*\}', stats[side])
                 why = kernel.group() if kernel else "no counters were written"
                 wrong.append(f"the {side}'s {direction}.shm_bytes is 0 ({why})")
+        if way == "both" and flags & HEIR[side] and through_memory(stats[side]) < 2:
+            wrong.append(f"the {side}'s heir moved nothing through memory")
     if way == "both" and not any_bytes and flags & (KILLED | SELF) and not flags & (KERNEL | NOWARM):
         wrong.append("neither side counted bytes in shared memory")
     return wrong

@@ -54,14 +54,20 @@ static const char *advice(enum why why)
 	case WHY_EXEC:
 		return "Open the socket with SOCK_CLOEXEC (accept4, socket), unless the child needs it: then each exec, "
 		       "system() and popen() keeps "
-		       "it out of the child.";
+		       "it out of the child. If the child shall have it, let the parent close its own.";
 	case WHY_PROCESS:
 		return "Start `shunt run` inside of the namespaces or the filter, not around what makes them; for a service, "
 		       "let the unit set "
 		       "them up before the program starts.";
 	case WHY_PASSED:
-		return "Nothing to do: who received the descriptor need not know of shunt. A listener may be passed: what it "
-		       "accepts is upgraded.";
+		return "Close the descriptor here, once it is passed: then whoever received it goes on through memory, if it "
+		       "runs "
+		       "under shunt.";
+	case WHY_ARRIVED:
+		return "Let the process that it came from run under shunt, as the same user, and close its own descriptor. "
+		       "What "
+		       "was passed "
+		       "twice, or kept by somebody in between, stays in the kernel.";
 	case WHY_FORK:
 		return "Close the socket in all processes but one: a UDP socket is upgraded while one process holds it.";
 	case WHY_REUSE:

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "adopt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+
+#include "assoc.h"
+#include "leave.h"
+#include "link.h"
+#include "move.h"
+#include "orphan.h"
+#include "policy.h"
+#include "real.h"
+#include "sys.h"
+
+#define FIRST_NS INT64_C(500000) /* between two questions whether it may be linked; doubles */
+#define LAST_NS INT64_C(1000000000)
+#define N_KNOWN 256
+
+/*
+ * Those that have been passed, or have arrived, by cookie: a descriptor that arrives may be one more for a socket that is here already. Under g_lock.
+ */
+static struct sock *known[N_KNOWN];
+
+static struct sock **slot_of(uint64_t cookie)
+{
+	return &known[cookie % N_KNOWN];
+}
+
+void adopt_note(struct sock *s)
+{
+	struct guard g;
+	guard_enter(&g);
+	if (!s->known_next) { /* the last of a chain is its own next */
+		struct sock **at = slot_of(s->f->cookie);
+		s->known_next = *at ? *at : s;
+		*at = s;
+	}
+	guard_leave(&g);
+}
+
+static struct sock *next_of(const struct sock *s)
+{
+	return s->known_next == s ? NULL : s->known_next;
+}
+
+static struct sock *find(uint64_t cookie)
+{
+	for (struct sock *s = *slot_of(cookie); s; s = next_of(s))
+		if (s->f->cookie == cookie && load_acquire(&s->open))
+			return s;
+	return NULL;
+}
+
+void adopt_forget(struct sock *s)
+{
+	struct sock **at = slot_of(s->f->cookie);
+	if (!s->known_next)
+		return;
+	if (*at == s) {
+		*at = next_of(s);
+	} else {
+		struct sock *p = *at;
+		while (p->known_next != s)
+			p = p->known_next;
+		p->known_next = next_of(s) ? next_of(s) : p;
+	}
+	s->known_next = NULL;
+}
+
+/* ---- what the kernel knows of it */
+
+static int option(int fd, int level, int name)
+{
+	int v = 0;
+	socklen_t len = sizeof(v);
+	return sys5(SYS_getsockopt, fd, level, name, &v, &len) < 0 ? -1 : v;
+}
+
+static bool is_stream(int fd)
+{
+	int domain = option(fd, SOL_SOCKET, SO_DOMAIN);
+	return (domain == AF_INET || domain == AF_INET6) && option(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_TCP;
+}
+
+bool adopt_is_stream(int fd)
+{
+	return is_stream(fd) && !option(fd, SOL_SOCKET, SO_ACCEPTCONN);
+}
+
+static bool is_established(int fd)
+{
+	uint8_t state[8] = {0};
+	socklen_t len = sizeof(state);
+	return sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, state, &len) == 0 && state[0] == TCP_ESTABLISHED;
+}
+
+static uint64_t cookie_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+	return sys5(SYS_getsockopt, fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+/* What its former owner may have set, as far as the kernel tells. */
+void adopt_options(struct sock *s)
+{
+	static const int stamps[] = {SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_OLD, SO_TIMESTAMPING_OLD, SO_TIMESTAMP_NEW,
+		SO_TIMESTAMPNS_NEW, SO_TIMESTAMPING_NEW};
+	int v[2] = {0}; /* SO_TIMESTAMPING has two */
+	socklen_t len = sizeof(v);
+	for (size_t i = 0; i < sizeof(stamps) / sizeof(stamps[0]); i++, len = sizeof(v))
+		if (real.getsockopt(s->fd, SOL_SOCKET, stamps[i], v, &len) == 0 && v[0])
+			or_acqrel(&s->f->flags, FAM_OPTION);
+	if (real.getsockopt(s->fd, IPPROTO_TCP, TCP_INQ, v, &len) == 0 && v[0])
+		or_acqrel(&s->f->flags, FAM_INQ);
+	if (real.getsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, v, &len) == 0)
+		store_relaxed(&s->f->lowat, v[0] == 1 ? 0 : (uint32_t)v[0]);
+	struct timeval tv = {0};
+	len = sizeof(tv);
+	if (real.getsockopt(s->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, &len) == 0 && (tv.tv_sec || tv.tv_usec))
+		or_acqrel(&s->f->flags, FAM_TIMED);
+}
+
+/* Options that only the kernel can serve, and that can be asked for. */
+static bool is_the_kernels(int fd)
+{
+	char ulp[16] = "";
+	socklen_t len = sizeof(ulp), none = 0;
+	return (sys3(SYS_fcntl, fd, F_GETFL, 0) & O_ASYNC) || option(fd, SOL_SOCKET, SO_PEEK_OFF) >= 0 ||
+	       (sys5(SYS_getsockopt, fd, SOL_SOCKET, SO_GET_FILTER, 0, &none) == 0 && none) ||
+	       (sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_ULP, ulp, &len) == 0 && len);
+}
+
+/* ---- arriving */
+
+static void arrive(int fd)
+{
+	uint64_t cookie = cookie_of(fd);
+	struct sock *s = leave_done() ? NULL : find(cookie);
+	if (s) {
+		sock_dup(s, fd);
+		if (fd <= 2)
+			or_acqrel(&s->f->flags, FAM_OWN_PIN | FAM_PIN_RX | FAM_PIN_TX);
+		return;
+	}
+	if (!cookie || leave_done() || !is_established(fd) || is_the_kernels(fd) ||
+		!(s = sock_new(fd, FAM_CONNECTED | (sys3(SYS_fcntl, fd, F_GETFL, 0) & O_NONBLOCK ? FAM_NONBLOCK : 0)))) {
+		mark_never(fd); /* it is used here, and nobody will know */
+		return;
+	}
+	s->f->cookie = cookie;
+	s->arrived = true;
+	store_relaxed(&s->f->tx_why, WHY_ARRIVED);
+	store_relaxed(&s->f->rx_why, WHY_ARRIVED);
+	adopt_options(s);
+	adopt_note(s);
+	sock_names(s);
+}
+
+void adopt_listener(int fd)
+{
+	if (leave_done() || !is_stream(fd) || option(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
+		return;
+	long fl = sys3(SYS_fcntl, fd, F_GETFL, 0);
+	struct sock *s = sock_new(fd, FAM_LISTEN | (fl & O_NONBLOCK ? FAM_NONBLOCK : 0));
+	if (!s)
+		return;
+	adopt_options(s);
+	if (server_is_forbidden(fd, false)) {
+		policy_pin(s);
+		return;
+	}
+	s->server = server_publish(fd);
+	if (!s->server)
+		s->server = server_share(fd);
+}
+
+void adopt_message(const struct msghdr *m, bool peek)
+{
+	struct guard g;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len < CMSG_LEN(0))
+			continue;
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (!is_stream(fd))
+				continue;
+			guard_enter(&g);
+			if (adopt_is_stream(fd)) {
+				if (peek)
+					mark_never(fd);
+				arrive(fd);
+			} else if (!peek) {
+				adopt_listener(fd);
+			}
+			guard_leave(&g);
+		}
+	}
+}
+
+/* ---- over an exec */
+
+struct dirent64_raw {
+	uint64_t ino, off;
+	uint16_t reclen;
+	uint8_t type;
+	char name[];
+};
+
+static int number(const char *p)
+{
+	int v = 0;
+	for (; *p >= '0' && *p <= '9' && v < 1 << 24; p++)
+		v = v * 10 + (*p - '0');
+	return *p ? -1 : v;
+}
+
+static bool is_socket(int fd)
+{
+	struct stat st;
+	return sys2(SYS_fstat, fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* An epoll set that was inherited too may have the socket for a member, and would not hear of what comes through memory. */
+static bool is_epoll(int fd)
+{
+	static const char is[] = "anon_inode:[eventpoll]";
+	char path[32] = "/proc/self/fd/", to[sizeof(is)];
+	int n = 14;
+	for (int d = 1000000000; d; d /= 10)
+		if (fd >= d || d == 1)
+			path[n++] = (char)('0' + fd / d % 10);
+	path[n] = 0;
+	return sys4(SYS_readlinkat, AT_FDCWD, path, to, sizeof(to)) == sizeof(is) - 1 && !memcmp(to, is, sizeof(is) - 1);
+}
+
+/* Calls fn for each descriptor until it says true. One pass costs about what opening a file does. */
+static bool each_fd(bool (*fn)(int fd))
+{
+	_Alignas(8) char buf[1024];
+	bool found = false;
+	long n, dir = sys4(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	if (dir < 0)
+		return false;
+	while (!found && (n = sys3(SYS_getdents64, dir, buf, sizeof(buf))) > 0)
+		for (long at = 0; at < n && !found; at += ((struct dirent64_raw *)(buf + at))->reclen) {
+			int fd = number(((struct dirent64_raw *)(buf + at))->name);
+			found = fd >= 0 && fd != dir && !fd_get(fd) && fn(fd);
+		}
+	sys1(SYS_close, dir);
+	return found;
+}
+
+static bool is_inherited(int fd)
+{
+	return fd > 2 && is_socket(fd) && is_stream(fd);
+}
+
+/* What listens was published by the program that we were until now, or waits to be accepted from. */
+static bool inherit(int fd)
+{
+	if (!is_inherited(fd))
+		return false;
+	bool ours = mark_exec_end(fd, (uint32_t)sys0(SYS_getpid));
+	if (adopt_is_stream(fd))
+		arrive(fd);
+	else if (ours)
+		adopt_listener(fd);
+	return false;
+}
+
+static bool give_up(int fd)
+{
+	if (is_inherited(fd) && adopt_is_stream(fd))
+		mark_never(fd);
+	return false;
+}
+
+void adopt_inherited(void)
+{
+	struct guard g;
+	if (!each_fd(is_inherited))
+		return;
+	guard_enter(&g);
+	each_fd(each_fd(is_epoll) ? give_up : inherit);
+	for (int fd = 0; fd <= 2; fd++) /* one more number for it, which stdio reads and writes */
+		if (!fd_get(fd) && is_socket(fd) && adopt_is_stream(fd) && find(cookie_of(fd)))
+			arrive(fd);
+	guard_leave(&g);
+}
+
+/* ---- linking */
+
+bool adopt_due(struct sock *s)
+{
+	struct mark m;
+	int64_t now = now_ns();
+	if (now < s->adopt_ns)
+		return false;
+	s->adopt_step = s->adopt_step ? s->adopt_step * 2 : FIRST_NS;
+	if (s->adopt_step > LAST_NS)
+		s->adopt_step = LAST_NS;
+	s->adopt_ns = now + s->adopt_step;
+	return mark_look(s->fd, &m);
+}
+
+/* It has never had a channel. Where would it get one? */
+static void find_role(struct sock *s, const struct mark *m)
+{
+	struct fam_sock *f = s->f;
+	if (m->side == SM_CLIENT) {
+		or_acqrel(&f->flags, FAM_CLIENT);
+		s->endpoint = endpoint_find(&f->peer, s->fd);
+	} else {
+		s->server = server_find(&f->own, s->fd);
+		if (s->server)
+			server_use(s->server);
+	}
+	enum why w = s->endpoint ? WHY_NEW : s->server ? WHY_NO_OFFER : WHY_NO_ENDPOINT;
+	store_relaxed(&f->tx_why, w);
+	store_relaxed(&f->rx_why, w);
+}
+
+static bool is_forbidden(const struct sock *s, const struct mark *m)
+{
+	return m->side == SM_CLIENT ? policy_forbids(RULE_TCP, RULE_CONNECT, &s->f->peer)
+				    : policy_forbids(RULE_TCP, RULE_LISTEN, &s->f->own);
+}
+
+bool adopt_link(struct sock *s)
+{
+	struct mark m;
+	int r = -ENOENT;
+	if (!mark_look(s->fd, &m))
+		return false;
+	mark_unready(s->fd);
+	if (sys3(SYS_fcntl, s->fd, F_GETFL, 0) & O_NONBLOCK) /* the former owner may have changed it since, and options */
+		or_acqrel(&s->f->flags, FAM_NONBLOCK);
+	else
+		and_acqrel(&s->f->flags, ~FAM_NONBLOCK);
+	adopt_options(s);
+	if (is_forbidden(s, &m)) {
+		policy_pin(s);
+		s->arrived = false;
+		return false;
+	}
+	if (sock_flags(s) & FAM_OPTION || is_the_kernels(s->fd))
+		r = -EPERM;
+	else if (m.linked)
+		r = orphan_adopt(s, &m);
+	if (r == -ENOENT)
+		find_role(s, &m);
+	s->arrived = false;
+	if (r == -EPERM)
+		store_relaxed(&s->f->tx_why, WHY_REFUSED);
+	return r == 0 || s->endpoint || s->server;
+}
+
+bool adopt_now(struct sock *s)
+{
+	s->adopt_ns = 0;
+	if (link_ready(s) || link_try(s, SIZE_MAX)) /* or another process of the family has linked it */
+		s->arrived = false;
+	return !s->arrived;
+}
+
+void adopt_never(struct sock *s)
+{
+	mark_never(s->fd);
+	s->arrived = false;
+}

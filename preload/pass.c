@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "pass.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "adopt.h"
+#include "assoc.h"
+#include "leave.h"
+#include "link.h"
+#include "move.h"
+#include "orphan.h"
+#include "sys.h"
+
+#define PINS (FAM_PIN_RX | FAM_PIN_TX)
+
+/* sock.exec_left: others of the family still hold it; nobody does; it was not ours yet, and goes over as it came. */
+enum { EXEC_NOT, EXEC_LEFT, EXEC_LAST, EXEC_WHOLE };
+
+void pass_begin(struct sock *s, enum why why, bool known)
+{
+	if (sock_is_dgram(s)) {
+		move_pin(s, why);
+		return;
+	}
+	if (s->arrived && !adopt_now(s)) { /* somebody else may use it, and two more will */
+		adopt_never(s);
+		return;
+	}
+	sock_inode(s);
+	adopt_note(s);
+	uint32_t before = add_acqrel(&s->f->passes, 1u);
+	if (!before && !(sock_flags(s) & PINS))
+		or_acqrel(&s->f->flags, FAM_PASS_PIN);
+	if (before || !known)
+		mark_never(s->fd);
+	move_pass(s, why);
+}
+
+/* Nobody else has it yet, or any more: as it was before. */
+static void unpin(struct sock *s)
+{
+	if (!(and_acqrel(&s->f->flags, ~FAM_PASS_PIN) & FAM_PASS_PIN) || sock_flags(s) & FAM_OWN_PIN)
+		return;
+	and_acqrel(&s->f->flags, ~PINS);
+	store_relaxed(&s->f->tx_why, WHY_NEW);
+	store_relaxed(&s->f->rx_why, WHY_NEW);
+	if (link_ready(s)) {
+		and_acqrel(&s->chan.my->flags, ~SM_END_PASSED);
+		link_consent(s);
+	}
+}
+
+void pass_undo(struct sock *s)
+{
+	uint32_t n = load_relaxed(&s->f->passes);
+	if (!sock_is_dgram(s) && n && sub_acqrel(&s->f->passes, 1u) == 1)
+		unpin(s);
+}
+
+void pass_unknown(int fd)
+{
+	if (adopt_is_stream(fd))
+		mark_never(fd);
+}
+
+/* Its only other user may link it. */
+static bool may_be_linked(const struct sock *s)
+{
+	const struct fam_sock *f = s->f;
+	return load_acquire(&f->passes) == 1 &&
+	       !(sock_flags(s) & (FAM_OWN_PIN | FAM_OPTION | FAM_BROKEN | FAM_RESET | FAM_RD_SHUT | FAM_WR_SHUT)) &&
+	       !load_relaxed(&s->hup) && !load_acquire(&f->tx_inkernel) && !load_acquire(&f->rx_inkernel) && !leave_done();
+}
+
+/* How it may be linked: it keeps the channel, or it is known that the other side is under shunt. */
+static bool describe(const struct sock *s, struct mark *m)
+{
+	const struct chan *c = &s->chan;
+	*m = (struct mark){.linked = load_acquire(&s->linked) != 0};
+	if (m->linked) {
+		m->side = (uint8_t)c->side;
+		m->chan = (uint8_t)c->idx;
+		m->shmid = c->assoc->seg.shmid;
+		return true;
+	}
+	m->side = s->endpoint ? SM_CLIENT : SM_SERVER;
+	return s->endpoint || (s->server && load_relaxed(&s->server->ept.area->offer_seq));
+}
+
+void pass_last(struct sock *s)
+{
+	struct mark m;
+	bool may = may_be_linked(s);
+	if (link_ready(s))
+		orphan_leave(s);
+	may = may && describe(s, &m);
+	if (load_acquire(&s->linked))
+		link_leave(s);
+	if (may)
+		mark_ready(s->fd, &m);
+}
+
+/* What nobody has linked yet goes over to the new program as it came. */
+static void exec_arrived(struct sock *s, bool known)
+{
+	struct mark m;
+	if (!known || load_acquire(&s->f->holders) > 1)
+		adopt_never(s);
+	else if (mark_look(s->fd, &m) && mark_exec(s->fd, (uint32_t)sys0(SYS_getpid)))
+		s->exec_left = EXEC_WHOLE;
+}
+
+void pass_exec(struct sock *s, bool known)
+{
+	struct mark m;
+	if (sock_flags(s) & FAM_LISTEN) { /* the new program shall publish it at once, as this one has */
+		if (known && s->server && s->server->ept.lock_fd >= 0 &&
+			s->server->ept.owner_pid == (uint32_t)sys0(SYS_getpid) && mark_exec(s->fd, s->server->ept.owner_pid))
+			s->exec_left = EXEC_WHOLE;
+		return;
+	}
+	if (s->arrived) {
+		exec_arrived(s, known);
+		return;
+	}
+	pass_begin(s, WHY_EXEC, known);
+	if (sock_is_dgram(s))
+		return;
+	s->exec_left = sub_acqrel(&s->f->holders, 1u) == 1 ? EXEC_LAST : EXEC_LEFT;
+	if (s->exec_left != EXEC_LAST)
+		return;
+	struct guard g;
+	guard_enter(&g);
+	bool may = known && may_be_linked(s);
+	if (link_ready(s))
+		orphan_leave(s);
+	if (may && describe(s, &m) && mark_exec(s->fd, (uint32_t)sys0(SYS_getpid)))
+		mark_ready(s->fd, &m);
+	guard_leave(&g);
+}
+
+void pass_exec_undo(struct sock *s)
+{
+	uint8_t left = s->exec_left;
+	if (left == EXEC_NOT)
+		return;
+	s->exec_left = EXEC_NOT;
+	bool was = mark_exec_end(s->fd, (uint32_t)sys0(SYS_getpid));
+	if (left == EXEC_WHOLE)
+		return;
+	if (was)
+		mark_unready(s->fd);
+	add_acqrel(&s->f->holders, 1u);
+	if (left == EXEC_LAST && link_ready(s))
+		orphan_back(s);
+	pass_undo(s);
+}
