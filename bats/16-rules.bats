@@ -230,6 +230,23 @@ signal.pause()' "$PORT"
 	[ "${#lines[@]}" -eq 1 ]
 }
 
+@test "a HOME that is another user's has no rules for us; one's own file that cannot be read is a mistake" {
+	[ "$(id -u)" -eq 0 ] || skip "needs root"
+	local as=(setpriv --reuid daemon --regid daemon --clear-groups)
+	echo "not any" >"$D/.config/shunt.conf"
+	chmod 700 "$D/.config"
+	run "${as[@]}" "$SHUNT" run echo started
+	[ "$output" = started ]
+	chmod 755 "$D/.config"
+	chmod 600 "$D/.config/shunt.conf"
+	run "${as[@]}" "$SHUNT" run echo started
+	[ "$status" -eq 125 ]
+	[[ $output == "shunt run: $D/.config/shunt.conf: Permission denied; "* ]]
+	rm "$D/.config/shunt.conf"
+	run "${as[@]}" env HOME=/dev/null/x "$SHUNT" run echo started
+	[ "$output" = started ]
+}
+
 @test "rules that an interposer finds unreadable keep everything in the kernel" {
 	PORT=$(free_port)
 	server echod env "SHUNT_RULES=only nonsense" "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
