@@ -216,15 +216,17 @@ bool epset_arm(struct epset *e, struct member *m)
 }
 
 /*
- * An edge-triggered member is told of each write once. That the kernel has a duplicate now of what lies unread in the ring (dup.h) is no news; if there is anything behind it, the kernel holds more.
- * (Output that the kernel reports along with it may be: who knows what the last send has met.)
+ * An edge-triggered member is told of each write once. That the kernel has a duplicate now of what lies unread in the ring (dup.h) is no news; if there is anything behind it, the kernel holds more,
+ * or the end, which is counted nowhere. (Output that the kernel reports along with it may be news: who knows what the last send has met.)
  */
 static uint32_t without_duplicate(const struct member *m, uint32_t bits)
 {
+	static const struct timespec zero;
+	struct pollfd end = {.fd = m->s->fd, .events = POLLRDHUP};
 	int in = 0;
 	if (!(m->events & EPOLLET) || m->events & EPOLLONESHOT || !bits || bits & ~(uint32_t)IN_BITS || !dup_marked(m->s))
 		return bits;
-	if (sys3(SYS_ioctl, m->s->fd, FIONREAD, &in) < 0 || in <= 0)
+	if (sys3(SYS_ioctl, m->s->fd, FIONREAD, &in) < 0 || in <= 0 || sys5(SYS_ppoll, &end, 1, &zero, 0, 8))
 		return bits;
 	return dup_among(m->s, (uint32_t)in) == (uint32_t)in ? 0 : bits;
 }
