@@ -116,6 +116,7 @@ static int server(const struct sockaddr_in *sa)
 	struct sigaction act = {.sa_handler = on_term}; /* no SA_RESTART: accept() ends */
 	int one = 1, fd, listener = socket(AF_INET, SOCK_STREAM, 0);
 
+	atomic_store(mine, 0); /* not what a server before this one had sent: it may be killed before accept() comes back */
 	sigaction(SIGTERM, &act, NULL);
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(listener, (const struct sockaddr *)sa, sizeof(*sa)) || listen(listener, 16)) {
