@@ -6,7 +6,7 @@
  *   pump client PORT MINE THEIRS [N]    sends a numbered stream and compares its echo, for ever or N bytes; prints a line
  *
  * Octet i of a stream is a function of i. MINE and THEIRS are files of eight octets, mapped shared: how much this side (the other
- * side) has sent on the present connection. It is counted after the send, so at a kill the truth may be larger, never smaller.
+ * side) has sent on the present connection, and which that is. It is counted after the send, so at a kill the truth may be larger, never smaller.
  * The line: "eof" or "reset" (or another errno), "RECEIVED/SENT" counts, and "ok", or what is wrong: another octet, or an end of
  * file before all that the peer had counted. After a reset octets may be missing, as ever; wrong ones may not be there.
  */
@@ -26,6 +26,8 @@
 
 static _Atomic uint64_t *mine, *theirs;
 static uint64_t sent, received; /* on this connection */
+static uint64_t tag;		/* its client's port: a count says whose it is, since the one before may have been killed */
+#define COUNT_MASK ((UINT64_C(1) << 48) - 1)
 static volatile sig_atomic_t stop;
 
 static uint8_t octet(uint64_t i)
@@ -52,7 +54,9 @@ static void report(const char *who, int err, const char *wrong)
 {
 	const char *how = err == 0 ? "eof" : err == ECONNRESET || err == EPIPE ? "reset" : strerror(err);
 
-	if (!wrong && err == 0 && received < atomic_load(theirs))
+	uint64_t t = atomic_load(theirs);
+
+	if (!wrong && err == 0 && t >> 48 == tag && received < (t & COUNT_MASK))
 		wrong = "LOST";
 	printf("%s %s %llu/%llu %s\n", who, how, (unsigned long long)received, (unsigned long long)sent, wrong ? wrong : "ok");
 	fflush(stdout);
@@ -100,7 +104,7 @@ static void echo(int fd)
 			}
 			done += (size_t)m;
 			sent += (uint64_t)m;
-			atomic_store(mine, sent);
+			atomic_store(mine, tag << 48 | sent);
 		}
 	}
 }
@@ -114,9 +118,9 @@ static void on_term(int sig)
 static int server(const struct sockaddr_in *sa)
 {
 	struct sigaction act = {.sa_handler = on_term}; /* no SA_RESTART: accept() ends */
+	struct sockaddr_in peer;
 	int one = 1, fd, listener = socket(AF_INET, SOCK_STREAM, 0);
 
-	atomic_store(mine, 0); /* not what a server before this one had sent: it may be killed before accept() comes back */
 	sigaction(SIGTERM, &act, NULL);
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(listener, (const struct sockaddr *)sa, sizeof(*sa)) || listen(listener, 16)) {
@@ -126,11 +130,12 @@ static int server(const struct sockaddr_in *sa)
 	puts("ready");
 	fflush(stdout);
 	while (!stop) {
-		fd = accept(listener, NULL, NULL);
+		fd = accept(listener, (struct sockaddr *)&peer, &(socklen_t){sizeof(peer)});
 		if (fd < 0)
 			continue;
 		sent = received = 0;
-		atomic_store(mine, 0);
+		tag = peer.sin_port;
+		atomic_store(mine, tag << 48);
 		echo(fd);
 		close(fd);
 	}
@@ -164,7 +169,7 @@ static int client_turn(int fd, uint64_t limit)
 		n = send(fd, out, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n > 0) {
 			sent += (uint64_t)n;
-			atomic_store(mine, sent);
+			atomic_store(mine, tag << 48 | sent);
 		} else if (errno != EAGAIN && errno != EINTR) {
 			broken = errno;
 		}
@@ -193,12 +198,15 @@ static int client_turn(int fd, uint64_t limit)
 static int client(const struct sockaddr_in *sa, uint64_t limit)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in own;
 
-	atomic_store(mine, 0);
-	if (connect(fd, (const struct sockaddr *)sa, sizeof(*sa))) {
+	if (connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) ||
+		getsockname(fd, (struct sockaddr *)&own, &(socklen_t){sizeof(own)})) {
 		report("client", errno, NULL);
 		return 0;
 	}
+	tag = own.sin_port;
+	atomic_store(mine, tag << 48);
 	while (!client_turn(fd, limit))
 		;
 	close(fd);
