@@ -18,6 +18,7 @@
 #include "policy.h"
 #include "real.h"
 #include "sys.h"
+#include "wrap.h"
 
 #define FIRST_NS INT64_C(500000) /* between two questions whether it may be linked; doubles */
 #define LAST_NS INT64_C(1000000000)
@@ -156,7 +157,7 @@ static void arrive(int fd)
 		return;
 	}
 	s->f->cookie = cookie;
-	s->arrived = true;
+	s->foreign = s->arrived = true;
 	store_relaxed(&s->f->tx_why, WHY_ARRIVED);
 	store_relaxed(&s->f->rx_why, WHY_ARRIVED);
 	adopt_options(s);
@@ -285,16 +286,27 @@ static bool give_up(int fd)
 	return false;
 }
 
+/* Numbers that stdio reads and writes: one more for a socket that has another, or one that nobody may link, here or later. */
+static void inherit_stdio(void)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		if (fd_get(fd) || !is_socket(fd) || !adopt_is_stream(fd))
+			continue;
+		if (find(cookie_of(fd)))
+			arrive(fd);
+		else
+			mark_never(fd);
+	}
+}
+
 void adopt_inherited(void)
 {
 	struct guard g;
-	if (!each_fd(is_inherited))
-		return;
+	bool any = each_fd(is_inherited);
 	guard_enter(&g);
-	each_fd(each_fd(is_epoll) ? give_up : inherit);
-	for (int fd = 0; fd <= 2; fd++) /* one more number for it, which stdio reads and writes */
-		if (!fd_get(fd) && is_socket(fd) && adopt_is_stream(fd) && find(cookie_of(fd)))
-			arrive(fd);
+	if (any)
+		each_fd(each_fd(is_epoll) ? give_up : inherit);
+	inherit_stdio();
 	guard_leave(&g);
 }
 
@@ -367,6 +379,8 @@ bool adopt_link(struct sock *s)
 
 bool adopt_now(struct sock *s)
 {
+	if (!wrap_own_process()) /* a child of vfork: descriptors and threads that it made would not be its parent's */
+		return !s->arrived;
 	s->adopt_ns = 0;
 	if (link_ready(s) || link_try(s, SIZE_MAX)) /* or another process of the family has linked it */
 		s->arrived = false;

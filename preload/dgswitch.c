@@ -9,11 +9,12 @@
 #include "notify.h"
 #include "switch.h"
 
-/* Has the peer gone down, and have we followed, and read all? */
+/* Has the peer gone down, and have we followed, and read all; and has it read ours? It may still ask for them (dg_give_back). */
 static bool is_read(const struct dg_peer *p)
 {
 	uint32_t its = load_acquire(&p->c.peer->tx_epoch);
-	return !(its & 1) && p->rx_epoch == its && load_acquire(&p->c.peer->tx_tail) == load_relaxed(&p->head);
+	return !(its & 1) && p->rx_epoch == its && load_acquire(&p->c.peer->tx_tail) == load_relaxed(&p->head) &&
+	       load_acquire(&p->c.peer->rx_head) == load_relaxed(&p->tail);
 }
 
 static void leave_ring(struct dg_peer *p)

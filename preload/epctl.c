@@ -24,7 +24,7 @@ static bool is_candidate(const struct sock *s, uint32_t events)
 		return true;
 	if (switch_is_off() && !(events & (EPOLLET | EPOLLONESHOT))) /* it can move later, too */
 		return false;
-	if (s->endpoint || s->arrived)
+	if (s->endpoint || s->foreign)
 		return true;
 	return s->server && load_relaxed(&s->server->ept.area->offer_seq) != 0;
 }
@@ -62,7 +62,7 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 	m->side = side;
 	m->in_kernel = true;
 	e->n_side += side;
-	if (!side && !(sock_flags(s) & FAM_LISTEN) && (s->endpoint || s->server || s->arrived || sock_is_dgram(s)) &&
+	if (!side && !(sock_flags(s) & FAM_LISTEN) && (s->endpoint || s->server || s->foreign || sock_is_dgram(s)) &&
 		ev->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE)) {
 		or_acqrel(&s->f->flags, FAM_PIN_RX);
 		store_relaxed(&s->f->rx_why, WHY_EPOLL);

@@ -223,12 +223,18 @@ static uint32_t without_duplicate(const struct member *m, uint32_t bits)
 {
 	static const struct timespec zero;
 	struct pollfd end = {.fd = m->s->fd, .events = POLLRDHUP};
+	struct sock *s = m->s;
 	int in = 0;
 	if (!(m->events & EPOLLET) || m->events & EPOLLONESHOT || !bits || bits & ~(uint32_t)IN_BITS || !dup_marked(m->s))
 		return bits;
-	if (sys3(SYS_ioctl, m->s->fd, FIONREAD, &in) < 0 || in <= 0 || sys5(SYS_ppoll, &end, 1, &zero, 0, 8))
+	int how = token_try(s, &s->f->rx_token); /* who drops the duplicate counts it after it has taken it */
+	if (how == TOKEN_NONE)
 		return bits;
-	return dup_among(m->s, (uint32_t)in) == (uint32_t)in ? 0 : bits;
+	if (load_acquire(&s->linked) && sys3(SYS_ioctl, s->fd, FIONREAD, &in) == 0 && in > 0 &&
+		sys5(SYS_ppoll, &end, 1, &zero, 0, 8) == 0 && dup_among(s, (uint32_t)in) == (uint32_t)in)
+		bits = 0;
+	token_drop(s, &s->f->rx_token, how);
+	return bits;
 }
 
 /* Events of S into the members; they are reported by the next collect. Under the lock. */

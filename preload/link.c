@@ -157,6 +157,11 @@ static bool accept_offer(struct sock *s, struct assoc *a, uint32_t i)
 	if (!cas_acqrel(&ch->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_LINKED))
 		return false;
 	and_acqrel(&a->seg.hdr->offered[i / 64], ~(UINT64_C(1) << (i % 64)));
+	if (d.cookie != ch->client_cookie) { /* given back meanwhile, and offered again for another connection */
+		seg_chan_leave(&a->seg, i, SM_SERVER);
+		set_why(s, WHY_REFUSED);
+		return false;
+	}
 	store_relaxed(&ch->server_cookie, s->f->cookie);
 	set_why(s, WHY_PEER);
 	link_publish(s, a, i);
@@ -292,7 +297,8 @@ void link_stop(struct sock *s)
 		return;
 	for (int64_t until = now_ns() + STOP_NS; now_ns() < until;)
 		sys2(SYS_nanosleep, &nap, 0);
-	sys2(SYS_shutdown, s->fd, SHUT_RDWR);
+	if (!load_acquire(&s->f->passes)) /* or it goes on elsewhere */
+		sys2(SYS_shutdown, s->fd, SHUT_RDWR);
 }
 
 /* The peer may have to leave the ring after we are gone. */

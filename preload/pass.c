@@ -24,8 +24,11 @@ void pass_begin(struct sock *s, enum why why, bool known)
 		move_pin(s, why);
 		return;
 	}
+	struct guard g;
+	guard_enter(&g);		   /* no other thread links it, or takes back a pass, in between */
 	if (s->arrived && !adopt_now(s)) { /* somebody else may use it, and two more will */
 		adopt_never(s);
+		guard_leave(&g);
 		return;
 	}
 	sock_inode(s);
@@ -33,6 +36,7 @@ void pass_begin(struct sock *s, enum why why, bool known)
 	uint32_t before = add_acqrel(&s->f->passes, 1u);
 	if (!before && !(sock_flags(s) & PINS))
 		or_acqrel(&s->f->flags, FAM_PASS_PIN);
+	guard_leave(&g);
 	if (before || !known)
 		mark_never(s->fd);
 	move_pass(s, why);
@@ -54,9 +58,12 @@ static void unpin(struct sock *s)
 
 void pass_undo(struct sock *s)
 {
+	struct guard g;
+	guard_enter(&g);
 	uint32_t n = load_relaxed(&s->f->passes);
 	if (!sock_is_dgram(s) && n && sub_acqrel(&s->f->passes, 1u) == 1)
 		unpin(s);
+	guard_leave(&g);
 }
 
 void pass_unknown(int fd)
@@ -102,14 +109,21 @@ void pass_last(struct sock *s)
 		mark_ready(s->fd, &m);
 }
 
-/* What nobody has linked yet goes over to the new program as it came. */
-static void exec_arrived(struct sock *s, bool known)
+/* What nobody has linked yet goes over to the new program as it came. false: another thread has, meanwhile. */
+static bool exec_arrived(struct sock *s, bool known)
 {
 	struct mark m;
-	if (!known || load_acquire(&s->f->holders) > 1)
+	struct guard g;
+	guard_enter(&g);
+	bool still = s->arrived;
+	if (!still)
+		;
+	else if (!known || load_acquire(&s->f->holders) > 1)
 		adopt_never(s);
 	else if (mark_look(s->fd, &m) && mark_exec(s->fd, (uint32_t)sys0(SYS_getpid)))
 		s->exec_left = EXEC_WHOLE;
+	guard_leave(&g);
+	return still;
 }
 
 void pass_exec(struct sock *s, bool known)
@@ -121,10 +135,8 @@ void pass_exec(struct sock *s, bool known)
 			s->exec_left = EXEC_WHOLE;
 		return;
 	}
-	if (s->arrived) {
-		exec_arrived(s, known);
+	if (s->arrived && exec_arrived(s, known))
 		return;
-	}
 	pass_begin(s, WHY_EXEC, known);
 	if (sock_is_dgram(s))
 		return;

@@ -380,7 +380,7 @@ long rx_recv(
 		return kernel_recv(fd, iov, niov, flags, control);
 	if (__builtin_expect(link_ready(s), 1))
 		return recv_linked(s, &t);
-	if (!s->endpoint && !s->server && !s->arrived) {
+	if (!s->endpoint && !s->server && !s->foreign) {
 		sock_note(s);
 		long r = kernel_recv(fd, iov, niov, flags, control);
 		if (r > 0 && !(flags & MSG_PEEK))

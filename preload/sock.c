@@ -98,7 +98,7 @@ struct sock *sock_new(int fd, uint32_t fam_flags)
 		s = NULL;
 	}
 	if (s) {
-		or_acqrel(&f->flags, fam_flags | (fd <= 2 ? FAM_PIN_RX | FAM_PIN_TX : 0)); /* stdio's numbers */
+		or_acqrel(&f->flags, fam_flags | (fd <= 2 ? FAM_OWN_PIN | FAM_PIN_RX | FAM_PIN_TX : 0)); /* stdio's numbers */
 		if (fd <= 2) {
 			store_relaxed(&f->tx_why, WHY_STDIO);
 			store_relaxed(&f->rx_why, WHY_STDIO);
@@ -189,7 +189,7 @@ void sock_reset(struct sock *s)
 	store_relaxed(&f->rx_dropped, 0);
 	f->own.family = f->peer.family = 0;
 	s->endpoint = NULL;
-	s->arrived = false;
+	s->foreign = s->arrived = false;
 	s->n_ops = 0;
 	store_relaxed(&s->hup, 0);
 	store_relaxed(&s->look, 0);
@@ -241,6 +241,8 @@ static void hold(struct sock *s, void *arg)
 {
 	if (sock_is_dgram(s))
 		dg_fork_prepare(s);
+	if (s->exec_left) /* another thread is about to exec, and has left it to the new program alone */
+		mark_never(s->fd);
 	add_acqrel(&s->f->holders, 1u);
 	fence_storeload(); /* faces token_bias: word, fence, holders */
 	*(bool *)arg |= token_unbias_begin(s);

@@ -79,7 +79,8 @@ struct sock {
 	struct member *members;	      /* epoll registrations; changed under g_lock */
 	_Atomic uint32_t members_seq; /* odd while they are being changed */
 	struct dg *dg;		      /* a UDP socket's peers (dg.h) */
-	bool arrived;		      /* it came from another process, and may not be linked yet (adopt.h) */
+	bool foreign;		      /* it came from another process (adopt.h); for good: threads ask it without a lock */
+	bool arrived;		      /* ... and may not be linked yet */
 	uint8_t exec_left;	      /* in the middle of an exec: how it was left (pass.h) */
 	int64_t adopt_ns, adopt_step; /* when to ask again, and how long then */
 	struct sock *known_next;      /* of those that were passed or have arrived (adopt.c); else itself */

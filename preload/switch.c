@@ -172,7 +172,8 @@ static void comes_on(struct sock *s)
 
 static bool is_pinned(const struct sock *s)
 {
-	return sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX | FAM_LISTEN | FAM_BROKEN) || (!s->endpoint && !s->server && !s->dg);
+	return sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX | FAM_LISTEN | FAM_BROKEN) ||
+	       (!s->endpoint && !s->server && !s->foreign && !s->dg);
 }
 
 static void one_stream(struct sock *s, void *left)

@@ -266,8 +266,9 @@ void tx_unsend(struct sock *s)
 		if (f->tx_epoch & 1 && how != TOKEN_NESTED)
 			switch_down(s);
 	} else if (!(its & (SM_END_CLOSED | SM_END_DEAF))) {
-		or_acqrel(&f->flags,
-			FAM_RESTS); /* with the next send: what we sent now is read by then, and no duplicate is needed */
+		if (its & (SM_END_RESTS | SM_END_PASSED)) /* or it has been switched on meanwhile */
+			or_acqrel(&f->flags,
+				FAM_RESTS); /* with the next send: what we sent now is read by then, and no duplicate is needed */
 	} else if (f->tx_epoch & 1) {
 		move_down(s, WHY_CLOSED);
 		move_unread_to_kernel(s);
@@ -394,7 +395,7 @@ static long send_linked(struct sock *s, struct put *p)
 
 static long send_unlinked(struct sock *s, struct put *p)
 {
-	if (!s->endpoint && !s->server && !s->arrived) { /* never to be linked: nothing to guard */
+	if (!s->endpoint && !s->server && !s->foreign) { /* never to be linked: nothing to guard */
 		struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)p->iov, .msg_iovlen = (size_t)p->niov};
 		sock_note(s);
 		long r = kernel_send(p->fd, &m, p->flags);

@@ -14,7 +14,7 @@
 /* An unlinked socket that may be linked while we sleep: the link must wait for us. */
 static inline bool waitset_candidate(const struct sock *s)
 {
-	return (s->endpoint || s->server || s->arrived) && !(sock_flags(s) & FAM_LISTEN) && sock_flags(s) & FAM_CONNECTED;
+	return (s->endpoint || s->server || s->foreign) && !(sock_flags(s) & FAM_LISTEN) && sock_flags(s) & FAM_CONNECTED;
 }
 
 /* Is there anything in the set that the kernel alone cannot answer for? */
