@@ -114,9 +114,18 @@ static inline uint32_t ready_really(struct sock *s, int fd, uint32_t want, uint3
 {
 	struct pollfd p = {.fd = fd, .events = (short)(want & 0x7fff)};
 	struct timespec zero = {0, 0};
-	if (!(events & (POLLIN | POLLRDNORM)) || !ready_drop(s))
-		return events;
-	return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
+	/* Who has followed since the kernel spoke has dropped it; and it may come in pieces. */
+	bool dropped = load_relaxed(&s->chan.peer->dup_len) != 0 && !dup_marked(s);
+	for (int turn = 0; turn < 8 && events & (POLLIN | POLLRDNORM); turn++) {
+		uint32_t before = load_relaxed(&s->f->rx_dropped);
+		if (!ready_drop(s) && !dropped)
+			break;
+		dropped = false;
+		events = sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 ? (uint32_t)(unsigned short)p.revents : 0;
+		if (turn && load_relaxed(&s->f->rx_dropped) == before)
+			break;
+	}
+	return events;
 }
 
 /* The next send goes into the ring, or is at least sure not to block. Otherwise ask the kernel. */
