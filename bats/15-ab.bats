@@ -164,9 +164,12 @@ field() {
 }
 
 @test "interrupted, it ends what it has started, and reports what it has" {
-	"$SHUNT" ab --json --max-time 60 --rounds 500 "${PAIR[@]}" >"$D/json" 2>"$D/err" &
+	printf '#!/bin/sh\necho >>%s/runs\nexec %s/rr_client "$@"\n' "$D" "$B" >"$D/counted"
+	chmod 755 "$D/counted"
+	"$SHUNT" ab --json --max-time 60 --rounds 500 "${PAIR[@]:0:2}" --client "$D/counted -p {port} -t 60" >"$D/json" 2>"$D/err" &
 	local pid=$!
-	sleep 2 # some rounds
+	some_rounds() { [ "$(wc -l <"$D/runs")" -gt 10 ]; } 2>/dev/null
+	wait_for 30 some_rounds
 	kill -INT $pid
 	wait $pid || true
 	[ "$(field '.rounds > 2 and .rounds < 500')" = true ]

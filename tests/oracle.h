@@ -117,6 +117,7 @@ void close_yours(void);
 /* ---- descriptors over a local socket (SCM_RIGHTS) ---- */
 void pass_fd(int over, int fd);
 int take_fd(int over); /* close-on-exec */
+int peek_fd(int over); /* one more copy of what take_fd() will give */
 
 /* ---- processes and threads ---- */
 pthread_t start_thread(void *(*run)(void *), void *arg);

@@ -370,7 +370,7 @@ void pass_fd(int over, int fd)
 	MUST(sendmsg(over, &msg, 0));
 }
 
-int take_fd(int over)
+static int receive_fd(int over, int flags)
 {
 	union {
 		struct cmsghdr align;
@@ -382,8 +382,18 @@ int take_fd(int over)
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
 	int fd;
 
-	MUST(recvmsg(over, &msg, MSG_CMSG_CLOEXEC));
+	MUST(recvmsg(over, &msg, flags));
 	MUST(CMSG_FIRSTHDR(&msg) ? 0 : -1);
 	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
 	return fd;
+}
+
+int take_fd(int over)
+{
+	return receive_fd(over, MSG_CMSG_CLOEXEC);
+}
+
+int peek_fd(int over)
+{
+	return receive_fd(over, MSG_PEEK);
 }

@@ -42,7 +42,8 @@ static void middle(int from, int to)
 	exit(0);
 }
 
-static int start_worker(pid_t *pid)
+/* A child that runs `part`, which ends it, with one end of a socket pair; the other end. */
+static int start_child(void (*part)(int over), pid_t *pid)
 {
 	int sv[2];
 
@@ -50,12 +51,17 @@ static int start_worker(pid_t *pid)
 	*pid = fork_part();
 	if (!*pid) {
 		close(sv[0]);
-		if (((const struct pass *)the_case->arg)->program)
-			become_heir(sv[1], "worker");
-		worker(sv[1]);
+		part(sv[1]);
 	}
 	close(sv[1]);
 	return sv[0];
+}
+
+static void worker_or_program(int over)
+{
+	if (((const struct pass *)the_case->arg)->program)
+		become_heir(over, "worker");
+	worker(over);
 }
 
 static int start_middle(int to, pid_t *pid)
@@ -80,7 +86,7 @@ static void pass_server(void)
 
 	if (heir())
 		worker(HEIR_FD);
-	int over = start_worker(&pid);
+	int over = start_child(worker_or_program, &pid);
 	if (p->chain)
 		over = start_middle(over, &between);
 	int fd = p->fresh ? serve_one() : serve_some();
@@ -103,22 +109,15 @@ static void asks_on(int over)
 
 static void client_passes(void)
 {
-	int sv[2];
+	pid_t pid;
+	int over = start_child(asks_on, &pid), fd = connect_warm();
 
-	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
-	pid_t pid = fork_part();
-	if (!pid) {
-		close(sv[0]);
-		asks_on(sv[1]);
-	}
-	close(sv[1]);
-	int fd = connect_warm();
 	put(fd, WAITING, 1, 0);
 	meet("sent");
-	pass_fd(sv[0], fd);
+	pass_fd(over, fd);
 	TRY(close(fd));
 	join_child(pid);
-	close(sv[0]);
+	close(over);
 }
 
 static void stays_server(void)
@@ -142,19 +141,12 @@ static void back_worker(int over)
 
 static void back_server(void)
 {
-	int sv[2];
+	pid_t pid;
+	int over = start_child(back_worker, &pid), fd = serve_some();
 
-	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
-	pid_t pid = fork_part();
-	if (!pid) {
-		close(sv[0]);
-		back_worker(sv[1]);
-	}
-	close(sv[1]);
-	int fd = serve_some();
-	pass_fd(sv[0], fd);
+	pass_fd(over, fd);
 	TRY(close(fd));
-	fd = take_fd(sv[0]);
+	fd = take_fd(over);
 	join_child(pid);
 	go_on(fd, 0);
 }
@@ -262,19 +254,8 @@ static void middle_keeps(void)
 /* The message is looked at first: that makes a copy, and it is used. */
 static void peeking_worker(int over)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	char byte;
-	struct iovec iov = {&byte, 1};
-	struct msghdr m = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-	int first;
+	int first = peek_fd(over), fd = take_fd(over);
 
-	MUST(recvmsg(over, &m, MSG_PEEK));
-	memcpy(&first, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof first);
-	int fd = take_fd(over);
 	for (unsigned i = 0; i < TURNS; i++) {
 		put(i % 2 ? first : fd, ANSWER, 2, i * ANSWER);
 		get(i % 3 ? first : fd, ASK, 1, i * ASK);
@@ -286,17 +267,10 @@ static void peeking_worker(int over)
 
 static void peek_server(void)
 {
-	int sv[2];
+	pid_t pid;
+	int over = start_child(peeking_worker, &pid), fd = serve_warm();
 
-	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
-	pid_t pid = fork_part();
-	if (!pid) {
-		close(sv[0]);
-		peeking_worker(sv[1]);
-	}
-	close(sv[1]);
-	int fd = serve_warm();
-	pass_fd(sv[0], fd);
+	pass_fd(over, fd);
 	TRY(close(fd));
 	join_child(pid);
 }
@@ -329,22 +303,19 @@ static void lost_client(void)
 	TRY(close(fd));
 }
 
+static void killed_worker(int over)
+{
+	warm_up(take_fd(over));
+	tell("warm");
+	pause();
+}
+
 static void killed_server(void)
 {
-	int sv[2];
+	pid_t pid;
+	int over = start_child(killed_worker, &pid), fd = serve_warm();
 
-	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
-	pid_t pid = fork_part();
-	if (!pid) {
-		int got = take_fd(sv[1]);
-		close(sv[0]);
-		warm_up(got);
-		tell("warm");
-		pause();
-	}
-	close(sv[1]);
-	int fd = serve_warm();
-	pass_fd(sv[0], fd);
+	pass_fd(over, fd);
 	TRY(close(fd));
 	await("again");
 	MUST(kill(pid, SIGKILL));
@@ -366,23 +337,22 @@ static void killed_client(void)
 
 /* ---- both directions at full speed ---- */
 
+static void busy_worker(int over)
+{
+	int fd = take_fd(over);
+
+	echo(fd, 0, UINT64_MAX);
+	TRY(close(fd));
+	exit(0);
+}
+
 static void busy_server(void)
 {
-	int sv[2];
+	pid_t pid;
+	int over = start_child(busy_worker, &pid), fd = serve_warm();
 
-	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
-	pid_t pid = fork_part();
-	if (!pid) {
-		int got = take_fd(sv[1]);
-		close(sv[0]);
-		echo(got, 0, UINT64_MAX);
-		TRY(close(got));
-		exit(0);
-	}
-	close(sv[1]);
-	int fd = serve_warm();
 	echo(fd, 0, MUCH / 4);
-	pass_fd(sv[0], fd);
+	pass_fd(over, fd);
 	TRY(close(fd));
 	join_child(pid);
 }
