@@ -123,6 +123,16 @@ static int try_token(struct sock *s, struct token *t)
 	return TOKEN_NONE;
 }
 
+/* As ready_follow(), for a thread that others wait for. */
+static void follow(struct sock *s)
+{
+	uint64_t kleft;
+	int how = try_token(s, &s->f->rx_token);
+	if (how != TOKEN_NONE && load_acquire(&s->linked))
+		move_follow(s, &kleft);
+	token_drop(s, &s->f->rx_token, how);
+}
+
 /* Has the peer left its ring, and have we followed it, if there is nothing left to read? */
 static bool has_left(struct sock *s)
 {
@@ -145,7 +155,7 @@ static bool goes_off(struct sock *s)
 	token_drop(s, &s->f->tx_token, how);
 	if (tell)
 		switch_tell(&s->chan);
-	ready_follow(s);
+	follow(s);
 	return how != TOKEN_NONE && has_left(s);
 }
 
@@ -288,7 +298,7 @@ void switch_asked(struct sock *s)
 		may_come_on(s);
 	}
 	if (load_acquire(&s->linked))
-		ready_follow(s);
+		follow(s);
 }
 
 /* ---- the next program */
