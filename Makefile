@@ -142,14 +142,14 @@ $(sock_x): %: %.o $(sock_o)
 $(plain_x): %: %.o
 	$(CC) $(ALL_C) -o $@ $^
 
-# A library with a fault, for the test of the guard that answers it: what stands in front of notify_slow().
+# A library with a fault, for the test of the guard that answers it: what stands in front of notify_slow() and trial_send().
 $(B)/tests/faults/%.o: tests/faults/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -c -o $@ $<
 
-$(B)/slow/libshunt.so: $(so_core_o) $(preload_o) $(B)/tests/faults/slow_bell.o $(B)/syscalls.map $(B)/shunt
+$(B)/slow/libshunt.so: $(so_core_o) $(preload_o) $(B)/tests/faults/slow.o $(B)/syscalls.map $(B)/shunt
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -Wl,--wrap=notify_slow -o $@ $(so_core_o) $(preload_o) $(B)/tests/faults/slow_bell.o
+	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -Wl,--wrap=notify_slow,--wrap=trial_send -o $@ $(so_core_o) $(preload_o) $(B)/tests/faults/slow.o
 	cp $(B)/shunt $(@D)/
 
 include tests/rpc/rules.mk

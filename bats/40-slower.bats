@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # The guard (preload/trial.h): where waking by way of memory is slow a connection goes to the kernel and stays there for a while. build/slow is the library with such a fault
-# (tests/faults/slow_bell.c): each ring takes longer, as long as the file $SLOW is there. Nobody spins, so that every answer is slept for.
+# (tests/faults/slow.c): each ring takes longer, as long as the file $SLOW is there. Nobody spins, so that every answer is slept for.
 
 load lib
 
@@ -16,14 +16,16 @@ setup() {
 	export SHUNT_SPIN=off SHUNT_TEST_BELL_US=300 SHUNT_TEST_BELL_FILE=$SLOW
 }
 
-# hold MODE: rr_server, and a hold_client that is told by `ask`
+# hold MODE [WORDS]: rr_server, and a hold_client that is told by `ask`; both started by WORDS
 hold() {
-	local SHUNT=${SHUNT%/*}/slow/shunt
-	server rr "$BENCH/rr_server" -m "$([ "$1" = epoll ] && echo epoll || echo serial)" -n 1
+	local SHUNT=${SHUNT%/*}/slow/shunt how=${2:-}
+	# shellcheck disable=SC2086 # words
+	server rr $how "$BENCH/rr_server" -m "$([ "$1" = epoll ] && echo epoll || echo serial)" -n 1
 	up rr port
 	PORT=$(sed -n 's/^port //p' "$D/rr.out")
 	mkfifo "$D/in"
-	"$SHUNT" run --stats "$D/hold.stats" -- "$BENCH/hold_client" -p "$PORT" -m "$1" <"$D/in" >"$D/hold.out" 2>"$D/hold.log" 3>&- &
+	# shellcheck disable=SC2086
+	"$SHUNT" run --stats "$D/hold.stats" -- $how "$BENCH/hold_client" -p "$PORT" -m "$1" <"$D/in" >"$D/hold.out" 2>"$D/hold.log" 3>&- &
 	PIDS[hold]=$!
 	exec 7>"$D/in"
 	N_ASKED=0
@@ -83,18 +85,19 @@ slower() {
 	[ "$status" -eq 0 ]
 }
 
-@test "nobody is judged wrongly: no rest without a fault, on one core and on two" {
+# Which way is faster on this machine, at this moment, is not for a test to say: so the kernel's is made slower beyond doubt, and memory's so slow that an answer is slept for.
+@test "nobody is judged wrongly: tried, and no rest where the kernel is slower, on one core and on two" {
 	local how mode
+	export SHUNT_TEST_KERNEL_US=5000
+	touch "$SLOW"
 	for how in "" "taskset -c 0"; do
 		for mode in blocking epoll; do
-			rm -f "$D"/rr*.stats
-			# shellcheck disable=SC2086 # words
-			server rr $how "$BENCH/rr_server" -m "$([ $mode = epoll ] && echo epoll || echo serial)" -n 1
-			up rr port
-			# shellcheck disable=SC2086
-			SHUNT_SPIN=auto client rrc $how "$BENCH/rr_client" -m "$mode" -t 1500 -p "$(sed -n 's/^port //p' "$D/rr.out")"
-			done_by 10 rr
-			jq -es 'map(.slower) | add == 0' "$D"/rr*.stats
+			rm -f "$D/hold.stats" "$D/in"
+			hold $mode "$how"
+			ask "use 1000"
+			leave
+			jq -es 'map(.slower) | add == 0' "$D/hold.stats"
+			jq -es 'map(.trials) | add >= 1' "$D/hold.stats"
 		done
 	done
 }
