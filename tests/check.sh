@@ -86,19 +86,21 @@ prepare() {
 	[ -n "$SAN" ] || build address,undefined all unit ${SOAK:+progs}
 }
 
-# units FOLDER: cmocka's programs, each in a process of its own, with a limit.
+# units FOLDER: cmocka's programs, each in a process of its own, with a limit, as many at a time as there are cores.
 units() {
-	local x status=0
-	export CMOCKA_MESSAGE_OUTPUT=TAP
-	for x in "$1"/tests/unit/test_*; do
-		[ -x "$x" ] && [ -f "$x" ] || continue
-		timeout -k 5 $((120 * factor)) "$x"
-		case $? in
-		0 | 1) ;;
-		*) echo "not ok - ${x##*/}: crashed, hung, or was stopped by a sanitizer" && status=1 ;;
-		esac
-	done 2>&1 | awk -v OFS= '/^(not )?ok|^1\.\./{ print; next } { print "# ", $0 }'
-	return $status
+	export CMOCKA_MESSAGE_OUTPUT=TAP LIMIT=$((120 * factor))
+	export -f one_unit
+	# shellcheck disable=SC2016
+	find "$1"/tests/unit -name 'test_*' -type f -perm -u+x | sort | xargs -r -P "$jobs" -n 1 "$BASH" -c 'one_unit "$1"' units
+}
+
+# one_unit PROGRAM: what it says comes out in one piece.
+one_unit() {
+	local out status=0
+	out=$(timeout -k 5 "$LIMIT" "$1" 2>&1) || status=$?
+	[ $status -le 1 ] || out+=$'\n'"not ok - ${1##*/}: crashed, hung, or was stopped by a sanitizer"
+	awk -v OFS= '/^(not )?ok|^1\.\./{ print; next } { print "# ", $0 }' <<<"$out" | flock tests/check.sh cat
+	[ $status -le 1 ]
 }
 
 # ---- what must not be left behind ----
@@ -149,7 +151,7 @@ if [ -z "$SAN" ]; then
 	part lint 900 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
 	part model 900 tests/model/run
 	part oracle 1200 tests/run_oracle.sh -j "$jobs"
-	part bats 900 bats/run --tap
+	part bats 900 bats/run -j "$jobs" --tap
 	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=$asan part oracle-address-undefined 900 tests/run_oracle.sh -m both
 elif [ "$SAN" != thread ]; then
 	ASAN_OPTIONS=$asan part oracle 900 tests/run_oracle.sh -m both
