@@ -40,6 +40,27 @@ static int mine(const struct ipc_perm *p)
 	return geteuid() == 0 || p->cuid == geteuid();
 }
 
+void scratch_same_endpoint(const struct ept *e, const struct ept_ref *r)
+{
+	assert_memory_equal(e->nonce, r->nonce, 16);
+	assert_int_equal(e->semid, r->semid);
+	assert_int_equal(e->shmid, r->shmid);
+	assert_string_equal(e->binding.path, r->binding.path);
+	assert_int_equal(e->binding.id, r->binding.id);
+	assert_true(diag_addr_eq(&e->key.at, &r->key.at));
+	assert_int_equal(e->key.dual, r->key.dual);
+	assert_non_null(r->area);
+}
+
+int scratch_publish_and_die(void *arg)
+{
+	struct ept e;
+
+	EXPECT(ept_publish(&e, arg, geteuid()) == 0);
+	kill(getpid(), SIGKILL);
+	return 1;
+}
+
 int scratch_n_shm(void)
 {
 	struct shm_info info;

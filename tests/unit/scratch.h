@@ -53,6 +53,11 @@ int scratch_listen(const char *addr, int v6only, struct ept_key *key);
 /* diag_addr of a number and a port. */
 struct diag_addr scratch_addr(const char *addr, uint16_t port);
 
+/* The endpoint that was published is the one that has been found. */
+void scratch_same_endpoint(const struct ept *e, const struct ept_ref *r);
+/* For scratch_fork(): publishes the struct ept_key `arg` and dies of SIGKILL. */
+int scratch_publish_and_die(void *arg);
+
 /* Objects in our IPC namespace that are not marked for removal; exact if it is our own (root), else of our uid. */
 int scratch_n_shm(void);
 int scratch_n_sem(void);
