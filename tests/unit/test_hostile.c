@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "atomic.h"
-#include "bell.h"
+#include "evil.h"
 #include "rdv.h"
 #include "scratch.h"
 #include "sysv.h"
@@ -33,14 +33,8 @@
 #define REST_BUSY_MS 150 /* ... and stays below this: it does not spin */
 #define N_HOSTILE 3	 /* hostile connections at a time */
 
-static uint32_t seed, attack_ms = 1200;
+static uint32_t attack_ms = 1200;
 static char dir[PATH_MAX]; /* the build folder */
-
-static uint32_t rnd(void)
-{
-	seed ^= seed << 13, seed ^= seed >> 17, seed ^= seed << 5;
-	return seed;
-}
 
 static uint64_t now_ms(void)
 {
@@ -177,204 +171,6 @@ static void prog_comes_to_rest(const struct prog *p)
 		fail_msg("the victim spins: %ld ms of CPU time in %d ms", busy, REST_MS);
 }
 
-/* ---- a hostile end */
-
-struct evil {
-	int fd;
-	struct seg *seg;
-	uint32_t idx;
-	int side;
-	struct sm_chan *ch;
-	struct sm_end *my, *its;
-};
-
-static uint64_t edge64(const struct evil *e)
-{
-	uint64_t near[] = {0, 1, SM_RING_LEN, SM_RING_LEN - 1, SM_RING_LEN + 1, UINT64_MAX, UINT64_MAX - 1, UINT64_C(1) << 63,
-		INT64_MAX, load_relaxed(&e->its->tx_tail), load_relaxed(&e->its->rx_head), load_relaxed(&e->its->rx_head) + 1,
-		load_relaxed(&e->its->tx_tail) - SM_RING_LEN, load_relaxed(&e->its->rx_head) + SM_RING_LEN};
-	uint32_t n = sizeof(near) / sizeof(*near), i = rnd() % (n + 2);
-
-	return i < n ? near[i] : (uint64_t)rnd() << 32 | rnd();
-}
-
-static uint32_t edge32(const struct evil *e)
-{
-	uint32_t near[] = {0, 1, 2, 3, SM_N_BELL, SM_N_BELL + 1, UINT32_MAX, 1u << 31, INT32_MAX,
-		load_relaxed(&e->its->tx_epoch), load_relaxed(&e->its->rx_epoch), load_relaxed(&e->its->rx_epoch) + 1,
-		load_relaxed(&e->its->rx_epoch) + 2};
-	uint32_t n = sizeof(near) / sizeof(*near), i = rnd() % (n + 2);
-
-	return i < n ? near[i] : rnd();
-}
-
-/* One field of an end, which may be the victim's own. */
-static void scribble_end(const struct evil *e, struct sm_end *end)
-{
-	_Atomic uint64_t *wide[] = {
-		&end->tx_tail, &end->rx_head, &end->tx_shift, &end->armed, &end->up_kpos, &end->down_rpos, &end->dup_rpos};
-	_Atomic uint32_t *narrow[] = {&end->tx_want, &end->futex, &end->flags, &end->consent, &end->cpu, &end->svc_bell,
-		&end->want_back, &end->did_back, &end->dup_len, &end->dup_epoch, &end->tx_epoch, &end->rx_epoch};
-	uint32_t n_wide = sizeof(wide) / sizeof(*wide), i = rnd() % (n_wide + sizeof(narrow) / sizeof(*narrow));
-
-	if (i < n_wide)
-		store_relaxed(wide[i], edge64(e));
-	else
-		store_relaxed(narrow[i - n_wide], edge32(e));
-	if (rnd() % 8 == 0)
-		futex_wake(&end->futex, INT_MAX);
-}
-
-static void scribble_ends(struct evil *e)
-{
-	for (int i = 0; i < 64; i++)
-		scribble_end(e, rnd() % 4 ? e->my : e->its);
-}
-
-static void scribble_channel(struct evil *e)
-{
-	struct sm_chan *c = rnd() % 2 ? e->ch : seg_chan(e->seg, rnd() % SM_N_CHAN);
-
-	store_relaxed(&c->state, edge32(e));
-	store_relaxed(&c->gone, edge32(e));
-	store_relaxed(&c->server_cookie, edge64(e));
-	if (rnd() % 4 == 0) {
-		c->client_cookie = edge64(e);
-		c->family = (uint16_t)rnd();
-		c->client_port = (uint16_t)rnd();
-		memset(c->client_addr, (int)rnd(), sizeof(c->client_addr));
-	}
-}
-
-static void scribble_header(struct evil *e)
-{
-	struct sm_hdr *h = e->seg->hdr;
-	uint32_t n = offsetof(struct sm_hdr, server_attached) / 4;
-
-	for (int i = 0; i < 4; i++)
-		((volatile uint32_t *)h)[rnd() % n] = edge32(e);
-	store_relaxed(&h->server_attached, edge32(e));
-	store_relaxed(&h->offer_seq, edge32(e));
-	for (unsigned w = 0; w < SM_N_CHAN / 64; w++) {
-		store_relaxed(&h->used[w], edge64(e));
-		store_relaxed(&h->offered[w], edge64(e));
-	}
-	store_relaxed(&h->bell_used[rnd() % 2], rnd() % 2 ? UINT64_MAX : edge64(e));
-}
-
-/* Everything is ready, everybody is to be rung; the names of bells are no names. */
-static void scribble_bells(struct evil *e)
-{
-	for (uint32_t i = 0; i < 2 * SM_N_BELL; i++) {
-		struct sm_bell *b = seg_bell(e->seg, (int)(i / SM_N_BELL), i % SM_N_BELL);
-
-		for (unsigned w = 0; w < SM_N_CHAN / 64; w++)
-			store_relaxed(&b->ready[w], rnd() % 2 ? UINT64_MAX : edge64(e));
-		store_relaxed(&b->any, edge32(e));
-		store_relaxed(&b->sleeping, edge32(e));
-		if (rnd() % 4 == 0)
-			memset(b->name, (int)rnd(), sizeof(b->name));
-	}
-	store_relaxed(&e->my->armed, UINT64_MAX);
-}
-
-static void scribble_words(struct evil *e)
-{
-	uint64_t n = SM_RINGS_OFF / 8;
-
-	for (int i = 0; i < 256; i++)
-		((volatile uint64_t *)e->seg->hdr)[((uint64_t)rnd() << 8 ^ rnd()) % n] = edge64(e);
-}
-
-/* Always one switch ahead of the reader, so that it never gets to the end of following. */
-static void chase_reader(struct evil *e)
-{
-	store_relaxed(&e->my->up_kpos, 0);
-	for (int i = 0; i < 20000; i++) {
-		store_relaxed(&e->my->down_rpos, load_relaxed(&e->its->rx_head));
-		store_release(&e->my->tx_epoch, load_relaxed(&e->its->rx_epoch) + 1);
-	}
-}
-
-/* A ring that is always full, and a reader that has always followed: up, full, down, up ... */
-static void chase_writer(struct evil *e)
-{
-	for (int i = 0; i < 20000; i++) {
-		store_relaxed(&e->my->rx_head, load_relaxed(&e->its->tx_tail) - SM_RING_LEN);
-		store_relaxed(&e->my->consent, 1);
-		store_relaxed(&e->my->flags, SM_END_LINKED);
-		store_release(&e->my->rx_epoch, load_relaxed(&e->its->tx_epoch));
-	}
-}
-
-/* Something there whenever it looks, nothing when it reads. */
-static void tease_reader(struct evil *e)
-{
-	store_release(&e->my->tx_epoch, load_relaxed(&e->its->rx_epoch) | 1);
-	for (int i = 0; i < 20000; i++)
-		store_release(&e->my->tx_tail, load_relaxed(&e->its->rx_head) + (uint64_t)(i & 1));
-}
-
-/* Our reader wants its octets back, for ever, and takes none of them. */
-static void demand_back(struct evil *e)
-{
-	uint32_t slot = load_relaxed(&e->its->svc_bell) - 1;
-
-	store_relaxed(&e->my->consent, 1);
-	store_relaxed(&e->my->rx_head, load_relaxed(&e->its->tx_tail) - rnd() % SM_RING_LEN);
-	add_acqrel(&e->my->want_back, 1u);
-	if (slot >= SM_N_BELL)
-		return;
-	struct sm_bell *b = seg_bell(e->seg, !e->side, slot);
-	or_acqrel(&b->ready[e->idx / 64], UINT64_C(1) << (e->idx % 64));
-	store_release(&b->any, 1);
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bell_ring(fd, b->name);
-	close(fd);
-}
-
-/* As an honest peer would: up, with octets in the ring. The victim gets to its usual paths, where the next attack finds it. */
-static void play_along(struct evil *e)
-{
-	uint32_t n = rnd() % 5000;
-
-	store_relaxed(&e->my->consent, 1);
-	store_relaxed(&e->my->flags, SM_END_LINKED);
-	store_relaxed(&e->my->rx_head, load_acquire(&e->its->tx_tail));
-	store_release(&e->my->rx_epoch, load_relaxed(&e->its->tx_epoch));
-	store_relaxed(&e->my->up_kpos, 0);
-	store_release(&e->my->tx_epoch, load_relaxed(&e->its->rx_epoch) | 1);
-	store_release(&e->my->tx_tail, load_acquire(&e->its->rx_head) + n);
-	add_acqrel(&e->its->futex, 1u);
-	futex_wake(&e->its->futex, INT_MAX);
-}
-
-static void (*const attacks[])(struct evil *) = {scribble_ends, scribble_channel, scribble_header, scribble_bells,
-	scribble_words, chase_reader, chase_writer, tease_reader, demand_back, play_along, play_along, scribble_ends};
-
-/* Octets by the kernel both ways, so that the victim has something to do. -1: it has hung up. */
-static int talk(const struct evil *e)
-{
-	char b[8192] = "scribble";
-	ssize_t n;
-
-	if (rnd() % 2 && send(e->fd, b, 1 + rnd() % 2000, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN)
-		return -1;
-	if (rnd() % 4)
-		return 0;
-	n = recv(e->fd, b, sizeof(b), MSG_DONTWAIT);
-	return n > 0 || (n < 0 && errno == EAGAIN) ? 0 : -1;
-}
-
-/* Sides and pointers; consent, as honest as can be. */
-static void evil_link(struct evil *e, int fd, struct seg *seg, uint32_t idx, int side)
-{
-	*e = (struct evil){
-		fd, seg, idx, side, seg_chan(seg, idx), &seg_chan(seg, idx)->end[side], &seg_chan(seg, idx)->end[!side]};
-	or_acqrel(&e->my->flags, SM_END_LINKED);
-	store_release(&e->my->consent, 1);
-}
-
 /* ---- the hostile client */
 
 struct world {
@@ -422,7 +218,7 @@ static int offer_for(
 	int i = seg_chan_alloc(seg);
 
 	if (i < 0) { /* what we have done to the bitmap */
-		i = (int)(rnd() % SM_N_CHAN);
+		i = (int)(evil_rnd() % SM_N_CHAN);
 		memset((void *)seg_chan(seg, (uint32_t)i), 0, sizeof(struct sm_chan));
 	}
 	seg_chan_offer(seg, (uint32_t)i, IPPROTO_TCP, own, peer, cookie);
@@ -476,7 +272,7 @@ static int client_life(void *arg)
 	for (int i = 0; i < N_HOSTILE; i++)
 		ev[i].fd = -1;
 	while (now_ms() < end) {
-		struct evil *e = &ev[rnd() % N_HOSTILE];
+		struct evil *e = &ev[evil_rnd() % N_HOSTILE];
 		if (e->fd < 0) {
 			fd = join(w->port);
 			if (fd < 0)
@@ -484,11 +280,11 @@ static int client_life(void *arg)
 			offer(e, &seg, &r, fd);
 			if (wait_linked(e) == 0)
 				count_link(w);
-			play_along(e);
+			evil_play_along(e);
 		}
-		for (uint32_t n = rnd() % 8; n; n--) {
-			attacks[rnd() % (sizeof(attacks) / sizeof(*attacks))](e);
-			if (e->fd >= 0 && (talk(e) < 0 || rnd() % 400 == 0)) {
+		for (uint32_t n = evil_rnd() % 8; n; n--) {
+			evil_attack(e);
+			if (e->fd >= 0 && (evil_talk(e) < 0 || evil_rnd() % 400 == 0)) {
 				close(e->fd);
 				e->fd = -1;
 				break;
@@ -541,7 +337,7 @@ static void lair_link(struct lair *l, struct evil *e, const struct world *w)
 			continue;
 		store_release(&c->state, SM_CHAN_LINKED);
 		evil_link(e, e->fd, &l->seg, i, SM_SERVER);
-		play_along(e);
+		evil_play_along(e);
 		count_link(w);
 		return;
 	}
@@ -549,7 +345,7 @@ static void lair_link(struct lair *l, struct evil *e, const struct world *w)
 
 static int server_turn(struct lair *l, const struct world *w)
 {
-	struct evil *e = &l->ev[rnd() % N_HOSTILE];
+	struct evil *e = &l->ev[evil_rnd() % N_HOSTILE];
 	char b[4096];
 	ssize_t n;
 
@@ -567,9 +363,9 @@ static int server_turn(struct lair *l, const struct world *w)
 			close(e->fd), e->fd = -1;
 		return 0;
 	}
-	for (uint32_t k = rnd() % 8; k; k--) {
-		attacks[rnd() % (sizeof(attacks) / sizeof(*attacks))](e);
-		if (talk(e) < 0 || rnd() % 400 == 0) {
+	for (uint32_t k = evil_rnd() % 8; k; k--) {
+		evil_attack(e);
+		if (evil_talk(e) < 0 || evil_rnd() % 400 == 0) {
 			close(e->fd);
 			*e = (struct evil){.fd = -1};
 			break;
@@ -797,11 +593,11 @@ int main(void)
 	const char *v = getenv("HOSTILE_SEED");
 	ssize_t n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
 
-	seed = v ? (uint32_t)strtoul(v, NULL, 10) : (uint32_t)sys_now_ns() | 1;
+	evil_seed = v ? (uint32_t)strtoul(v, NULL, 10) : (uint32_t)sys_now_ns() | 1;
 	if ((v = getenv("HOSTILE_MS")))
 		attack_ms = (uint32_t)strtoul(v, NULL, 10);
 	for (int up = 0; n > 0 && up < 3; up++) /* BUILD/tests/unit/test_hostile */
 		*strrchr(dir, '/') = 0;
-	print_message("HOSTILE_SEED=%u\n", seed);
+	print_message("HOSTILE_SEED=%u\n", evil_seed);
 	return scratch_run("hostile", tests, sizeof(tests) / sizeof(*tests));
 }
