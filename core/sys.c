@@ -2,6 +2,8 @@
 #include "sys.h"
 
 #include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 
 long (*sys_fault)(long nr);
@@ -77,6 +79,32 @@ int sys_random(void *buf, size_t len)
 		done += (size_t)n;
 	}
 	return 0;
+}
+
+static int copy(long nr, void *ours, void *theirs, size_t len)
+{
+	struct iovec here = {ours, len}, there = {theirs, len};
+	long r = len ? sys6(nr, sys0(SYS_getpid), &here, 1, &there, 1, 0) : 0;
+
+	if (r == (long)len)
+		return 0;
+	if (r >= 0 || r == -EFAULT)
+		return -EFAULT;
+	if (nr == SYS_process_vm_readv)
+		memcpy(ours, theirs, len);
+	else
+		memcpy(theirs, ours, len);
+	return 0;
+}
+
+int sys_copy_in(void *dst, const void *theirs, size_t len)
+{
+	return copy(SYS_process_vm_readv, dst, (void *)(uintptr_t)theirs, len);
+}
+
+int sys_copy_out(void *theirs, const void *src, size_t len)
+{
+	return copy(SYS_process_vm_writev, (void *)(uintptr_t)src, theirs, len);
 }
 
 void (*sys_drop_fd)(int fd);

@@ -35,6 +35,13 @@ uint64_t sys_now_ns(void);
 /* Fill with random octets. 0 or -errno. Before the machine has entropy it waits, as getrandom(2). */
 int sys_random(void *buf, size_t len);
 
+/*
+ * memcpy() from, or to, the program's memory, by a system call: where no handler of faults need stand ready (ucopy.h is for the rest). 0, or -EFAULT: a part is not there. In a sandbox
+ * that forbids the call a fault is a fault.
+ */
+int sys_copy_in(void *dst, const void *theirs, size_t len);
+int sys_copy_out(void *theirs, const void *src, size_t len);
+
 /* The uid that the kernel shows for users that have no name in this user namespace: may be anybody, never to be believed. */
 #define SYS_UID_UNKNOWN 65534u
 

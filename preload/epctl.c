@@ -2,7 +2,6 @@
 /* epctl.c - what epoll_ctl does. */
 #include <errno.h>
 #include <string.h>
-#include <sys/uio.h>
 
 #include "dg.h"
 #include "epset_int.h"
@@ -180,8 +179,7 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 			return r;
 	}
 	if (op != EPOLL_CTL_DEL) { /* the kernel checks the pointer before anything else */
-		struct iovec here = {&copy, sizeof(copy)}, there = {ev, sizeof(copy)};
-		if (sys6(SYS_process_vm_readv, sys0(SYS_getpid), &here, 1, &there, 1, 0) != sizeof(copy))
+		if (sys_copy_in(&copy, ev, sizeof(copy)) < 0)
 			return -EFAULT;
 		ev = &copy;
 	}

@@ -29,21 +29,17 @@
 
 /* ---- a call that libc's name can make ---- */
 
-/* Whoever has been cancelled does not end in here. Left by siglongjmp the thread keeps this: so only where somebody has ever been cancelled. */
+/* Whoever is cancelled does not end in here, be it for the first time in this process. No system call. */
 static int no_cancel(void)
 {
-	int state = PTHREAD_CANCEL_ENABLE;
-	if (__builtin_expect(load_relaxed(&cancels), 0))
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-	else
-		state = -1;
+	int state;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	return state;
 }
 
 static bool made(int cancel_state)
 {
-	if (cancel_state >= 0)
-		pthread_setcancelstate(cancel_state, NULL);
+	pthread_setcancelstate(cancel_state, NULL);
 	return true;
 }
 
@@ -105,32 +101,38 @@ CALL(splice, ours(a[0]) || ours(a[2]), splice(INT(0), PTR(1), INT(2), PTR(3), LE
 
 /* ---- waiting ---- */
 
+/* What these numbers get beside buffers is copied, as the kernel copies it: what is not there is the kernel's to answer. */
+
 /* The kernel's mask as libc has it. false: not there, or not of the size that the kernel takes: it shall say so. */
 static bool mask_from(sigset_t *mask, const void *theirs, long size)
 {
-	if ((uintptr_t)theirs < 4096 || size != KERNEL_SIGSET)
-		return !theirs;
 	sigemptyset(mask);
-	memcpy(mask, theirs, KERNEL_SIGSET);
-	return true;
+	return !theirs || (size == KERNEL_SIGSET && sys_copy_in(mask, theirs, KERNEL_SIGSET) == 0);
 }
 
-/* ppoll and pselect6 leave in *ts what has not been slept; where that cannot be written, nothing happens. */
+/* A time limit, of theirs; ppoll and pselect6 leave there what has not been slept, and where that cannot be written, nothing happens. */
 struct left {
-	struct timespec *ts;
+	struct timespec *theirs, ts;
 	int64_t end;
 };
 
-static bool left_begin(struct left *l, struct timespec *ts)
+static bool left_begin(struct left *l, struct timespec *theirs)
 {
-	*l = (struct left){.ts = ts};
-	if (!ts)
+	*l = (struct left){.theirs = theirs};
+	if (!theirs)
 		return true;
-	if ((uintptr_t)ts < 4096 || ts->tv_sec < 0 || ts->tv_nsec < 0 || ts->tv_nsec >= 1000000000)
+	const struct timespec *ts = &l->ts;
+	if (sys_copy_in(&l->ts, theirs, sizeof(*ts)) < 0 || ts->tv_sec < 0 || ts->tv_nsec < 0 || ts->tv_nsec >= 1000000000)
 		return false;
 	if (ts->tv_sec || ts->tv_nsec)
 		l->end = ts->tv_sec > INT64_C(1) << 32 ? INT64_MAX : now_ns() + ts->tv_sec * 1000000000 + ts->tv_nsec;
 	return true;
+}
+
+/* For libc's name. */
+static const struct timespec *left_limit(const struct left *l)
+{
+	return l->theirs ? &l->ts : NULL;
 }
 
 static void left_end(struct left *l)
@@ -141,8 +143,7 @@ static void left_end(struct left *l)
 	struct timespec left = {0, 0};
 	if (ns > 0)
 		left = (struct timespec){ns / 1000000000, ns % 1000000000};
-	struct iovec from = {&left, sizeof(left)}, to = {l->ts, sizeof(*l->ts)};
-	sys6(SYS_process_vm_writev, sys0(SYS_getpid), &from, 1, &to, 1, 0); /* we may have no handler to catch a fault */
+	sys_copy_out(l->theirs, &left, sizeof(left));
 }
 
 static bool select_concerns(const long *a)
@@ -152,7 +153,8 @@ static bool select_concerns(const long *a)
 
 #ifdef SYS_dup2
 CALL(poll, waitset_poll_concerns(PTR(0), LEN(1)), poll(PTR(0), LEN(1), INT(2)))
-CALL(select, select_concerns(a), select(INT(0), PTR(1), PTR(2), PTR(3), PTR(4)))
+CALL(select, select_concerns(a) && (!a[4] || sys_copy_in(&(struct timeval){0}, PTR(4), sizeof(struct timeval)) == 0),
+	select(INT(0), PTR(1), PTR(2), PTR(3), PTR(4)))
 
 CALL(epoll_create, true, epoll_create(INT(0)))
 CALL(epoll_wait, ours(a[0]), epoll_wait(INT(0), PTR(1), INT(2), INT(3)))
@@ -166,7 +168,7 @@ bool raw_ppoll(const long *a, long *r, long nr)
 	if (!waitset_poll_concerns(PTR(0), LEN(1)) || !mask_from(&mask, PTR(3), a[4]) || !left_begin(&l, PTR(2)))
 		return false;
 	int cancel_state = no_cancel();
-	*r = ppoll(PTR(0), LEN(1), l.ts, a[3] ? &mask : NULL);
+	*r = ppoll(PTR(0), LEN(1), left_limit(&l), a[3] ? &mask : NULL);
 	left_end(&l);
 	return made(cancel_state);
 }
@@ -174,18 +176,18 @@ bool raw_ppoll(const long *a, long *r, long nr)
 bool raw_pselect6(const long *a, long *r, long nr)
 {
 	(void)nr;
-	const struct {
+	struct {
 		const void *mask;
 		size_t size;
-	} *m = PTR(5);
+	} m = {0};
 	sigset_t mask;
 	struct left l;
-	if (!select_concerns(a) || (m && (uintptr_t)m < 4096))
+	if (!select_concerns(a) || (a[5] && sys_copy_in(&m, PTR(5), sizeof(m)) < 0))
 		return false;
-	if ((m && !mask_from(&mask, m->mask, (long)m->size)) || !left_begin(&l, PTR(4)))
+	if (!mask_from(&mask, m.mask, (long)m.size) || !left_begin(&l, PTR(4)))
 		return false;
 	int cancel_state = no_cancel();
-	*r = pselect(INT(0), PTR(1), PTR(2), PTR(3), l.ts, m && m->mask ? &mask : NULL);
+	*r = pselect(INT(0), PTR(1), PTR(2), PTR(3), left_limit(&l), m.mask ? &mask : NULL);
 	left_end(&l);
 	return made(cancel_state);
 }
@@ -193,24 +195,24 @@ bool raw_pselect6(const long *a, long *r, long nr)
 CALL(epoll_create1, true, epoll_create1(INT(0)))
 CALL(epoll_ctl, ours(a[0]), epoll_ctl(INT(0), INT(1), INT(2), PTR(3)))
 
+/* The two differ in how they take their time limit. */
 bool raw_epoll_pwait(const long *a, long *r, long nr)
 {
-	(void)nr;
 	sigset_t mask;
+	struct timespec ts;
+	bool by_ms = nr == SYS_epoll_pwait;
 	if (!ours(a[0]) || !mask_from(&mask, PTR(4), a[5]))
 		return false;
+	if (!by_ms && a[3] && sys_copy_in(&ts, PTR(3), sizeof(ts)) < 0)
+		return false;
+	const sigset_t *m = a[4] ? &mask : NULL;
 	int cancel_state = no_cancel();
-	*r = epoll_pwait(INT(0), PTR(1), INT(2), INT(3), a[4] ? &mask : NULL);
+	*r = by_ms ? epoll_pwait(INT(0), PTR(1), INT(2), INT(3), m)
+		   : epoll_pwait2(INT(0), PTR(1), INT(2), a[3] ? &ts : NULL, m);
 	return made(cancel_state);
 }
 
 bool raw_epoll_pwait2(const long *a, long *r, long nr)
 {
-	(void)nr;
-	sigset_t mask;
-	if (!ours(a[0]) || !mask_from(&mask, PTR(4), a[5]))
-		return false;
-	int cancel_state = no_cancel();
-	*r = epoll_pwait2(INT(0), PTR(1), INT(2), PTR(3), a[4] ? &mask : NULL);
-	return made(cancel_state);
+	return raw_epoll_pwait(a, r, nr);
 }

@@ -19,6 +19,7 @@
 #include "pass.h"
 #include "rx.h"
 #include "sig.h"
+#include "sys.h"
 #include "wrap.h"
 
 /* An address that cannot be memory: the kernel shall say EFAULT. */
@@ -71,10 +72,7 @@ EXPORT ssize_t __write(int fd, const void *buf, size_t len)
 static bool good_address(const struct sockaddr *sa, socklen_t len)
 {
 	struct sockaddr_storage here;
-	struct iovec to = {&here, len}, from = {(void *)(uintptr_t)sa, len};
-	if (len > sizeof(here))
-		return false;
-	return !len || process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)len;
+	return len <= sizeof(here) && sys_copy_in(&here, sa, len) == 0;
 }
 
 EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *sa, socklen_t salen)

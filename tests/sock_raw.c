@@ -167,6 +167,34 @@ static void wait_oddly(int fd)
 	TRY(RAW(epoll_pwait, fd, &ev, 1, 0, NULL, 0));
 }
 
+/* What is not there, where the kernel would look. */
+static void wait_nowhere(int fd, int ep)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	void *none = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const struct {
+		const void *mask;
+		size_t size;
+	} masked = {none, MASK};
+	struct epoll_event ev;
+	fd_set set;
+
+	FD_ZERO(&set);
+	FD_SET(fd, &set);
+	TRY(RAW(ppoll, &p, 1, none, NULL, 0));
+	TRY(RAW(ppoll, &p, 1, NULL, none, MASK));
+#ifdef SYS_select
+	TRY(RAW(select, fd + 1, &set, NULL, NULL, none));
+#endif
+	TRY(RAW(pselect6, fd + 1, &set, NULL, NULL, none, NULL));
+	TRY(RAW(pselect6, fd + 1, &set, NULL, NULL, NULL, &masked));
+	TRY(RAW(pselect6, fd + 1, &set, NULL, NULL, NULL, none));
+	TRY(RAW(epoll_pwait, ep, &ev, 1, 0, none, MASK));
+	TRY(RAW(epoll_pwait2, ep, &ev, 1, none, NULL, 0));
+	TRY(RAW(epoll_pwait2, ep, &ev, 1, NULL, none, MASK));
+	MUST(munmap(none, 4096));
+}
+
 static void wait_server(void)
 {
 	int fd = serve_warm(), ep = (int)RAW(epoll_create1, EPOLL_CLOEXEC);
@@ -182,6 +210,7 @@ static void wait_server(void)
 		put(fd, 10, 2, 10 * i);
 	}
 	wait_oddly(fd);
+	wait_nowhere(fd, ep);
 	TRY(RAW(epoll_pwait, ep, &ev, 1, 0, "0123456", 7));
 	TRY(RAW(epoll_ctl, ep, EPOLL_CTL_DEL, fd, NULL));
 	TRY(RAW(close, ep));

@@ -30,6 +30,31 @@ static void all_six_arguments_arrive(void **state)
 	assert_int_equal(sys6(SYS_mmap, 0, 4096, 3, 0x22, -1, 1), -EINVAL); /* the sixth: an offset within a page */
 }
 
+static void memory_that_is_not_there_is_efault(void **state)
+{
+	long p = sys6(SYS_mmap, 0, 8192, 3 /* read, write */, 0x22 /* private, anonymous */, -1, 0);
+	char *page = (char *)(uintptr_t)p, buf[8] = "1234567";
+
+	(void)state;
+	assert_false(sys_is_err(p));
+	assert_int_equal(sys3(SYS_mprotect, page + 4096, 4096, 0), 0);
+	assert_int_equal(sys_copy_out(page + 4088, buf, 8), 0);
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(sys_copy_in(buf, page + 4088, 8), 0);
+	assert_string_equal(buf, "1234567");
+	assert_int_equal(sys_copy_in(buf, page + 4089, 8), -EFAULT);
+	assert_int_equal(sys_copy_in(buf, page + 4096, 8), -EFAULT);
+	assert_int_equal(sys_copy_out(page + 4089, buf, 8), -EFAULT);
+	assert_int_equal(sys_copy_in(buf, NULL, 0), 0);
+	/* A sandbox that forbids it. */
+	scratch_fault_nr(SYS_process_vm_readv, 1, -EPERM);
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(sys_copy_in(buf, page + 4088, 8), 0);
+	assert_string_equal(buf, "1234567");
+	scratch_fault_off();
+	assert_int_equal(sys2(SYS_munmap, p, 8192), 0);
+}
+
 static void an_injected_failure_replaces_the_call(void **state)
 {
 	(void)state;
@@ -109,6 +134,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(errors_come_as_negative_numbers_and_errno_is_untouched),
 		TEST(all_six_arguments_arrive),
+		TEST(memory_that_is_not_there_is_efault),
 		TEST(an_injected_failure_replaces_the_call),
 		TEST(random_octets_fill_the_whole_buffer),
 		TEST(time_does_not_go_back),
