@@ -15,7 +15,7 @@
 static bool is_candidate(const struct sock *s, uint32_t events)
 {
 	uint32_t fl = sock_flags(s);
-	if (events & EPOLLEXCLUSIVE || fl & (FAM_LISTEN | FAM_PIN_RX | FAM_BROKEN))
+	if (events & EPOLLEXCLUSIVE || fl & (FAM_LISTEN | FAM_BROKEN) || move_is_pinned(s, FAM_PIN_RX))
 		return false;
 	if (fl & FAM_DGRAM) /* a level-triggered one can move later */
 		return dg_linked(s) || events & (EPOLLET | EPOLLONESHOT);
@@ -63,7 +63,7 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 	e->n_side += side;
 	if (!side && !(sock_flags(s) & FAM_LISTEN) && (s->endpoint || s->server || s->foreign || sock_is_dgram(s)) &&
 		ev->events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE)) {
-		or_acqrel(&s->f->flags, FAM_PIN_RX);
+		move_note_pin(s, FAM_PIN_RX, WHY_EPOLL);
 		store_relaxed(&s->f->rx_why, WHY_EPOLL);
 	}
 	if (sock_is_dgram(s) && dg_linked(s)) {

@@ -287,7 +287,7 @@ static void linked_in(struct member *m, bool ok)
 		if (load_acquire(&e->sleepers) || e->exposed)
 			epset_ring_self(e);
 	} else {
-		or_acqrel(&m->s->f->flags, FAM_PIN_RX);
+		move_note_pin(m->s, FAM_PIN_RX, WHY_EPOLL);
 		store_relaxed(&m->s->f->rx_why, WHY_EPOLL);
 	}
 }

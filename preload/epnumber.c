@@ -97,7 +97,7 @@ void epset_before_close(struct sock *s)
 	for (const struct member *m = s->members; m; m = m->next)
 		ours |= !m->set->foreign && !m->ghost && m->events & IN_BITS;
 	guard_leave(&g);
-	if (ours && !load_relaxed(&s->hup) && !(sock_flags(s) & FAM_PIN_RX))
+	if (ours && !load_relaxed(&s->hup) && !move_is_pinned(s, FAM_PIN_RX))
 		move_withdraw(s, WHY_EPOLL);
 }
 

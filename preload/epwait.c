@@ -24,7 +24,7 @@
 /* A set inherited over fork: its bell is the parent's. Its members are in the kernel here; S still has to be translated. */
 static void withdraw_members(struct sock *s, void *arg)
 {
-	if (!(sock_flags(s) & FAM_PIN_RX) && epset_has(arg, s) && link_ready(s))
+	if (!move_is_pinned(s, FAM_PIN_RX) && epset_has(arg, s) && link_ready(s))
 		move_withdraw(s, WHY_EPOLL);
 }
 

@@ -42,11 +42,12 @@
 #define FAM_V6 0x8000u	    /* with FAM_DGRAM: of AF_INET6 */
 #define FAM_DGRAM                                                                                                              \
 	0x4000u /* a UDP socket (dg.h); FAM_CONNECTED: it has, or has had, a channel, and the addresses are those of the last */
-#define FAM_RESTS 0x10000u	/* the channel stays in the kernel for a while (trial.h) */
-#define FAM_INQ 0x20000u	/* TCP_INQ is set: recvmsg says how much is left (inq.h) */
-#define FAM_OFF 0x100000u	/* a process that holds it is switched off (switch.h): neither up nor consent */
-#define FAM_OWN_PIN 0x1000000u	/* pinned for a reason that is the socket's, and stays whoever has it */
-#define FAM_PASS_PIN 0x2000000u /* pinned because it has been passed, and for no other reason (pass.h) */
+#define FAM_RESTS 0x10000u     /* the channel stays in the kernel for a while (trial.h) */
+#define FAM_INQ 0x20000u       /* TCP_INQ is set: recvmsg says how much is left (inq.h) */
+#define FAM_OFF 0x100000u      /* a process that holds it is switched off (switch.h): neither up nor consent */
+#define FAM_OWN_PIN 0x1000000u /* pinned for a reason that is the socket's, and stays whoever has it */
+#define FAM_PASS_PIN                                                                                                           \
+	0x2000000u /* pinned because it has been passed, and for no other reason (pass.h); set before the pins, cleared with them */
 
 /* token.h */
 struct token {

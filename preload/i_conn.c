@@ -319,7 +319,7 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
 	struct sock *s = fd_sock(fd);
-	if (s && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE && !(sock_flags(s) & FAM_PIN_RX))
+	if (s && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE && !move_is_pinned(s, FAM_PIN_RX))
 		move_withdraw(s, WHY_OPTION); /* it receives, and maps the kernel's pages */
 	int r = real.getsockopt(fd, level, name, val, len);
 	if (s && r == 0 && level == SOL_SOCKET && name == SO_ERROR && *(int *)val == 0 &&

@@ -364,7 +364,7 @@ EXPORT ssize_t splice(int in, loff_t *inoff, int out, loff_t *outoff, size_t len
 	struct sock *from = fd_sock(in), *to = fd_sock(out);
 	if (fd_dgram(in) || fd_dgram(out))
 		move_pin(fd_dgram(in) ? fd_dgram(in) : fd_dgram(out), WHY_SPLICE);
-	if (to && sock_flags(to) & FAM_CONNECTED && !(sock_flags(to) & FAM_PIN_TX))
+	if (to && sock_flags(to) & FAM_CONNECTED && !move_is_pinned(to, FAM_PIN_TX))
 		move_pin_tx(to, WHY_SPLICE);
 	if (!from || !(sock_flags(from) & FAM_CONNECTED) || !len || inoff || outoff || !is_pipe(out))
 		return real.splice(in, inoff, out, outoff, len, flags);

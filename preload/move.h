@@ -35,6 +35,14 @@ int64_t move_kernel_read(int fd);
 enum move_where { IN_KERNEL, IN_KERNEL_UPTO, IN_RING, IN_DUP, IN_NONSENSE };
 enum move_where move_follow(struct sock *s, uint64_t *kleft);
 
+/* Note a pin of one or both directions (FAM_PIN_*), and no more. Whatever its reason, a pass that is taken back (pass.h) takes back its own alone. */
+void move_note_pin(struct sock *s, uint32_t pin, enum why why);
+/* Pinned for a reason that stays? A pass's may be taken back. */
+static inline bool move_is_pinned(const struct sock *s, uint32_t pin)
+{
+	return (sock_flags(s) & (pin | FAM_PASS_PIN)) == pin;
+}
+
 /* This side's reader gives up rings for good (stdio, exec ...). Takes unread octets back into the kernel socket. 0, or -errno if that could not be done. */
 int move_withdraw(struct sock *s, enum why why);
 /* This side's sender stays in the kernel for good. */

@@ -42,12 +42,18 @@ void pass_begin(struct sock *s, enum why why, bool known)
 	move_pass(s, why);
 }
 
-/* Nobody else has it yet, or any more: as it was before. */
+/*
+ * Nobody else has it yet, or any more: as it was before. In one step with the question whether it is pinned for the pass's sake alone: whoever pins for another reason takes away the
+ * mark with the same word (move_note_pin). Who sleeps in the kernel since has been counted, and keeps the consent (rest_in_kernel).
+ */
 static void unpin(struct sock *s)
 {
-	if (!(and_acqrel(&s->f->flags, ~FAM_PASS_PIN) & FAM_PASS_PIN) || sock_flags(s) & FAM_OWN_PIN)
-		return;
-	and_acqrel(&s->f->flags, ~PINS);
+	uint32_t was;
+	do {
+		was = load_relaxed(&s->f->flags);
+		if ((was & (FAM_PASS_PIN | FAM_OWN_PIN)) != FAM_PASS_PIN)
+			return;
+	} while (!cas_acqrel(&s->f->flags, was, was & ~(FAM_PASS_PIN | PINS)));
 	store_relaxed(&s->f->tx_why, WHY_NEW);
 	store_relaxed(&s->f->rx_why, WHY_NEW);
 	if (link_ready(s)) {

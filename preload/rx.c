@@ -203,20 +203,20 @@ static size_t target_of(const struct sock *s, const struct take *t)
 	return low < t->len ? (low ? low : 1) : t->len ? t->len : 1;
 }
 
-/* The direction is in the kernel and will not leave it: the kernel's own call is the best there is. */
+/* The sender is in the kernel and will not leave it: the kernel's own call is the best there is. */
 static bool stays_in_kernel(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
 	/* Pinned first, the epoch afterwards: the peer may have been in the ring once more before it was pinned. */
-	if (epoch & 1 || !(load_acquire(&c->peer->flags) & SM_END_PINNED || sock_flags(s) & FAM_PIN_RX))
+	if (epoch & 1 || !(load_acquire(&c->peer->flags) & SM_END_PINNED))
 		return false;
 	return load_acquire(&c->peer->tx_epoch) == epoch;
 }
 
 /*
- * The channel rests (trial.h): sleep in the kernel's own call all the same, though the peer may want to come up meanwhile. Without our consent it cannot; under the token, so
- * that no other reader gives it behind our back. true: *r is the call's result.
+ * The channel rests (trial.h), or is pinned here: sleep in the kernel's own call all the same, though the peer may want to come up meanwhile, and a pin may be taken back (a pass that
+ * failed, pass.h). Without our consent it cannot come; under the token, so that no other reader, and nobody who takes back a pin, gives it behind our back. true: *r is the call's result.
  */
 static bool rest_in_kernel(struct sock *s, struct take *t, long *r)
 {
@@ -236,7 +236,7 @@ static bool rest_in_kernel(struct sock *s, struct take *t, long *r)
 		rx_kernel_leave(s);
 	if (!same)
 		return false;
-	if (*r > 0)
+	if (*r > 0 && !(sock_flags(s) & FAM_PIN_RX))
 		trial_woken(s);
 	if ((*r = rx_after_kernel(s, t, *r)) == 1)
 		*r = (long)t->done;
@@ -247,8 +247,8 @@ static bool rest_in_kernel(struct sock *s, struct take *t, long *r)
 static bool may_rest(struct sock *s, const struct take *t)
 {
 	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
-	return !t->done && !(epoch & 1) && trial_rests(s) && t->len && may_wait(s, t) && !(t->flags & MSG_PEEK) &&
-	       load_acquire(&s->chan.peer->tx_epoch) == epoch;
+	return !t->done && !(epoch & 1) && (trial_rests(s) || sock_flags(s) & FAM_PIN_RX) && t->len && may_wait(s, t) &&
+	       !(t->flags & MSG_PEEK) && load_acquire(&s->chan.peer->tx_epoch) == epoch;
 }
 
 /* One turn under the token: as rx_take(), or -EBADF when the socket is not what it was. */
@@ -269,18 +269,6 @@ static bool switch_ahead(struct sock *s)
 	return load_relaxed(&s->chan.peer->tx_epoch) != load_relaxed(&s->f->rx_epoch);
 }
 
-/* Of a socket that has been passed it must be known who is still inside when we let go of it. */
-static long wait_in_kernel(struct sock *s, struct take *t)
-{
-	bool passed = load_relaxed(&s->f->passes) != 0;
-	if (passed)
-		add_acqrel(&s->f->rx_inkernel, 1u);
-	long r = kernel_wait(s, t);
-	if (passed)
-		sub_acqrel(&s->f->rx_inkernel, 1u);
-	return r;
-}
-
 static long recv_linked(struct sock *s, struct take *t)
 {
 	size_t target = target_of(s, t);
@@ -290,10 +278,10 @@ static long recv_linked(struct sock *s, struct take *t)
 	long r, over = 0; /* over: -errno: this is the last look */
 	for (uint32_t idle = 0;;) {
 		uint64_t tail;
-		if (__builtin_expect(stays_in_kernel(s) && !t->done, 0))
-			return wait_in_kernel(s, t);
 		if (__builtin_expect(may_rest(s, t), 0) && rest_in_kernel(s, t, &r))
 			return r;
+		if (__builtin_expect(stays_in_kernel(s) && !t->done, 0))
+			return kernel_wait(s, t);
 		if (t->flags & MSG_PEEK)
 			t->done = 0;
 		r = turn(s, t, &tail);

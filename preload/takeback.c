@@ -137,6 +137,14 @@ static uint32_t own_reason(enum why why)
 	return why == WHY_PASSED || why == WHY_EXEC || why == WHY_EPOLL ? 0 : FAM_OWN_PIN;
 }
 
+void move_note_pin(struct sock *s, uint32_t pin, enum why why)
+{
+	uint32_t was, pass = why == WHY_PASSED || why == WHY_EXEC ? 0 : FAM_PASS_PIN; /* in one step: see unpin() in pass.c */
+	do
+		was = load_relaxed(&s->f->flags);
+	while (!cas_acqrel(&s->f->flags, was, (was | pin | own_reason(why)) & ~pass));
+}
+
 int move_withdraw(struct sock *s, enum why why)
 {
 	int r = 0;
@@ -144,7 +152,7 @@ int move_withdraw(struct sock *s, enum why why)
 		dg_pin(s, why);
 		return 0;
 	}
-	or_acqrel(&s->f->flags, FAM_PIN_RX | own_reason(why));
+	move_note_pin(s, FAM_PIN_RX, why);
 	store_relaxed(&s->f->rx_why, why);
 	if (!link_ready(s))
 		return 0;
@@ -163,7 +171,7 @@ int move_withdraw(struct sock *s, enum why why)
 
 static void pin_tx(struct sock *s, enum why why, uint32_t told)
 {
-	or_acqrel(&s->f->flags, FAM_PIN_TX | own_reason(why));
+	move_note_pin(s, FAM_PIN_TX, why);
 	if (link_ready(s)) {
 		int how = token_take(s, &s->f->tx_token);
 		if (s->f->tx_epoch & 1)

@@ -422,7 +422,7 @@ long tx_send(struct sock *s, int fd, const struct iovec *iov, int niov, int flag
 	}
 	if (__builtin_expect(flags & KERNEL_FLAGS, 0)) {
 		if (flags & MSG_ZEROCOPY &&
-			!(sock_flags(s) & FAM_PIN_RX)) /* the kernel will report in its own ways: POLLERR is no hang-up then */
+			!move_is_pinned(s, FAM_PIN_RX)) /* the kernel will report in its own ways: POLLERR is no hang-up then */
 			move_pin(s, WHY_OPTION);
 		move_pin_tx(s, flags & MSG_OOB ? WHY_OOB : WHY_OPTION);
 		return send_by_kernel(s, token_take(s, &s->f->tx_token), &p);
