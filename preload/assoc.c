@@ -12,8 +12,7 @@
 #include "sys.h"
 #include "token.h"
 
-#define IDLE_NS                                                                                                                \
-	INT64_C(5000000000) /* a server lets go of an association that has had no channel for so long; it finds it again on need */
+#define IDLE_NS INT64_C(5000000000) /* an association that has had no channel for so long is let go, and found again on need */
 
 struct assoc *assoc_tab[N_ASSOC];
 _Atomic uint32_t n_assoc;
@@ -147,13 +146,11 @@ struct assoc *assoc_find(int shmid, uint64_t nonce)
 	return NULL;
 }
 
-/* Only the server's side lets go: the client's segment would be gone, and its process knows when it ends. (Or it has been told that the server has.) */
 void assoc_gc(int64_t now)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {
 		struct assoc *a = assoc_tab[i];
-		if (!load_acquire(&a->live) || (a->side != SM_SERVER && !load_relaxed(&a->ended)) ||
-			load_relaxed(&a->n_linked) || now - (int64_t)a->idle_since_ns < IDLE_NS)
+		if (!load_acquire(&a->live) || !assoc_may_go(a) || now - (int64_t)a->idle_since_ns < IDLE_NS)
 			continue;
 		if (a->life_fd > 0)
 			fdtab_close_hidden(a->life_fd);

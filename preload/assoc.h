@@ -118,6 +118,11 @@ void server_serve_all(void);
 int server_offers(int (*take)(struct assoc *a, uint32_t i, void *arg), void *arg);
 struct server *server_at(uint32_t i); /* for iteration; NULL at the end */
 
+/* Can it be had again, should it be needed? The segment that an endpoint of ours made would be gone; who got its channels from another process is as a server. */
+static inline bool assoc_may_go(const struct assoc *a)
+{
+	return !load_relaxed(&a->n_linked) && (a->side == SM_SERVER || !a->endpoint || load_relaxed(&a->ended));
+}
 struct assoc *assoc_add(const struct seg *g, int side);
 bool assoc_room(void); /* assoc_add will find an entry */
 struct assoc *assoc_find(int shmid, uint64_t nonce);

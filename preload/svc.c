@@ -142,8 +142,7 @@ void svc_serve_requests(void)
 static bool any_idle(void)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
-		if (load_acquire(&assoc_tab[i]->live) && !load_relaxed(&assoc_tab[i]->n_linked) &&
-			(assoc_tab[i]->side == SM_SERVER || load_relaxed(&assoc_tab[i]->ended)))
+		if (load_acquire(&assoc_tab[i]->live) && assoc_may_go(assoc_tab[i]))
 			return true;
 	return false;
 }
