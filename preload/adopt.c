@@ -165,12 +165,10 @@ static void arrive(int fd)
 	sock_names(s);
 }
 
-void adopt_listener(int fd)
+static void adopt_locked(int fd)
 {
-	if (leave_done() || !is_stream(fd) || option(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
-		return;
 	long fl = sys3(SYS_fcntl, fd, F_GETFL, 0);
-	struct sock *s = sock_new(fd, FAM_LISTEN | (fl & O_NONBLOCK ? FAM_NONBLOCK : 0));
+	struct sock *s = fd_get(fd) ? NULL : sock_new(fd, FAM_LISTEN | (fl & O_NONBLOCK ? FAM_NONBLOCK : 0));
 	if (!s)
 		return;
 	adopt_options(s);
@@ -181,6 +179,17 @@ void adopt_listener(int fd)
 	s->server = server_publish(fd);
 	if (!s->server)
 		s->server = server_share(fd);
+}
+
+/* Several threads may be about to accept: one of them makes it known, and the others find all of it. */
+void adopt_listener(int fd)
+{
+	struct guard g;
+	if (leave_done() || !is_stream(fd) || option(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
+		return;
+	guard_enter(&g);
+	adopt_locked(fd);
+	guard_leave(&g);
 }
 
 void adopt_message(const struct msghdr *m, bool peek)

@@ -16,7 +16,7 @@
 struct msghdr;
 /* recvmsg has returned it. `peek`: the message is still there, and the descriptors in it a second time. */
 void adopt_message(const struct msghdr *m, bool peek);
-/* A listener that this process got by other ways than socket() and is about to accept from. */
+/* A listener that this process got by other ways than socket() and is about to accept from. Any thread; nothing if another has been quicker. */
 void adopt_listener(int fd);
 /* At the start of a program: what it has inherited. */
 void adopt_inherited(void);

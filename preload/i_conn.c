@@ -91,10 +91,9 @@ static bool is_forbidden(const struct sock *l, struct sock *s)
 	       policy_forbids(RULE_TCP, RULE_LISTEN, &s->f->own);
 }
 
-/* An accepted connection of a published listener, or of one that the rules forbid. */
+/* An accepted connection of a published listener, or of one that the rules forbid. Under g_lock: another thread may close it, or publish it anew. */
 static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 {
-	struct guard g;
 	struct server *v = l->server;
 	struct sock *s = sock_new(fd, FAM_CONNECTED | fam_flags);
 	if (!s)
@@ -108,7 +107,6 @@ static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 	enum why w = sock_flags(s) & FAM_OPTION ? WHY_OPTION : switch_is_off() ? WHY_OFF : seq ? WHY_NEW : WHY_NO_OFFER;
 	store_relaxed(&s->f->tx_why, w);
 	store_relaxed(&s->f->rx_why, w);
-	guard_enter(&g);
 	server_use(v);
 	s->server = v;
 	if (!switch_is_off() &&
@@ -116,7 +114,11 @@ static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 		store_relaxed(&v->seen_msg, seq);
 		svc_serve();
 	}
-	guard_leave(&g);
+}
+
+static bool is_noted(const struct sock *l)
+{
+	return load_acquire(&l->open) && ((l->server && l->server->ept.area) || load_relaxed(&l->f->tx_why) == WHY_RULE);
 }
 
 /* Before it waits: the first client shall find the endpoint. */
@@ -135,8 +137,13 @@ static int accepted(int fd, int listener, int flags)
 	switch_look();
 	if (l && l->server && l->server->ept.lock_fd < 0)
 		server_share_again(l);
-	if (l && ((l->server && l->server->ept.area) || load_relaxed(&l->f->tx_why) == WHY_RULE))
-		note_accepted(l, fd, flags & SOCK_NONBLOCK ? FAM_NONBLOCK : 0);
+	if (l && is_noted(l)) {
+		struct guard g;
+		guard_enter(&g);
+		if (is_noted(l))
+			note_accepted(l, fd, flags & SOCK_NONBLOCK ? FAM_NONBLOCK : 0);
+		guard_leave(&g);
+	}
 	errno = e;
 	return fd;
 }

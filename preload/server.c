@@ -160,7 +160,7 @@ void server_share_again(struct sock *l)
 	int64_t now = now_ns();
 	guard_enter(&g);
 	struct server *old = l->server, *v = NULL;
-	if (now >= old->share_ns) {
+	if (load_acquire(&l->open) && old && old->ept.lock_fd < 0 && now >= old->share_ns) { /* no other thread has been here */
 		old->share_ns = now + SHARE_NS;
 		v = server_publish(l->fd);
 	}
