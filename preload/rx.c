@@ -276,6 +276,7 @@ static long recv_linked(struct sock *s, struct take *t)
 	int64_t deadline = -1;
 	size_t had = 0;
 	long r, over = 0; /* over: -errno: this is the last look */
+	svc_for_token();
 	for (uint32_t idle = 0;;) {
 		uint64_t tail;
 		if (__builtin_expect(may_rest(s, t), 0) && rest_in_kernel(s, t, &r))

@@ -288,6 +288,7 @@ void svc_start(void)
 		return;
 	}
 	store_release(&svc.running, 1);
+	store_relaxed(&token_keeps, true);
 	switch_has_bell(svc.ring_fd, svc.bell_name);
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
 		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->svc_bell)
@@ -306,6 +307,8 @@ void svc_start(void)
 	if (e) {
 		log_line("no service thread: error %d", e);
 		store_release(&svc.running, 0);
+		store_relaxed(&token_keeps, false);
+		switch_has_none();
 	}
 }
 
@@ -314,9 +317,10 @@ bool svc_runs(void)
 	return load_acquire(&svc.running);
 }
 
-static void ensure(void)
+void svc_ensure(void)
 {
 	struct guard g;
+	store_relaxed(&token_refused, false);
 	if (load_acquire(&svc.running))
 		return;
 	guard_enter(&g);
@@ -393,7 +397,7 @@ void svc_unpark(struct park *p)
 
 void svc_kick(void)
 {
-	ensure();
+	svc_ensure();
 	bell_ring(svc.ring_fd, svc.bell_name);
 }
 
@@ -416,7 +420,7 @@ void svc_watch(struct sock *s)
 {
 	if (load_acquire(&s->watched))
 		return;
-	ensure();
+	svc_ensure();
 	watch_raw(EPOLL_CTL_ADD, s->fd, EPOLLRDHUP | EPOLLONESHOT, (uintptr_t)s);
 	store_release(&s->watched, 1); /* now, not before: a thread that finds it set changes the registration */
 	if (load_acquire(&s->linked))
@@ -450,6 +454,7 @@ void svc_fork_child(void)
 {
 	int ep = svc.ep, bell = svc.bell_fd;
 	store_release(&svc.running, 0);
+	store_relaxed(&token_keeps, false); /* nor is there a bias: fork has ended them */
 	switch_fork_child();
 	store_release(&svc.parker, 0);
 	store_release(&svc.leave, STAY);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "sock.h"
+#include "token.h"
 
 struct assoc;
 struct park {
@@ -23,6 +24,14 @@ struct park {
 /* Start it if it does not run. Under g_lock. */
 void svc_start(void);
 bool svc_runs(void);
+/* The same, not under g_lock. */
+void svc_ensure(void);
+/* A thread that uses a socket again and again would keep its token, if there were a service thread (token.h): there shall be one. No token held. */
+static inline void svc_for_token(void)
+{
+	if (__builtin_expect(load_relaxed(&token_refused), 0))
+		svc_ensure();
+}
 /* Wake it to look at endpoints' wants and servers' messages. Any thread. */
 void svc_kick(void);
 /* Wake it if it runs. */

@@ -24,12 +24,15 @@
 struct switch_word switch_word = {
 	.magic = SWITCH_MAGIC, .version = SWITCH_VERSION, .len = sizeof(struct switch_word), .ring_fd = -1};
 
+enum { AGAIN_ASKED = 1, AGAIN_LEFT }; /* somebody asks for it; or a turn has not got everything */
+_Atomic uint32_t switch_again;
 static _Atomic uint32_t busy; /* somebody is in switch_serve(); the next two are his */
 static uint32_t begun;	      /* the wish that is being carried out */
 static int64_t until;
 
 void switch_init(const char *env)
 {
+	or_acqrel(&switch_word.runs, SWITCH_LOADED);
 	if (!env || strcmp(env, "1") != 0 || load_relaxed(&switch_word.wish)) /* an operator was quicker */
 		return;
 	begun = SWITCH_OFF;
@@ -41,12 +44,12 @@ void switch_has_bell(int ring_fd, const uint8_t bell[BELL_NAME_LEN])
 {
 	switch_word.ring_fd = ring_fd;
 	memcpy(switch_word.bell, bell, BELL_NAME_LEN);
-	store_release(&switch_word.runs, 1);
+	or_acqrel(&switch_word.runs, SWITCH_RINGS);
 }
 
 void switch_has_none(void)
 {
-	store_release(&switch_word.runs, 0);
+	and_acqrel(&switch_word.runs, ~SWITCH_RINGS);
 }
 
 /* The bell is the parent's. */
@@ -54,6 +57,7 @@ void switch_fork_child(void)
 {
 	switch_has_none();
 	store_relaxed(&busy, 0);
+	store_relaxed(&switch_again, 0);
 }
 
 /* ---- one socket */
@@ -248,13 +252,15 @@ static void tell_clients(bool off)
 void switch_serve(void)
 {
 	uint32_t wish = load_acquire(&switch_word.wish);
-	if (wish == load_relaxed(&switch_word.done) || xchg_acqrel(&busy, 1u))
+	if (!switch_is_due() || xchg_acqrel(&busy, 1u))
 		return;
 	bool left = false, off = wish & SWITCH_OFF;
 	int64_t now = now_ns();
+	/* Before the sockets are gone through: one that is linked behind our back asks for another turn. */
+	if (xchg_acqrel(&switch_again, 0u) == AGAIN_ASKED || wish != begun)
+		until = now + SETTLE_NS;
 	if (wish != begun) {
 		begun = wish;
-		until = now + SETTLE_NS;
 		tell_clients(off);
 		log_line("switched %s", off ? "off: connections stay in the kernel" : "on");
 	}
@@ -264,6 +270,8 @@ void switch_serve(void)
 	}
 	if (!left || now > until)
 		store_release(&switch_word.done, wish);
+	else
+		cas_acqrel(&switch_again, 0u, (uint32_t)AGAIN_LEFT);
 	store_release(&busy, 0);
 }
 
@@ -279,7 +287,7 @@ void switch_linked(void)
 {
 	if (!switch_is_off())
 		return;
-	store_relaxed(&switch_word.done, load_relaxed(&switch_word.wish) - 2); /* once more */
+	store_release(&switch_again, AGAIN_ASKED);
 	svc_nudge();
 }
 

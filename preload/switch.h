@@ -25,8 +25,12 @@
 #include "bell.h"
 
 #define SWITCH_MAGIC "shunt-switch-\x7f\x01"
-#define SWITCH_VERSION 1u
+#define SWITCH_VERSION 2u
 #define SWITCH_OFF 1u /* lowest bit of a wish; the others count the wishes */
+
+/* switch_word.runs */
+#define SWITCH_RINGS 1u	 /* the next two are valid: the service thread can be rung */
+#define SWITCH_LOADED 2u /* this is the interposer of a process, and not its file that is mapped for another reason */
 
 /* What the command reads and writes. */
 struct switch_word {
@@ -34,7 +38,7 @@ struct switch_word {
 	uint32_t version, len;
 	_Atomic uint32_t wish; /* the operator's */
 	_Atomic uint32_t done; /* the one that has been carried out */
-	_Atomic uint32_t runs; /* the next two are valid: the service thread can be rung */
+	_Atomic uint32_t runs; /* SWITCH_LOADED, SWITCH_RINGS */
 	int32_t ring_fd;       /* a socket to ring from */
 	uint8_t bell[BELL_NAME_LEN];
 };
@@ -47,7 +51,7 @@ static inline bool switch_is_off(void)
 	return load_relaxed(&switch_word.wish) & SWITCH_OFF;
 }
 
-/* $SHUNT_OFF, or NULL. Before other threads. */
+/* At the start, before other threads: $SHUNT_OFF, or NULL. */
 void switch_init(const char *env);
 /* The service thread can be rung. Under g_lock. */
 void switch_has_bell(int ring_fd, const uint8_t bell[BELL_NAME_LEN]);
@@ -57,10 +61,16 @@ void switch_fork_child(void);
 
 /* Carry out what is wished, as far as that goes now. Service thread; or any thread that holds no token, in a process without. */
 void switch_serve(void);
+extern _Atomic uint32_t switch_again; /* what has been carried out is to be once more */
+/* Is there something to do? */
+static inline bool switch_is_due(void)
+{
+	return load_relaxed(&switch_word.wish) != load_relaxed(&switch_word.done) || load_relaxed(&switch_again);
+}
 /* Service thread: milliseconds until it shall be called again; -1: not. */
 static inline int switch_ms(void)
 {
-	return load_relaxed(&switch_word.wish) == load_relaxed(&switch_word.done) ? -1 : 1;
+	return switch_is_due() ? 1 : -1;
 }
 /* Slow paths, no token held: has the operator spoken, and nobody heard it? */
 void switch_noticed(void);

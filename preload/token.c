@@ -13,6 +13,8 @@
 
 __thread uint32_t token_tid __attribute__((tls_model("initial-exec")));
 
+_Atomic bool token_keeps, token_refused;
+
 uint32_t token_ask_tid(void)
 {
 	return token_tid = (uint32_t)sys0(SYS_gettid);
@@ -41,6 +43,10 @@ int token_bias(struct sock *s, struct token *t, uint64_t me)
 {
 	if (!barrier_ok || load_acquire(&s->f->holders) != 1)
 		return TOKEN_HELD;
+	if (!load_relaxed(&token_keeps)) {
+		store_relaxed(&token_refused, true);
+		return TOKEN_HELD;
+	}
 	store_relaxed(&t->busy, 1);
 	if (!cas_acqrel(&t->word, me, me | TOKEN_BIAS)) { /* somebody waits */
 		store_relaxed(&t->busy, 0);

@@ -10,6 +10,9 @@
  * looks at the word after setting `busy`, or the other sees `busy`, and waits for it to end. Only who set the mark changes the word then. fork takes all biases away before
  * there is a child.
  *
+ * Only in a process that has a service thread: that tells who keeps a token, and looks at nothing else, that the process is switched off (switch.h). A child of fork has none at first, and gets it
+ * when somebody would have kept one.
+ *
  * A token is never held asleep. A holder that died (kill -9) is found out by its lifeline (fam.h) after TOKEN_DEAD_MS, and replaced.
  * A handler that interrupted the holder on its own thread is let in (TOKEN_NESTED): it completes, and the interrupted call, whose commit is a
  * compare-and-swap on the position it started from, starts its copy again.
@@ -50,6 +53,9 @@ static inline uint64_t token_self(const struct arena *a)
 	uint32_t tid = token_tid;
 	return a->token_hi | (__builtin_expect(tid != 0, 1) ? tid : token_ask_tid());
 }
+
+/* There is a service thread; and: somebody has been refused a bias because there is none. */
+extern _Atomic bool token_keeps, token_refused;
 
 int token_take_slow(struct sock *s, struct token *t, uint64_t me);
 /* The token has been taken BIAS_AFTER times in a row: how it is held now. */

@@ -20,6 +20,7 @@
 #include "ring.h"
 #include "sig.h"
 #include "stats.h"
+#include "svc.h"
 #include "switch.h"
 #include "token.h"
 #include "trial.h"
@@ -341,6 +342,7 @@ static long send_linked(struct sock *s, struct put *p)
 	struct fam_sock *f = s->f;
 	int64_t since = 0;
 	uint64_t seen = 0;
+	svc_for_token();
 	for (;;) {
 		int how = token_take(s, &f->tx_token);
 		if (__builtin_expect(!load_acquire(&s->linked) || fd_sock(p->fd) != s, 0)) {

@@ -28,7 +28,7 @@ static int is_ours(const char *line, uint64_t *from, uint64_t *to)
 	return perms[0] == 'r' && perms[1] == 'w' ? 2 : 1;
 }
 
-/* 1: the word is in p; 0: it is not there; -EPROTO: it is, of another version. */
+/* 1: the word is in p; 0: it is not there, or not in use; -EPROTO: it is, of another version. */
 static int look_at(struct poke *p, uint64_t from, uint64_t to)
 {
 	size_t len = to - from < DATA_MAX ? (size_t)(to - from) : DATA_MAX;
@@ -41,7 +41,10 @@ static int look_at(struct poke *p, uint64_t from, uint64_t to)
 			continue;
 		memcpy((void *)&p->w, data + at, sizeof(p->w));
 		p->at = from + at;
-		found = p->w.version == SWITCH_VERSION && p->w.len == sizeof(p->w) ? 1 : -EPROTO;
+		if (p->w.version != SWITCH_VERSION || p->w.len != sizeof(p->w))
+			found = -EPROTO;
+		else
+			found = (load_relaxed(&p->w.runs) & SWITCH_LOADED) != 0; /* else the file, as somebody reads it */
 	}
 	free(data);
 	return found;
@@ -155,7 +158,7 @@ int poke_switch(struct poke *p, int off)
 	r = pwrite(p->mem, &wish, sizeof(wish), (off_t)(p->at + offsetof(struct switch_word, wish))) == (ssize_t)sizeof(wish)
 		    ? read_word(p)
 		    : -ESRCH;
-	if (!r && load_relaxed(&p->w.runs))
+	if (!r && load_relaxed(&p->w.runs) & SWITCH_RINGS)
 		ring(p, pidfd);
 	if (pidfd >= 0)
 		close(pidfd);

@@ -76,9 +76,9 @@ static int await(struct poke *p)
 	static const struct timespec nap = {.tv_nsec = 200000};
 	int r = 0;
 
-	for (int i = 0; load_relaxed(&p->w.runs) && i < WAIT_MS * 5 && !(r = poke_done(p)); i++)
+	for (int i = 0; load_relaxed(&p->w.runs) & SWITCH_RINGS && i < WAIT_MS * 5 && !(r = poke_done(p)); i++)
 		nanosleep(&nap, NULL);
-	if (!r && load_relaxed(&p->w.runs))
+	if (!r && load_relaxed(&p->w.runs) & SWITCH_RINGS)
 		fprintf(stderr, "shunt: %u does not answer (is it stopped?); it follows when it runs\n", p->pid);
 	return r < 0 ? r : 0;
 }
