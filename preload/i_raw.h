@@ -67,6 +67,7 @@ typedef bool raw_call(const long *a, long *r, long nr);
 	X(clone3)                                                                                                              \
 	X(execve)                                                                                                              \
 	X(execveat)                                                                                                            \
+	X(exit)                                                                                                                \
 	X(exit_group)                                                                                                          \
 	X(rt_sigaction)                                                                                                        \
 	X(unshare)                                                                                                             \

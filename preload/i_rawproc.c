@@ -8,6 +8,7 @@
 #include "assoc.h"
 #include "handler.h"
 #include "i_raw.h"
+#include "last.h"
 #include "leave.h"
 #include "startup.h"
 #include "ucopy.h"
@@ -31,12 +32,12 @@ static bool forks(const long *a, long *r, long nr)
 /*
  * A process of its own that goes on where the parent is: fork. One that borrows our memory while we stand still: vfork, told by its pid. All others share what we
  * take for ours alone (a thread without the C library, whose thread-local variables are another's; a second table of descriptors under one memory), or are out of
- * reach when they start (another stack), or in other namespaces: the kernel's then, and so are their children.
+ * reach when they start (another stack), or in other namespaces, or have us stand still with our lock held (vfork with memory of its own): the kernel's then, and so are their children.
  */
 static bool clones(uint64_t flags, bool has_stack, const long *a, long *r, long nr)
 {
-	const uint64_t apart = CLONE_VM | CLONE_FILES | CLONE_THREAD | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWPID |
-			       CLONE_NEWTIME;
+	const uint64_t apart = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_THREAD | CLONE_NEWNET | CLONE_NEWIPC |
+			       CLONE_NEWPID | CLONE_NEWTIME;
 	if (!wrap_own_process() || (flags & (CLONE_VM | CLONE_VFORK | CLONE_THREAD)) == (CLONE_VM | CLONE_VFORK))
 		return false;
 	if (!has_stack && !(flags & apart))
@@ -83,6 +84,16 @@ bool raw_execveat(const long *a, long *r, long nr)
 	(void)nr;
 	*r = execveat((int)a[0], PTR(1), PTR(2), PTR(3), (int)a[4]);
 	return true;
+}
+
+/* Of one thread. */
+bool raw_exit(const long *a, long *r, long nr)
+{
+	(void)r;
+	(void)nr;
+	if (wrap_own_process())
+		last_exits((int)a[0]);
+	return false;
 }
 
 bool raw_exit_group(const long *a, long *r, long nr)

@@ -67,6 +67,57 @@ EXPORT __attribute__((naked)) long syscall(__attribute__((unused)) long nr, ...)
 		:
 		: [n] "i"(RAW_N), [real] "i"(offsetof(struct real, syscall)));
 }
+#elif defined(__aarch64__)
+/* As libc's own, this keeps its return address in a register: what a child of vfork or clone does to the stack that it shares with us cannot touch it. */
+extern typeof(real.syscall) *const raw_real;
+typeof(real.syscall) *const raw_real = &real.syscall;
+
+/* On the stack: frame record, six arguments, the result, the number. */
+__asm__("	.pushsection .text\n"
+	"	.globl syscall\n"
+	"	.type syscall, %function\n"
+	"	.p2align 4\n"
+	"syscall:\n"
+	"	.cfi_startproc\n"
+	"	cmp x0, #512\n" /* RAW_N */
+	"	b.hs 1f\n"
+	"	adrp x9, raw_table\n"
+	"	add x9, x9, :lo12:raw_table\n"
+	"	ldr x9, [x9, x0, lsl #3]\n"
+	"	cbz x9, 1f\n"
+	"	stp x29, x30, [sp, #-80]!\n"
+	"	.cfi_def_cfa_offset 80\n"
+	"	.cfi_offset x29, -80\n"
+	"	.cfi_offset x30, -72\n"
+	"	mov x29, sp\n"
+	"	stp x1, x2, [sp, #16]\n"
+	"	stp x3, x4, [sp, #32]\n"
+	"	stp x5, x6, [sp, #48]\n"
+	"	str x0, [sp, #72]\n"
+	"	mov x2, x0\n"
+	"	add x0, sp, #16\n"
+	"	add x1, sp, #64\n"
+	"	blr x9\n"
+	"	mov w9, w0\n"
+	"	ldp x1, x2, [sp, #16]\n"
+	"	ldp x3, x4, [sp, #32]\n"
+	"	ldp x5, x6, [sp, #48]\n"
+	"	ldp x10, x0, [sp, #64]\n"
+	"	ldp x29, x30, [sp], #80\n"
+	"	.cfi_def_cfa_offset 0\n"
+	"	.cfi_restore x29\n"
+	"	.cfi_restore x30\n"
+	"	tbz w9, #0, 1f\n"
+	"	mov x0, x10\n"
+	"	ret\n"
+	"1:	adrp x9, raw_real\n"
+	"	ldr x9, [x9, :lo12:raw_real]\n"
+	"	ldr x9, [x9]\n"
+	"	br x9\n"
+	"	.cfi_endproc\n"
+	"	.size syscall, . - syscall\n"
+	"	.popsection\n");
+_Static_assert(RAW_N == 512, "the number in the code");
 #else
 /* Six arguments are read, whatever was given, as libc's own does: the last from the stack, where AddressSanitizer sees something of the caller's. */
 __attribute__((no_sanitize_address)) EXPORT long syscall(long nr, ...)

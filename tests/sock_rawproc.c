@@ -53,6 +53,12 @@ static pid_t by_clone3(void)
 	return (pid_t)RAW(clone3, &args, sizeof args);
 }
 
+/* It is its parent that stands still until it ends, with memory of its own. */
+static pid_t by_vfork_clone(void)
+{
+	return (pid_t)RAW(clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
 typedef pid_t maker(void);
 
 static void child_server(void)
@@ -165,6 +171,42 @@ static void ending_client(void)
 	RAW(exit_group, 0);
 }
 
+/* ---- threads that end by number: the process does with the last of them, and says what the first one said ---- */
+
+static int talk_fd;
+
+static void *last_exits(void *arg)
+{
+	answer(talk_fd, 0, ROUNDS);
+	RAW(exit, 5);
+	return arg;
+}
+
+static void exit_server(void)
+{
+	pid_t pid = fork_part();
+
+	if (pid == 0) {
+		talk_fd = serve_warm();
+		if (the_case->arg)
+			pthread_detach(start_thread(last_exits, NULL));
+		else
+			answer(talk_fd, 0, ROUNDS);
+		RAW(exit, 4);
+	}
+	join_child(pid);
+}
+
+static void exit_client(void)
+{
+	int fd = connect_warm();
+
+	ask(fd, 0, ROUNDS);
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+}
+
+static maker *const vforks = by_vfork_clone;
 static maker *const forks = by_fork, *const clones = by_clone, *const clones3 = by_clone3;
 
 const struct oracle_case oracle_cases[] = {
@@ -175,6 +217,9 @@ const struct oracle_case oracle_cases[] = {
 	{"own_stack", stack_server, stack_client, 0, NULL},
 	{"shared_memory", shared_server, stack_client, 0, NULL},
 #endif
+	{"clone_vfork", child_server, child_client, 0, &vforks},
+	{"exit", exit_server, exit_client, 0, NULL},
+	{"exit_first", exit_server, exit_client, 0, &forks},
 	{"ending", ending_server, ending_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
