@@ -16,6 +16,7 @@
 #include "log.h"
 #include "move.h"
 #include "notify.h"
+#include "orphan.h"
 #include "pass.h"
 #include "svc.h"
 #include "switch.h"
@@ -96,6 +97,8 @@ static bool offer(struct sock *s, struct assoc *a)
 {
 	struct fam_sock *f = s->f;
 	int i = seg_chan_alloc(&a->seg);
+	if (i < 0 && orphan_reap(a))
+		i = seg_chan_alloc(&a->seg);
 	if (i < 0)
 		return false;
 	sock_inode(s);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <string.h>
 
 #include "assoc.h"
 #include "barrier.h"
@@ -114,4 +115,41 @@ int orphan_adopt(struct sock *s, const struct mark *m)
 	link_publish(s, a, m->chan);
 	and_acqrel(&my->flags, ~SM_END_PASSED);
 	return 0;
+}
+
+/* Is it known that nobody will come for it? The connection's own end has been closed by whoever had it last. */
+static bool has_ended(const struct sm_chan *ch)
+{
+	struct diag_addr client = {.family = ch->family, .port = ch->client_port},
+			 server = {.family = ch->family, .port = ch->server_port};
+	struct diag_sock d;
+	memcpy(client.addr, ch->client_addr, sizeof(client.addr));
+	memcpy(server.addr, ch->server_addr, sizeof(server.addr));
+	int r = diag_conn(&client, &server, &d);
+	return r == -ENOENT || (r == 0 && (!d.inode || d.cookie != ch->client_cookie));
+}
+
+static bool take(struct sm_chan *ch, int side)
+{
+	return and_acqrel(&ch->end[side].flags, ~SM_END_ORPHAN) & SM_END_ORPHAN;
+}
+
+unsigned orphan_reap(struct assoc *a)
+{
+	unsigned n = 0;
+	for (uint32_t i = 0; i < SM_N_CHAN; i++) {
+		struct sm_chan *ch = seg_chan(&a->seg, i);
+		if (load_acquire(&ch->state) != SM_CHAN_LINKED || ch->proto != IPPROTO_TCP || load_acquire(&a->chan_sock[i]) ||
+			!(load_acquire(&ch->end[0].flags) & load_acquire(&ch->end[1].flags) & SM_END_ORPHAN) ||
+			!has_ended(ch) || !take(ch, SM_CLIENT))
+			continue;
+		if (!take(ch, SM_SERVER)) { /* somebody has come all the same, and will find that his peer has ended */
+			or_acqrel(&ch->end[SM_CLIENT].flags, SM_END_ORPHAN);
+			continue;
+		}
+		seg_chan_leave(&a->seg, i, SM_CLIENT);
+		seg_chan_leave(&a->seg, i, SM_SERVER);
+		n++;
+	}
+	return n;
 }

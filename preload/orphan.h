@@ -9,6 +9,8 @@
 #include "mark.h"
 #include "sock.h"
 
+struct assoc;
+
 /* This family gives its end up. (A channel that the other side has not linked yet goes.) Under g_lock, s->linked. */
 void orphan_leave(struct sock *s);
 /* It was not given up after all. */
@@ -18,5 +20,8 @@ void orphan_back(struct sock *s);
  * ours to have.
  */
 int orphan_adopt(struct sock *s, const struct mark *m);
+
+/* Channels that both sides have given up, and whose connection has ended since with nobody under shunt: given back. How many. Under g_lock. */
+unsigned orphan_reap(struct assoc *a);
 
 #endif
