@@ -26,8 +26,8 @@ bool wrap_own_process(void)
 	return (uint32_t)sys0(SYS_getpid) == startup_pid;
 }
 
-/* The number is about to lead nowhere, or elsewhere. Before the kernel's close: what is in rings has to be dealt with while the socket lives. */
-static void forget(int fd)
+/* Before the kernel's close: what is in rings has to be dealt with while the socket lives. */
+void fd_forget(int fd)
 {
 	struct sock *s = fd_any_sock(fd);
 	if (s && wrap_own_process())
@@ -43,7 +43,7 @@ EXPORT int close(int fd)
 			errno = EBADF;
 			return -1;
 		}
-		forget(fd);
+		fd_forget(fd);
 	}
 	return real.close(fd);
 }
@@ -110,7 +110,7 @@ static int make_way(int fd, int to)
 	}
 	int e = errno;
 	if (can_dup(fd, to))
-		forget(to);
+		fd_forget(to);
 	errno = e;
 	return 0;
 }
@@ -242,7 +242,7 @@ int fd_close_range(unsigned first, unsigned last, int flags)
 			continue;
 		if (!fdtab_is_hidden((int)fd)) {
 			if (!(flags & CLOSE_RANGE_CLOEXEC))
-				forget((int)fd);
+				fd_forget((int)fd);
 			continue;
 		}
 		if (fd > from && real.close_range(from, fd - 1, flags) < 0)

@@ -15,6 +15,7 @@
 #include "exe.h"
 #include "link.h"
 #include "log.h"
+#include "ns.h"
 #include "pass.h"
 #include "startup.h"
 #include "stats.h"
@@ -168,12 +169,43 @@ static int exec_failed(int r)
 	return r;
 }
 
+static pid_t forked(pid_t r)
+{
+	int e = errno;
+	if (r < 0)
+		sock_fork_failed();
+	errno = e;
+	return r;
+}
+
 EXPORT pid_t fork(void)
 {
-	pid_t r = real.fork();
-	if (r < 0) {
+	return forked(real.fork());
+}
+
+/* As fork, without the handlers that others have asked pthread_atfork() for. Ours must run. */
+EXPORT pid_t _Fork(void)
+{
+	if (!wrap_own_process())
+		return real._Fork();
+	startup_fork(STARTUP_PREPARE);
+	pid_t r = real._Fork();
+	int e = errno;
+	startup_fork(r == 0 ? STARTUP_CHILD : STARTUP_PARENT);
+	errno = e;
+	return forked(r);
+}
+
+/* It forks, and puts /dev/null in the place of 0, 1 and 2, where none of its calls can be seen. */
+EXPORT int daemon(int nochdir, int noclose)
+{
+	long pid = sys0(SYS_getpid);
+	int r = real.daemon(nochdir, noclose);
+	if (r < 0 && sys0(SYS_getpid) == pid)
+		return forked(r);
+	for (int fd = 0; r == 0 && !noclose && fd <= 2; fd++) {
 		int e = errno;
-		sock_fork_failed();
+		fd_forget(fd);
 		errno = e;
 	}
 	return r;

@@ -16,7 +16,7 @@
 
 #define PTR(i) ((void *)(uintptr_t)a[i])
 
-/* As fork, without the handlers that others have asked pthread_atfork() for: the program did not want them. Ours must run. */
+/* As _Fork. */
 static bool forks(const long *a, long *r, long nr)
 {
 	startup_fork(STARTUP_PREPARE);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * i_uring.c - sockets that the kernel works on by itself, and asks nobody: they are put into the kernel before it can touch them, and stay there. All that a process has, once it
- * has an io_uring; those that are named in a control block of io_submit(). Seen are syscall() and what liburing and libaio export, whose own system calls are
+ * has an io_uring; those that are named in a control block of io_submit(). POSIX aio has threads of the C library's do it, with system calls that we do not see: the same. Seen are syscall() and what liburing and libaio export, whose own system calls are
  * instructions in the middle of them; not such instructions in a program.
  */
 #include <dlfcn.h>
@@ -66,15 +66,23 @@ static void *find(const char *name, const void *caller)
 	return f;
 }
 
+static void pin_number(int fd)
+{
+	struct sock *s = fd_any_sock(fd);
+	if (s && sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM)) {
+		int e = errno;
+		move_pin(s, WHY_AIO);
+		errno = e;
+	}
+}
+
 static void pin_submitted(long n, struct iocb *const *list)
 {
 	for (long i = 0; fdtab_len && i < n; i++) {
 		struct iocb *one, copy;
 		if (ucopy(&one, &list[i], sizeof(one)) || ucopy(&copy, one, sizeof(copy)))
 			return; /* not there: so the kernel will say */
-		struct sock *s = fd_any_sock((int)copy.aio_fildes);
-		if (s && sock_flags(s) & (FAM_CONNECTED | FAM_DGRAM))
-			move_pin(s, WHY_AIO);
+		pin_number((int)copy.aio_fildes);
 	}
 }
 
@@ -113,3 +121,26 @@ URING(io_uring_queue_init_mem, (unsigned entries, void *ring, void *p, void *buf
 URING(io_uring_queue_init_try_nosqarr, (unsigned entries, void *ring, unsigned flags), (entries, ring, flags))
 URING(io_uring_queue_mmap, (int fd, void *p, void *ring), (fd, p, ring))
 URING(io_uring_setup, (unsigned entries, void *p), (entries, p))
+
+/* POSIX aio */
+#define AIO(name, type)                                                                                                        \
+	EXPORT int name(struct type *cb)                                                                                       \
+	{                                                                                                                      \
+		pin_number(cb->aio_fildes);                                                                                    \
+		return real.name(cb);                                                                                          \
+	}
+AIO(aio_read, aiocb)
+AIO(aio_read64, aiocb64)
+AIO(aio_write, aiocb)
+AIO(aio_write64, aiocb64)
+
+#define LISTIO(name, type)                                                                                                     \
+	EXPORT int name(int mode, struct type *const *list, int n, struct sigevent *sev)                                       \
+	{                                                                                                                      \
+		for (int i = 0; i < n; i++)                                                                                    \
+			if (list[i] && list[i]->aio_lio_opcode != LIO_NOP)                                                     \
+				pin_number(list[i]->aio_fildes);                                                               \
+		return real.name(mode, list, n, sev);                                                                          \
+	}
+LISTIO(lio_listio, aiocb)
+LISTIO(lio_listio64, aiocb64)

@@ -7,6 +7,7 @@
 #ifndef SHUNT_REAL_H
 #define SHUNT_REAL_H
 
+#include <aio.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>

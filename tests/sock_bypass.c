@@ -2,12 +2,14 @@
 /* sock_bypass.c - calls that may go around a ring: huge and empty arrays, flags, files of all kinds, splice. */
 #include "oracle.h"
 
+#include <aio.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -228,6 +230,54 @@ static void splice_client(void)
 	tell("closed");
 }
 
+/* ---- POSIX aio: threads of the C library's */
+
+static ssize_t done(struct aiocb *cb)
+{
+	const struct aiocb *const list[] = {cb};
+
+	while (aio_error(cb) == EINPROGRESS)
+		aio_suspend(list, 1, NULL);
+	return aio_return(cb);
+}
+
+static void aio_server(void)
+{
+	char in[100], out[100], good[100];
+	int fd = serve_warm();
+	struct aiocb r = {.aio_fildes = fd, .aio_buf = in, .aio_nbytes = sizeof in, .aio_lio_opcode = LIO_READ},
+		     w = {.aio_fildes = fd, .aio_buf = out, .aio_nbytes = sizeof out, .aio_lio_opcode = LIO_WRITE},
+		     *both[] = {&w, NULL};
+
+	no_delay(fd);
+	for (unsigned i = 0; i < 20; i++) {
+		fill(out, sizeof out, 2, 100 * i);
+		fill(good, sizeof good, 1, 100 * i);
+		MUST(i % 2 ? aio_write(&w) : lio_listio(LIO_WAIT, both, 2, NULL));
+		HOLDS(done(&w) == sizeof out);
+		for (size_t at = 0; at < sizeof in; at += (size_t)MUST(done(&r))) {
+			r.aio_buf = in + at;
+			r.aio_nbytes = sizeof in - at;
+			MUST(aio_read(&r));
+		}
+		HOLDS(!memcmp(in, good, sizeof in));
+	}
+	TRY(close(fd));
+}
+
+static void aio_client(void)
+{
+	int fd = connect_warm();
+
+	no_delay(fd);
+	for (unsigned i = 0; i < 20; i++) {
+		put(fd, 100, 1, 100 * i);
+		get(fd, 100, 2, 100 * i);
+	}
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"writev_huge", writev_huge_server, writev_huge_client, 0, NULL},
 	{"readv_huge", readv_huge_server, sender_client, 0, NULL},
@@ -236,5 +286,6 @@ const struct oracle_case oracle_cases[] = {
 	{"recv_nothing", recv_nothing_server, sender_client, 0, NULL},
 	{"sendfile_special", sendfile_server, sendfile_client, 0, NULL},
 	{"splicing_thread", splice_server, splice_client, CASE_NOWARM, NULL},
+	{"aio", aio_server, aio_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };

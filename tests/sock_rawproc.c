@@ -206,7 +206,7 @@ static void exit_client(void)
 	TRY(close(fd));
 }
 
-static maker *const vforks = by_vfork_clone;
+static maker *const bare_forks = _Fork, *const vforks = by_vfork_clone;
 static maker *const forks = by_fork, *const clones = by_clone, *const clones3 = by_clone3;
 
 const struct oracle_case oracle_cases[] = {
@@ -217,6 +217,7 @@ const struct oracle_case oracle_cases[] = {
 	{"own_stack", stack_server, stack_client, 0, NULL},
 	{"shared_memory", shared_server, stack_client, 0, NULL},
 #endif
+	{"_Fork", child_server, child_client, 0, &bare_forks},
 	{"clone_vfork", child_server, child_client, 0, &vforks},
 	{"exit", exit_server, exit_client, 0, NULL},
 	{"exit_first", exit_server, exit_client, 0, &forks},
