@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "atomic.h"
-#include "leave.h"
 #include "startup.h"
 #include "svc.h"
 #include "sys.h"
@@ -34,8 +33,6 @@ static void end_bare(int status)
 
 void last_exits(int status)
 {
-	if (leave_sealed())
-		return;
 	bool first = sys0(SYS_gettid) == sys0(SYS_getpid);
 	if (threads_alone_but(svc_runs() + (!first && last_is_due()))) { /* its zombie, where the first one has left */
 		end_bare(status);
