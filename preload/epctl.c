@@ -5,11 +5,13 @@
 
 #include "dg.h"
 #include "epset_int.h"
+#include "handler.h"
 #include "move.h"
 #include "ready.h"
 #include "real.h"
 #include "switch.h"
 #include "sys.h"
+#include "ucopy.h"
 
 /* May the socket be upgraded while it is a member? Then it goes to S at once: later moves cost edges. */
 static bool is_candidate(const struct sock *s, uint32_t events)
@@ -148,6 +150,23 @@ static int ctl_lazy(struct epset *e, struct sock *s, int op, int fd, const struc
 	return 0;
 }
 
+/*
+ * The program's structure, which may not be there. To ask the kernel for it costs two system calls, as much as all else that is done here, also for the many sockets that
+ * are never linked: so the handler of faults is put in place for them too.
+ */
+static int take_event(const struct epoll_event *ev, struct epoll_event *copy)
+{
+	struct guard g;
+	if ((uintptr_t)ev < 4096)
+		return 1;
+	if (!handler_traps()) {
+		guard_enter(&g);
+		handler_trap();
+		guard_leave(&g);
+	}
+	return ucopy(copy, ev, sizeof(*copy));
+}
+
 int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev)
 {
 	struct sock *s = fd_any_sock(fd);
@@ -169,19 +188,17 @@ int epset_ctl(struct epset *e, int fd_ep, int op, int fd, struct epoll_event *ev
 			epset_forget_inner(e, inner);
 		return r;
 	}
-	if (op != EPOLL_CTL_DEL && (uintptr_t)ev < 4096)
-		return -EFAULT;
+	if (op != EPOLL_CTL_DEL) { /* the kernel checks the pointer before anything else */
+		if (take_event(ev, &copy))
+			return -EFAULT;
+		ev = &copy;
+	}
 	if (op >= EPOLL_CTL_ADD && op <= EPOLL_CTL_MOD && e->cache[fd % N_CACHE]) {
 		epset_lock(e);
 		r = ctl_lazy(e, s, op, fd, ev);
 		epset_unlock(e);
 		if (r != -EAGAIN)
 			return r;
-	}
-	if (op != EPOLL_CTL_DEL) { /* the kernel checks the pointer before anything else */
-		if (sys_copy_in(&copy, ev, sizeof(copy)) < 0)
-			return -EFAULT;
-		ev = &copy;
 	}
 	guard_enter(&g);
 	epset_lock(e);

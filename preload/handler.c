@@ -24,6 +24,7 @@ struct slot {
 static struct slot slots[N_SIG][2];
 static uint8_t in_force[N_SIG]; /* which of the two; under g_lock */
 static bool guarding, trapping;
+static _Atomic bool trapped; /* both are in place; read without g_lock */
 
 /* What we change in the flags. */
 #define OUR_FLAGS (SA_SIGINFO | SA_ONSTACK | (int)SA_RESETHAND)
@@ -224,9 +225,15 @@ void handler_unguard(void)
 
 void handler_trap(void)
 {
-	if (trapping)
+	if (handler_traps() || !wrap_own_process()) /* a child of vfork has its own handlers, and shares our words */
 		return;
 	trapping = true;
 	take_over(SIGSEGV);
 	take_over(SIGBUS);
+	store_release(&trapped, true);
+}
+
+bool handler_traps(void)
+{
+	return load_acquire(&trapped);
 }

@@ -3,7 +3,8 @@
  * handler.h - the program's signal handlers, and the three things that we do in front of them.
  *
  *   1. They are counted, so that a call which waits in our code ends when one has run (sig.h).
- *   2. SIGSEGV and SIGBUS in a copy to or from the program's memory make the call fail (ucopy.h); from the first linked socket on also where the program has no handler.
+ *   2. SIGSEGV and SIGBUS in a copy to or from the program's memory make the call fail (ucopy.h); from the first linked socket, or the
+ *      first epoll_ctl() with a socket that may be, on also where the program has no handler.
  *   3. While there is something to leave behind (an endpoint, --stats), the default action of the common fatal signals tidies up first.
  *
  * The kernel has one of two functions of ours, with the program's mask and flags, and SA_SIGINFO. Which of the two says which of two slots holds the handler that goes with
@@ -14,6 +15,7 @@
 #define SHUNT_HANDLER_H
 
 #include <signal.h>
+#include <stdbool.h>
 
 /* sigaction(): 0, or -1 and errno. */
 int handler_set(int sig, const struct sigaction *act, struct sigaction *old);
@@ -23,5 +25,7 @@ void handler_guard(void);
 void handler_unguard(void);
 /* There are copies that may fault from now on. Under g_lock. */
 void handler_trap(void);
+/* Has handler_trap() been done? Any thread. */
+bool handler_traps(void);
 
 #endif

@@ -116,6 +116,8 @@ static void errors_server(void)
 	    closed = (int)MUST(dup(fd));
 	struct epoll_event ev = {.events = EPOLLIN}, excl = {.events = EPOLLIN | EPOLLEXCLUSIVE};
 	void *volatile nowhere = (void *)8;
+	char *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *volatile unmapped = page + 4000;
 	volatile int minus_one = -1;
 
 	close(closed);
@@ -133,6 +135,7 @@ static void errors_server(void)
 	TRY(epoll_ctl(fd, EPOLL_CTL_ADD, ep, &ev));
 	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, ep, &ev));
 	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, fd, nowhere));
+	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, fd, unmapped));
 	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, fd, &excl));
 	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, nowhere));
 	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &excl));
