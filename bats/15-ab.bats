@@ -138,25 +138,31 @@ field() {
 	[ "$(field .rounds)" = 6 ]
 }
 
-@test "redis by the built-in reader and by a regex: the intervals meet" {
-	need redis-server redis-benchmark
-	local how
-	for how in reader regex; do
-		[ $how = reader ] && set -- || set -- --metric '([0-9.]+) requests per second'
-		"$SHUNT" ab --rounds 8 --json "$@" --server 'redis-server --port {port} --save "" --dir '"$D" \
-			--client 'redis-benchmark -p {port} -t get -n 10000 -q -c 4' >"$D/json"
-		cp "$D/json" "$D/$how"
-	done
-	[ "$(jq -r .metric.name "$D/reader")" = requests/s ]
-	jq -se '.[0].ratio.low <= .[1].ratio.high and .[1].ratio.low <= .[0].ratio.high' "$D/reader" "$D/regex"
+# redis_by HOW OPTION...: the report in $D/HOW
+redis_by() {
+	local how=$1 n=10000
+	shift
+	[ "$how" != live ] || n=1000000000
+	"$SHUNT" ab --json "$@" --server 'redis-server --port {port} --save "" --dir '"$D" \
+		--client "redis-benchmark -p {port} -t get -n $n -q -c 4" >"$D/$how"
 }
 
-@test "live: one pair, switched off and on, is faster on; each figure is of the same connections" {
+# The machine's load is another one for each of the three, and their intervals know nothing of that: hence more than one try. What counts something else never agrees.
+@test "redis by the built-in reader, by a regex and live: the intervals meet; live, each figure is of the same connections" {
 	need redis-server redis-benchmark
-	"$SHUNT" ab --live 6 --json --server 'redis-server --port {port} --save "" --dir '"$D" \
-		--client 'redis-benchmark -p {port} -t get -n 1000000000 -q -c 4' >"$D/json"
-	[ "$(field '.live and .metric.name == "carried" and .rounds >= 6 and .ratio.low > 1')" = true ] || fail "$(cat "$D/json")" || return
-	# one that has no connection to compare
+	local i all=("$D/reader" "$D/regex" "$D/live")
+	for ((i = 0; i < 3; i++)); do
+		redis_by reader --rounds 8
+		redis_by regex --rounds 8 --metric '([0-9.]+) requests per second'
+		redis_by live --live 6
+		jq -se 'map(.ratio) | (map(.low) | max) <= (map(.high) | min)' "${all[@]}" && break
+	done
+	[ $i -lt 3 ] || fail "they do not: $(jq -c .ratio "${all[@]}")" || return
+	[ "$(jq -r .metric.name "$D/reader")" = requests/s ]
+	jq -e '.live and .metric.name == "carried" and .rounds >= 6 and .ratio.low > 1' "$D/live"
+}
+
+@test "live: a pair that has no connection to compare" {
 	run -1 "$SHUNT" ab --live 1 sleep 0.1
 	[[ ${lines[0]} == *"the client has no connection that shunt follows"* ]]
 }

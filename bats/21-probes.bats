@@ -22,6 +22,27 @@ setup() {
 	sed -n 's/^usdt:libshunt.so:\([a-z:]*\) {.*}$/\1/p' "$ROOT/docs/libshunt.7" | sort -u | diff "$D/has" -
 }
 
+@test "each probe has as many arguments as the manual names, everywhere in the library" {
+	readelf -n "$LIB" | awk '/Provider: shunt/ { on = 1 } on && /Name:/ { name = $2 } on && /Arguments:/ { print name, NF - 1; on = 0 }' | sort -u >"$D/has"
+	sed -n '/^\.Sh PROBES/,/^\.Sh SECURITY/p' "$ROOT/docs/libshunt.7" | awk '/^\.It Li / { n = 0; for (i = 6; i <= NF; i++) n += $i != ","; print $3, n }' | sort -u >"$D/manual"
+	[ "$(wc -l <"$D/has")" -eq 5 ]
+	diff "$D/has" "$D/manual"
+}
+
+# Whether the kernel would let it run is another matter: it compiles the line, and looks the probe and its arguments up in the library.
+@test "bpftrace takes each line of the manual" {
+	need bpftrace
+	[ "$(id -u)" -eq 0 ] || skip "bpftrace needs root"
+	local line n=0
+	while read -r line; do
+		bpftrace -d -e "${line/libshunt.so/$LIB}" >"$D/compiled" 2>&1 </dev/null || { cat "$D/compiled"; fail "$line" || return; }
+		grep -q '^AST after: Semantic' "$D/compiled"
+		n=$((n + 1))
+	done < <(sed -n '/^usdt:/{s/\\e/\\/g;p}' "$ROOT/docs/libshunt.7")
+	[ $n -eq 5 ]
+	! bpftrace -d -e "usdt:$LIB:shunt:upgrade { printf(\"%d\", arg1); }" >/dev/null 2>&1 || fail "it takes anything" || return
+}
+
 @test "no probe stands in the usual way of a byte" {
 	! grep -n 'PROBE[0-9]\|stats_' "$ROOT/preload/fast.h" || fail "fast.h has one" || return
 }
