@@ -147,7 +147,8 @@ redis_by() {
 		--client "redis-benchmark -p {port} -t get -n $n -q -c 4" >"$D/$how"
 }
 
-# The machine's load is another one for each of the three, and their intervals know nothing of that: hence more than one try. What counts something else never agrees.
+# The machine's load is another one for each of the three, and their intervals know nothing of that: hence a tenth on either side, and
+# more than one try. What counts something else never agrees.
 @test "redis by the built-in reader, by a regex and live: the intervals meet; live, each figure is of the same connections" {
 	need redis-server redis-benchmark
 	local i all=("$D/reader" "$D/regex" "$D/live")
@@ -155,7 +156,7 @@ redis_by() {
 		redis_by reader --rounds 8
 		redis_by regex --rounds 8 --metric '([0-9.]+) requests per second'
 		redis_by live --live 6
-		jq -se 'map(.ratio) | (map(.low) | max) <= (map(.high) | min)' "${all[@]}" && break
+		jq -se 'map(.ratio) | (map(.low) | max) <= 1.2 * (map(.high) | min)' "${all[@]}" && break
 	done
 	[ $i -lt 3 ] || fail "they do not: $(jq -c .ratio "${all[@]}")" || return
 	[ "$(jq -r .metric.name "$D/reader")" = requests/s ]
