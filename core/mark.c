@@ -7,18 +7,23 @@
 
 /* Far beyond what a program would lock that takes the socket for a file. */
 #define REGION_LEN (INT64_C(1) << 48)
-enum region { NEVER = 0x1000, EXEC, READY };
+enum region { NEVER = 0x1000, EXEC, READY, CLOSING };
 
 static int64_t place(enum region r, int64_t value)
 {
 	return (int64_t)r * REGION_LEN + value;
 }
 
-static bool set(int fd, short type, int64_t at, int64_t len)
+static bool lock(int fd, int cmd, short type, int64_t at, int64_t len)
 {
 	struct flock fl = {.l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = len};
 
-	return sys3(SYS_fcntl, fd, F_OFD_SETLK, &fl) == 0;
+	return sys3(SYS_fcntl, fd, cmd, &fl) == 0;
+}
+
+static bool set(int fd, short type, int64_t at, int64_t len)
+{
+	return lock(fd, F_OFD_SETLK, type, at, len);
 }
 
 /* The value that is locked in a region; -1: none. */
@@ -42,7 +47,7 @@ bool mark_look(int fd, struct mark *m)
 {
 	int64_t v = get(fd, READY);
 
-	if (v < 0 || get(fd, NEVER) >= 0 || get(fd, EXEC) >= 0)
+	if (v < 0 || get(fd, NEVER) >= 0 || get(fd, EXEC) >= 0 || get(fd, CLOSING) >= 0)
 		return false;
 	m->side = v & 1;
 	m->linked = v >> 1 & 1;
@@ -64,6 +69,11 @@ void mark_never(int fd)
 bool mark_exec(int fd, uint32_t pid)
 {
 	return set(fd, F_WRLCK, place(EXEC, pid), 1);
+}
+
+bool mark_closing(int fd, bool on)
+{
+	return lock(fd, F_SETLK, on ? F_WRLCK : F_UNLCK, place(CLOSING, 0), 1);
 }
 
 bool mark_exec_end(int fd, uint32_t pid)

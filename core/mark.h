@@ -9,6 +9,7 @@
  *
  *     never    more than one process may use it: nobody links it any more
  *     exec     it was left to the program that process N becomes, at the start of that program
+ *     closing  the process that holds this lock is about to close its copy, by exec: not yet. (A lock of the process's own, which ends with that.)
  *     ready    exactly one copy is left, and its holder may link it; how is told by the place of the lock
  *
  * About 1 us each: slow paths. Async-signal-safe. Who reads and changes them holds the process's lock for that socket.
@@ -34,6 +35,8 @@ bool mark_look(int fd, struct mark *m);
 void mark_unready(int fd);
 void mark_never(int fd);
 bool mark_exec(int fd, uint32_t pid);
+/* It may be ready from the moment on at which this process has closed it; or not, after all. */
+bool mark_closing(int fd, bool on);
 /* At the start of a program, or when there was none after all: what was left to it by this process. false: there is no such mark, or it is another's. */
 bool mark_exec_end(int fd, uint32_t pid);
 

@@ -59,20 +59,26 @@ static struct sock *find(uint64_t cookie)
 	return NULL;
 }
 
+static bool forget_in(struct sock **at, struct sock *s)
+{
+	struct sock *before = NULL;
+	for (struct sock *p = *at; p; before = p, p = next_of(p)) {
+		if (p != s)
+			continue;
+		if (before)
+			before->known_next = next_of(s) ? next_of(s) : before;
+		else
+			*at = next_of(s);
+		s->known_next = NULL;
+		return true;
+	}
+	return false;
+}
+
 void adopt_forget(struct sock *s)
 {
-	struct sock **at = slot_of(s->f->cookie);
-	if (!s->known_next)
-		return;
-	if (*at == s) {
-		*at = next_of(s);
-	} else {
-		struct sock *p = *at;
-		while (p->known_next != s)
-			p = p->known_next;
-		p->known_next = next_of(s) ? next_of(s) : p;
-	}
-	s->known_next = NULL;
+	if (s->known_next)
+		forget_in(slot_of(s->f->cookie), s);
 }
 
 /* ---- what the kernel knows of it */
@@ -141,6 +147,17 @@ static bool is_the_kernels(int fd)
 
 /* ---- arriving */
 
+static void becomes_arrived(struct sock *s, uint64_t cookie)
+{
+	s->f->cookie = cookie;
+	s->foreign = s->arrived = true;
+	store_relaxed(&s->f->tx_why, WHY_ARRIVED);
+	store_relaxed(&s->f->rx_why, WHY_ARRIVED);
+	adopt_options(s);
+	adopt_note(s);
+	sock_names(s);
+}
+
 static void arrive(int fd)
 {
 	uint64_t cookie = cookie_of(fd);
@@ -156,13 +173,37 @@ static void arrive(int fd)
 		mark_never(fd); /* it is used here, and nobody will know */
 		return;
 	}
-	s->f->cookie = cookie;
-	s->foreign = s->arrived = true;
-	store_relaxed(&s->f->tx_why, WHY_ARRIVED);
-	store_relaxed(&s->f->rx_why, WHY_ARRIVED);
-	adopt_options(s);
-	adopt_note(s);
-	sock_names(s);
+	becomes_arrived(s, cookie);
+}
+
+/* What of a record's flags is the socket's, and not a channel's. */
+#define KEPT                                                                                                                   \
+	(FAM_NONBLOCK | FAM_CONNECTED | FAM_LISTEN | FAM_RD_SHUT | FAM_WR_SHUT | FAM_BROKEN | FAM_OPTION | FAM_TIMED |         \
+		FAM_V6 | FAM_DGRAM | FAM_INQ | FAM_OWN_PIN)
+
+void adopt_again(struct sock *s)
+{
+	uint32_t was = s->exec_flags, keep = was & KEPT;
+	if (!(was & FAM_PASS_PIN))
+		keep |= was & (FAM_PIN_RX | FAM_PIN_TX);
+	link_leave(s);
+	for (int i = 0; s->known_next && i < N_KNOWN; i++) /* the old record may be another socket's by now, with its cookie */
+		forget_in(&known[i], s);
+	if (!sock_renew(s, keep)) {
+		mark_never(s->fd);
+		for (int fd = 0; fd < (int)fdtab_len; fd++)
+			if (fd_any_sock(fd) == s)
+				fdtab_set(fd, 0);
+		return;
+	}
+	if (!(keep & FAM_CONNECTED) || keep & FAM_DGRAM)
+		return;
+	if (s->server)
+		server_unuse(s->server);
+	s->server = NULL;
+	s->endpoint = NULL;
+	s->adopt_ns = s->adopt_step = 0;
+	becomes_arrived(s, cookie_of(s->fd));
 }
 
 static void adopt_locked(int fd)

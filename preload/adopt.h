@@ -31,6 +31,8 @@ bool adopt_now(struct sock *s);
 void adopt_never(struct sock *s);
 /* s has been passed: another copy of it may come here. */
 void adopt_note(struct sock *s);
+/* An exec has failed, and others have ended s meanwhile: it has nothing of theirs any more, and may be linked if they have left it to be. Under g_lock. */
+void adopt_again(struct sock *s);
 /* s ends. */
 void adopt_forget(struct sock *s);
 

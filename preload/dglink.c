@@ -56,7 +56,7 @@ static bool option(const struct sock *s, int name)
 /* May this socket have a channel at all, now? */
 static bool may_link(struct sock *s)
 {
-	if (leave_done() || !load_acquire(&s->open) || link_ends() || load_acquire(&s->f->holders) != 1 || switch_is_off())
+	if (leave_done() || !load_acquire(&s->open) || link_ends() || fam_holders(s->f) != 1 || switch_is_off())
 		return false;
 	if (sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX | FAM_BROKEN | FAM_RD_SHUT | FAM_WR_SHUT))
 		return false;
@@ -409,7 +409,7 @@ void dg_consent(struct sock *s)
 		return;
 	guard_enter(&g);
 	fence_storeload(); /* faces dg_kernel_enter: rx_inkernel, fence, n_linked */
-	if (!(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !load_acquire(&s->f->rx_inkernel) && load_acquire(&s->f->holders) == 1)
+	if (!(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !load_acquire(&s->f->rx_inkernel) && fam_holders(s->f) == 1)
 		dg_each(s, consent, NULL);
 	guard_leave(&g);
 }

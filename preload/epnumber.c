@@ -71,7 +71,7 @@ static void member_loses_number(struct epset *e, struct member *m, bool last)
 
 void epset_number_closes(struct sock *s, int fd)
 {
-	bool last = load_acquire(&s->open) == 1 && load_acquire(&s->f->holders) > 1;
+	bool last = load_acquire(&s->open) == 1 && fam_holders(s->f) > 1;
 	for (struct member *m = s->members, *next; m; m = next) {
 		struct epset *e = m->set;
 		next = m->next;
@@ -91,7 +91,7 @@ void epset_before_close(struct sock *s)
 {
 	bool ours = false;
 	struct guard g;
-	if (load_acquire(&s->open) != 1 || load_acquire(&s->f->holders) == 1 || !load_acquire(&s->linked))
+	if (load_acquire(&s->open) != 1 || fam_holders(s->f) == 1 || !load_acquire(&s->linked))
 		return;
 	guard_enter(&g);
 	for (const struct member *m = s->members; m; m = m->next)

@@ -62,13 +62,23 @@ fail:
 	return NULL;
 }
 
+/* Or left by a process that may come back to it (fam_let_go)? A thread may also still be inside a kernel call that counts in it. */
+static bool is_in_use(const struct fam_sock *f)
+{
+	if (load_acquire(&f->rx_inkernel) || load_acquire(&f->tx_inkernel))
+		return true;
+	if (!(load_acquire(&f->flags) & FAM_USED))
+		return false;
+	return fam_holders(f) || fam_proc_alive(own, load_relaxed(&f->leaver));
+}
+
 struct fam_sock *fam_alloc(struct arena **out)
 {
 	if (!own && !(own = arena_make()))
 		return NULL;
 	struct fam_hdr *h = own->hdr;
 	struct fam_sock *all = socks_of(own);
-	/* Oldest first: a record is used again as late as possible, and never while a thread is still inside a kernel call that counts in it. */
+	/* Oldest first: a record is used again as late as possible. */
 	for (uint32_t tries = 0; tries < FAM_N_SOCK; tries++) {
 		uint32_t i = add_relaxed(&h->free_head, 1u) % FAM_N_SOCK;
 		struct fam_sock *f = &all[i];
@@ -80,12 +90,13 @@ struct fam_sock *fam_alloc(struct arena **out)
 			}
 			store_relaxed(&h->high_water, i + 1);
 		}
-		if (load_acquire(&f->flags) & FAM_USED || load_acquire(&f->rx_inkernel) || load_acquire(&f->tx_inkernel))
+		if (is_in_use(f))
 			continue;
+		uint32_t gen = load_relaxed(&f->holders) & ~FAM_HOLDERS;
 		if (i < high && h->n_free)
 			h->n_free--;
 		memset((void *)f, 0, sizeof(*f));
-		store_relaxed(&f->holders, 1);
+		store_relaxed(&f->holders, (gen + FAM_HOLDERS + 1) | 1);
 		store_release(&f->flags, FAM_USED);
 		*out = own;
 		return f;
@@ -93,10 +104,52 @@ struct fam_sock *fam_alloc(struct arena **out)
 	return NULL;
 }
 
+bool fam_is_last(struct fam_sock *f)
+{
+	uint32_t h;
+	do {
+		h = load_acquire(&f->holders);
+		if ((h & FAM_HOLDERS) != 1)
+			return false;
+	} while (!cas_acqrel(&f->holders, h, h + FAM_HOLDERS + 1));
+	return true;
+}
+
+uint32_t fam_let_go(struct fam_sock *f, uint32_t nr, uint32_t *gen)
+{
+	store_relaxed(&f->leaver, nr); /* seen by who sees that nobody holds it (acquire in fam_holders) */
+	uint32_t h = sub_acqrel(&f->holders, 1u);
+	*gen = h & ~FAM_HOLDERS;
+	return h & FAM_HOLDERS;
+}
+
+bool fam_hold_again(struct fam_sock *f, uint32_t gen)
+{
+	uint32_t h;
+	do {
+		h = load_acquire(&f->holders);
+		if ((h & ~FAM_HOLDERS) != gen)
+			return false;
+	} while (!cas_acqrel(&f->holders, h, h + 1));
+	return true;
+}
+
+bool fam_leave(struct fam_sock *f)
+{
+	uint32_t h;
+	do {
+		h = load_acquire(&f->holders);
+		if ((h & FAM_HOLDERS) <= 1)
+			return !(h & FAM_HOLDERS); /* it has been left, as the process ends */
+	} while (!cas_acqrel(&f->holders, h, h - 1));
+	return true;
+}
+
 bool fam_release(struct fam_sock *f)
 {
-	if (sub_acqrel(&f->holders, 1u) != 1)
+	if (!fam_is_last(f) && fam_leave(f))
 		return false;
+	sub_acqrel(&f->holders, 1u);
 	store_release(&f->flags, 0);
 	if (own)
 		own->hdr->n_free++;

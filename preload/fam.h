@@ -17,10 +17,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "atomic.h"
 #include "diag.h"
 
 #define FAM_MAGIC UINT64_C(0x6d61665f746e6873)
-#define FAM_VERSION 5u
+#define FAM_VERSION 6u
 #define FAM_N_SOCK 65536u
 #define FAM_MEMFD_NAME "shunt-fam"
 
@@ -85,7 +86,7 @@ struct fam_sock {
 
 	/* life */
 	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */
-	_Atomic uint32_t holders;	     /* processes that hold it */
+	_Atomic uint32_t holders;	     /* processes that hold it (FAM_HOLDERS); above, generations of the record */
 	_Atomic uint32_t link;		     /* 0 none, 1 being made, 2 done: the next four are valid */
 	int32_t link_shmid;
 	uint32_t link_chan, link_side;
@@ -101,7 +102,9 @@ struct fam_sock {
 
 	_Alignas(64) struct diag_addr own, peer;
 	_Atomic uint32_t passes; /* copies that have left the family: passed, or inherited by another program (pass.h) */
-	uint8_t pad[20];
+	_Atomic uint32_t
+		leaver; /* number of the process that has let go of it last, without an end: by exec, or as it ends itself */
+	uint8_t pad[16];
 };
 static_assert(sizeof(struct fam_sock) % 64 == 0, "records start on a cache line");
 
@@ -119,8 +122,27 @@ struct fam_hdr {
 struct arena;
 /* A free record of this process's own arena (made on first use), zeroed, FAM_USED set, one holder. NULL: out of memory or records. */
 struct fam_sock *fam_alloc(struct arena **a);
+#define FAM_HOLDERS 0xffffu
+/* How many processes hold it. */
+static inline uint32_t fam_holders(const struct fam_sock *f)
+{
+	return load_acquire(&f->holders) & FAM_HOLDERS;
+}
+/*
+ * The holder's word that it ends the socket, before it does: true: nobody else holds it, and from here on nobody comes back who has let go for an exec (the generation counts up in the
+ * same step). Under g_lock, as often as one likes.
+ */
+bool fam_is_last(struct fam_sock *f);
+/* This process lets go, and has not ended the socket, since others hold it. false: nobody does any more (they have let go for an exec): it is the last now. */
+bool fam_leave(struct fam_sock *f);
 /* This process lets go; the last holder's release frees the record. true: it was the last. */
 bool fam_release(struct fam_sock *f);
+/*
+ * This process (number `nr`) lets go, and may come back: an exec that may fail. Who has let go last leaves the record in use, for as long as the process image lives. Returns the number of those who held
+ * it, and in *gen what fam_hold_again wants. That is false, and nothing has happened, if others have ended the socket meanwhile: the record is not this socket's any more.
+ */
+uint32_t fam_let_go(struct fam_sock *f, uint32_t nr, uint32_t *gen);
+bool fam_hold_again(struct fam_sock *f, uint32_t gen);
 /* Is the process with number `nr` in this arena alive? */
 bool fam_proc_alive(const struct arena *a, uint32_t nr);
 /* In the child of fork: a number of our own in each inherited arena, and no arena of our own yet. */

@@ -117,23 +117,20 @@ static void before_exec(struct program *p)
 	errno = e;
 }
 
-/* Closed by the exec, all its descriptors: this process does not hold it any more. `by`: -1, or +1 when the exec failed. */
-static void hold_if_closed(struct sock *s, void *by)
+/* Closed by the exec, all its descriptors: this process does not hold it any more. */
+static void let_go_if_closed(struct sock *s, void *arg)
 {
-	struct fam_sock *f = s->f;
-	bool all = true;
+	bool all = !s->exec_left;
 	uint32_t left = load_relaxed(&s->open);
+	(void)arg;
 	for (int fd = 0; left && fd < (int)fdtab_len && all; fd++) {
 		if (fd_any_sock(fd) != s)
 			continue;
 		left--;
 		all = real.fcntl(fd, F_GETFD, 0) == FD_CLOEXEC;
 	}
-	if (!all)
-		return;
-	if ((intptr_t)by < 0 && load_acquire(&f->holders) == 1)
-		link_before_end(s);
-	add_acqrel(&f->holders, (uint32_t)(intptr_t)by);
+	if (all)
+		pass_exec_closed(s);
 }
 
 /* In a child of vfork the tables are the parent's: the sockets go down all the same, since the new program will hold them. */
@@ -146,7 +143,7 @@ static void before_own_exec(struct program *p)
 	startup_end(
 		true); /* a listener that is inherited is unknown to the new program until it accepts there, and publishes it anew */
 	if (fdtab_len)
-		sock_each(hold_if_closed, (void *)(intptr_t)-1);
+		sock_each(let_go_if_closed, NULL);
 }
 
 static void hold_again(struct sock *s, void *arg)
@@ -160,10 +157,8 @@ static int exec_failed(int r)
 	int e = errno;
 	if (wrap_own_process()) {
 		startup_goes_on();
-		if (fdtab_len) {
-			sock_each(hold_if_closed, (void *)(intptr_t)1);
+		if (fdtab_len)
 			sock_each(hold_again, NULL);
-		}
 	}
 	errno = e;
 	return r;

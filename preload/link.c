@@ -390,39 +390,44 @@ void link_leave(struct sock *s)
 		unlink_chan(s);
 }
 
-void link_end(struct sock *s)
+bool link_end(struct sock *s)
 {
 	if (sock_is_dgram(s)) {
 		dg_end(s);
-		return;
+		return true;
 	}
-	if (load_acquire(&s->f->passes) && load_acquire(&s->f->holders) == 1) {
+	bool last = fam_is_last(s->f);
+	if (last && load_acquire(&s->f->passes)) {
 		pass_last(s);
-		return;
+		return true;
 	}
 	if (!link_ready(s)) {
 		log_kernel(s);
-		return;
+		return last;
 	}
 	struct chan *c = &s->chan;
 	struct assoc *a = c->assoc;
-	bool last = load_acquire(&s->f->holders) == 1;
 	if (last)
 		end_marks(s);
 	unlink_chan(s);
 	if (!last)
-		return;
+		return false;
 	/* The other side's process has given it up, and no other has taken it: it ends there too. */
 	bool orphan = and_acqrel(&c->peer->flags, ~SM_END_ORPHAN) & SM_END_ORPHAN;
 	seg_chan_leave(&a->seg, c->idx, c->side);
 	if (orphan)
 		seg_chan_leave(&a->seg, c->idx, !c->side);
+	return true;
 }
 
 static void end_one(struct sock *s, void *arg)
 {
+	uint32_t gen;
 	(void)arg;
-	link_end(s);
+	while (!link_end(s))
+		if (fam_leave(s->f))
+			return;
+	fam_let_go(s->f, s->arena->proc_nr, &gen);
 }
 
 void link_end_all(void)

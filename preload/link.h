@@ -19,14 +19,17 @@
 bool link_try(struct sock *s, size_t bytes);
 /* Another process of the family has linked it: resolve its channel here. Part of link_ready(). */
 bool link_resolve(struct sock *s);
-/* The last descriptor of this process goes: marks, reset if need be, give the channel back. Under g_lock. */
-void link_end(struct sock *s);
+/*
+ * The last descriptor of this process goes: marks, reset if need be, give the channel back. false: other processes hold the socket, and go on; until this one has left (fam_leave) that may change.
+ * Under g_lock.
+ */
+bool link_end(struct sock *s);
 /* Bind s to a channel of a, for all processes of the family; f->link is 1. Under g_lock. */
 void link_publish(struct sock *s, struct assoc *a, uint32_t idx);
 /* The kernel may close it in a moment, without a word from us (exec): what is unread goes by the kernel too. No mark: the exec may fail. */
 void link_before_end(struct sock *s);
 /*
- * The process ends: link_end for all its sockets. Under g_lock. Its other threads go on until the kernel stops them; what they would do
+ * The process ends: link_end for all its sockets, of which it is no holder then. Under g_lock. Its other threads go on until the kernel stops them; what they would do
  * with such a socket then could only be wrong (octets that lie in the ring are out of reach, the channel may be another connection's by
  * now), so link_stop() keeps them, wherever they find a socket that was linked and is not. If the process lives for a second more,
  * the connection is shut down instead.

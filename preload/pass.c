@@ -15,9 +15,6 @@
 
 #define PINS (FAM_PIN_RX | FAM_PIN_TX)
 
-/* sock.exec_left: others of the family still hold it; nobody does; it was not ours yet, and goes over as it came. */
-enum { EXEC_NOT, EXEC_LEFT, EXEC_LAST, EXEC_WHOLE };
-
 void pass_begin(struct sock *s, enum why why, bool known)
 {
 	if (sock_is_dgram(s)) {
@@ -124,7 +121,7 @@ static bool exec_arrived(struct sock *s, bool known)
 	bool still = s->arrived;
 	if (!still)
 		;
-	else if (!known || load_acquire(&s->f->holders) > 1)
+	else if (!known || fam_holders(s->f) > 1)
 		adopt_never(s);
 	else if (mark_look(s->fd, &m) && mark_exec(s->fd, (uint32_t)sys0(SYS_getpid)))
 		s->exec_left = EXEC_WHOLE;
@@ -146,7 +143,7 @@ void pass_exec(struct sock *s, bool known)
 	pass_begin(s, WHY_EXEC, known);
 	if (sock_is_dgram(s))
 		return;
-	s->exec_left = sub_acqrel(&s->f->holders, 1u) == 1 ? EXEC_LAST : EXEC_LEFT;
+	s->exec_left = sock_let_go(s) ? EXEC_LAST : EXEC_LEFT;
 	if (s->exec_left != EXEC_LAST)
 		return;
 	struct guard g;
@@ -159,18 +156,60 @@ void pass_exec(struct sock *s, bool known)
 	guard_leave(&g);
 }
 
+/* As pass_last, but for the case that it is not the last: until the exec has closed it nobody else may have it. */
+static void give_up(struct sock *s)
+{
+	struct mark m;
+	struct guard g;
+	guard_enter(&g);
+	bool may = may_be_linked(s) && mark_closing(s->fd, true);
+	if (link_ready(s))
+		orphan_leave(s);
+	if (may && describe(s, &m))
+		mark_ready(s->fd, &m);
+	guard_leave(&g);
+}
+
+void pass_exec_closed(struct sock *s)
+{
+	bool last = fam_holders(s->f) == 1;
+	s->exec_left = EXEC_CLOSED;
+	if (last && load_acquire(&s->f->passes) && !sock_is_dgram(s)) {
+		s->exec_left = EXEC_GIVEN;
+		give_up(s);
+	} else if (last) {
+		link_before_end(s);
+	}
+	if (sock_let_go(s) && !last) /* the others have closed theirs since */
+		link_before_end(s);
+}
+
+/* It was not closed. */
+static void take_back(struct sock *s, uint8_t left)
+{
+	if (!sock_hold_again(s) || left == EXEC_CLOSED)
+		return;
+	mark_unready(s->fd);
+	mark_closing(s->fd, false);
+	if (link_ready(s))
+		orphan_back(s);
+}
+
 void pass_exec_undo(struct sock *s)
 {
 	uint8_t left = s->exec_left;
-	if (left == EXEC_NOT)
-		return;
 	s->exec_left = EXEC_NOT;
+	if (left == EXEC_CLOSED || left == EXEC_GIVEN)
+		take_back(s, left);
+	if (left < EXEC_LEFT)
+		return;
 	bool was = mark_exec_end(s->fd, (uint32_t)sys0(SYS_getpid));
 	if (left == EXEC_WHOLE)
 		return;
 	if (was)
 		mark_unready(s->fd);
-	add_acqrel(&s->f->holders, 1u);
+	if (!sock_hold_again(s))
+		return;
 	if (left == EXEC_LAST && link_ready(s))
 		orphan_back(s);
 	pass_undo(s);

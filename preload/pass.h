@@ -23,7 +23,9 @@ void pass_undo(struct sock *s);
 void pass_unknown(int fd);
 /* This process is about to exec, and s will be inherited. */
 void pass_exec(struct sock *s, bool known);
-/* It has failed. */
+/* The same, of a socket that it will close. */
+void pass_exec_closed(struct sock *s);
+/* It has failed, whatever has been done for it. */
 void pass_exec_undo(struct sock *s);
 /* The last holder lets go, and copies have left: the connection goes on elsewhere, if anywhere. Under g_lock, before the kernel's close. */
 void pass_last(struct sock *s);

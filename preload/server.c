@@ -307,7 +307,7 @@ static void end_listener(struct sock *s, void *arg)
 {
 	(void)arg;
 	if (s->server && sock_flags(s) & (FAM_LISTEN | FAM_DGRAM) && s->server->ept.lock_fd >= 0)
-		retract(s->server, load_acquire(&s->f->holders) == 1);
+		retract(s->server, fam_holders(s->f) == 1);
 }
 
 /* At exit, names that others still listen under stay: a daemon's parent leaves so. */

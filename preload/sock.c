@@ -155,17 +155,49 @@ void sock_forget(struct sock *s, int fd)
 				or_acqrel(&s->f->flags, FAM_OWN_PIN); /* a set of ours goes on hearing of it */
 			epset_forget_sock(s);
 			stats_sock(s);
-			link_end(s);
 			adopt_forget(s);
-			if (s->server && sock_flags(s) & (FAM_LISTEN | FAM_DGRAM))
-				server_release(s->server, load_acquire(&s->f->holders) == 1);
+			bool publishes = sock_flags(s) & (FAM_LISTEN | FAM_DGRAM), left = false;
+			while (!left && !link_end(s))
+				left = fam_leave(s->f); /* the record may be another socket's from here on */
+			if (s->server && publishes)
+				server_release(s->server, !left && fam_is_last(s->f));
 			else if (s->server)
 				server_unuse(s->server);
-			fam_release(s->f);
+			if (!left)
+				fam_release(s->f);
 			put_free(s);
 		}
 	}
 	guard_leave(&g);
+}
+
+bool sock_let_go(struct sock *s)
+{
+	s->exec_flags = sock_flags(s);
+	return fam_let_go(s->f, s->arena->proc_nr, &s->exec_gen) == 1;
+}
+
+bool sock_hold_again(struct sock *s)
+{
+	struct guard g;
+	if (fam_hold_again(s->f, s->exec_gen))
+		return true;
+	guard_enter(&g);
+	adopt_again(s);
+	guard_leave(&g);
+	return false;
+}
+
+bool sock_renew(struct sock *s, uint32_t fam_flags)
+{
+	struct arena *a;
+	struct fam_sock *f = fam_alloc(&a);
+	if (!f)
+		return false;
+	or_acqrel(&f->flags, fam_flags);
+	s->f = f;
+	s->arena = a;
+	return true;
 }
 
 void sock_reset(struct sock *s)
@@ -241,7 +273,7 @@ static void hold(struct sock *s, void *arg)
 {
 	if (sock_is_dgram(s))
 		dg_fork_prepare(s);
-	if (s->exec_left) /* another thread is about to exec, and has left it to the new program alone */
+	if (s->exec_left > EXEC_CLOSED) /* another thread is about to exec, and has left it to the new program alone */
 		mark_never(s->fd);
 	add_acqrel(&s->f->holders, 1u);
 	fence_storeload(); /* faces token_bias: word, fence, holders */
@@ -268,7 +300,7 @@ void sock_fork_prepare(void)
 static void unhold(struct sock *s, void *arg)
 {
 	(void)arg;
-	sub_acqrel(&s->f->holders, 1u);
+	fam_leave(s->f);
 }
 
 void sock_fork_failed(void)

@@ -71,21 +71,28 @@ struct sock {
 	_Atomic uint64_t rang_msgs; /* messages sent until then */
 	_Atomic int64_t rang_ns;
 	struct trial_of trial;
-	uint64_t quiet_tail;	      /* tx_tail when the service thread looked last (trim.h) */
-	uint64_t trimmed;	      /* and when it gave the ring's pages back */
-	_Atomic uint32_t watched;     /* the service thread's epoll has the kernel socket */
-	struct endpoint *endpoint;    /* client: where it connects to (shunt is there), or NULL */
-	struct server *server;	      /* listener or accepted: the published endpoint, or NULL */
-	struct member *members;	      /* epoll registrations; changed under g_lock */
-	_Atomic uint32_t members_seq; /* odd while they are being changed */
-	struct dg *dg;		      /* a UDP socket's peers (dg.h) */
-	bool foreign;		      /* it came from another process (adopt.h); for good: threads ask it without a lock */
-	bool arrived;		      /* ... and may not be linked yet */
-	uint8_t exec_left;	      /* in the middle of an exec: how it was left (pass.h) */
-	int64_t adopt_ns, adopt_step; /* when to ask again, and how long then */
-	struct sock *known_next;      /* of those that were passed or have arrived (adopt.c); else itself */
-	struct sock *next;	      /* free list */
+	uint64_t quiet_tail;	       /* tx_tail when the service thread looked last (trim.h) */
+	uint64_t trimmed;	       /* and when it gave the ring's pages back */
+	_Atomic uint32_t watched;      /* the service thread's epoll has the kernel socket */
+	struct endpoint *endpoint;     /* client: where it connects to (shunt is there), or NULL */
+	struct server *server;	       /* listener or accepted: the published endpoint, or NULL */
+	struct member *members;	       /* epoll registrations; changed under g_lock */
+	_Atomic uint32_t members_seq;  /* odd while they are being changed */
+	struct dg *dg;		       /* a UDP socket's peers (dg.h) */
+	bool foreign;		       /* it came from another process (adopt.h); for good: threads ask it without a lock */
+	bool arrived;		       /* ... and may not be linked yet */
+	uint8_t exec_left;	       /* EXEC_*: in the middle of an exec */
+	uint32_t exec_gen, exec_flags; /* then: of the family record, as it was */
+	int64_t adopt_ns, adopt_step;  /* when to ask again, and how long then */
+	struct sock *known_next;       /* of those that were passed or have arrived (adopt.c); else itself */
+	struct sock *next;	       /* free list */
 };
+
+/*
+ * sock.exec_left. To be closed by the exec: EXEC_CLOSED, or GIVEN: nobody here holds it then, and a copy that was passed is the only one. Inherited: LEFT, others of the family hold it still; LAST,
+ * nobody does; WHOLE, it was not ours yet, and goes over as it came.
+ */
+enum { EXEC_NOT, EXEC_CLOSED, EXEC_GIVEN, EXEC_LEFT, EXEC_LAST, EXEC_WHOLE };
 
 /* ---- the table: descriptor number -> object. Tagged pointers: what else than a sock a number may be. */
 #define FD_TAG 3u
@@ -148,10 +155,16 @@ static inline void sock_note(struct sock *s)
 		sock_inode(s);
 	}
 }
+/* About to exec: this process's hold of it ends. true: nobody holds it now. */
+bool sock_let_go(struct sock *s);
+/* The exec has failed. false: others have ended the socket meanwhile; it has a new record, as one that has just arrived (adopt.h), or is unknown. */
+bool sock_hold_again(struct sock *s);
+/* A new family record, with these flags; the old one is not touched. false: none is to be had. Under g_lock. */
+bool sock_renew(struct sock *s, uint32_t fam_flags);
 /* connect() on a socket that has had a connection: no channel, no history. */
 void sock_reset(struct sock *s);
 void sock_fork_prepare(void);
-/* There was no child after all; or this process ends: one holder less of each. */
+/* There was no child after all: one holder less of each. */
 void sock_fork_failed(void);
 void sock_fork_child(void);
 /* Calls fn for each sock of this process. */

@@ -160,7 +160,6 @@ void startup_end(bool exec)
 	if (!exec && !ended) {
 		ended = true;
 		link_end_all(); /* as close() would: the kernel closes the sockets in a moment, and knows nothing of the channels */
-		sock_fork_failed(); /* one holder less of each */
 	}
 	guard_leave(&g);
 }

@@ -60,7 +60,7 @@ static void next_turn(uint32_t turn)
 static void begin(struct sock *s, int64_t now)
 {
 	struct sock *who = load_acquire(&trial.who);
-	if (load_relaxed(&s->f->holders) != 1 || (who && now - trial.begin_ns < SLOT_NS) || xchg_acqrel(&trial.busy, 1u))
+	if (fam_holders(s->f) != 1 || (who && now - trial.begin_ns < SLOT_NS) || xchg_acqrel(&trial.busy, 1u))
 		return;
 	trial.begin_ns = now;
 	next_turn(0);

@@ -98,6 +98,32 @@ static void pass_server(void)
 	close(over);
 }
 
+/* The giver's copy is closed by an exec; or would be, by one that fails, and then by the giver. */
+static void by_exec_server(void)
+{
+	char *argv[] = {"true", NULL}, *const envp[] = {NULL};
+	pid_t pid;
+	int over = start_child(worker_or_program, &pid);
+	pid_t giver = fork_part();
+
+	if (!giver) {
+		int fd = serve_some();
+		MUST(fcntl(fd, F_SETFD, FD_CLOEXEC));
+		pass_fd(over, fd);
+		close(over);
+		if (((const struct pass *)the_case->arg)->chain) {
+			for (int i = 0; i < 50; i++)
+				execve("/nowhere/at/all", argv, envp);
+			MUST(close(fd));
+		}
+		execvp("true", argv);
+		_exit(127);
+	}
+	join_child(giver);
+	join_child(pid);
+	close(over);
+}
+
 /* The same on the client's side. */
 static void asks_on(int over)
 {
@@ -365,6 +391,8 @@ const struct oracle_case oracle_cases[] = {
 	{"worker", pass_server, adopt_client, CASE_HEIR, &old_worker},
 	{"program", pass_server, adopt_client, CASE_HEIR, &new_program},
 	{"chain", pass_server, adopt_client, 0, &in_a_chain},
+	{"by_exec", by_exec_server, adopt_client, CASE_HEIR, &old_worker},
+	{"by_failed_exec", by_exec_server, adopt_client, CASE_HEIR, &in_a_chain},
 	{"fresh", pass_server, adopt_fresh_client, 0, &at_once},
 	{"fresh_program", pass_server, adopt_fresh_client, 0, &at_once_program},
 	{"client", stays_server, client_passes, CASE_HEIR_CLIENT, NULL},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sock_undone.c - connections that are about to change hands, and do not: a message with a descriptor that cannot be sent. */
+/* sock_undone.c - connections that are about to change hands, and do not: a message with a descriptor that cannot be sent, a program that cannot be executed. */
 #include "oracle.h"
 
 #include <pthread.h>
@@ -106,10 +106,67 @@ static void pass_server(void)
 	TRY(close(fd));
 }
 
+/* ---- a child tries to execute what is not there, and its parent closes the connection meanwhile: the child has it still */
+
+#define TURNS 12
+
+static _Noreturn void tries(int fd, int closed)
+{
+	char *argv[] = {"none", NULL}, c;
+
+	set_nonblock(closed, 1);
+	for (unsigned more = 0; more < 20; more += read(closed, &c, 1) == 0)
+		if (execve("/nowhere/at/all", argv, NULL) != -1 || errno != ENOENT)
+			say("FALSE: executed");
+	get(fd, 300, 1, 0);
+	put(fd, 300, 2, 0);
+	exit(read(fd, &c, 1));
+}
+
+static void exec_server(void)
+{
+	int port, lfd = listen_on("127.0.0.1", 4, &port), p[2];
+
+	tell_number(port);
+	for (int i = 0; i < TURNS; i++) {
+		int fd = (int)MUST(accept4(lfd, NULL, NULL, the_case->arg ? SOCK_CLOEXEC : 0));
+		warm_up(fd);
+		MUST(pipe(p));
+		pid_t pid = fork_part();
+		if (pid == 0) {
+			close(p[1]);
+			tries(fd, p[0]);
+		}
+		usleep(1000 + 377 * (unsigned)i); /* at some moment of a try */
+		MUST(close(fd));
+		close(p[0]);
+		close(p[1]);
+		tell("closed");
+		join_child(pid);
+	}
+	TRY(close(lfd));
+}
+
+static void exec_client(void)
+{
+	int port = (int)await_number();
+
+	for (int i = 0; i < TURNS; i++) {
+		int fd = (int)MUST(connect_to("127.0.0.1", port));
+		warm_up(fd);
+		await("closed");
+		put(fd, 300, 1, 0);
+		get(fd, 300, 2, 0);
+		TRY(close(fd));
+	}
+}
+
 static const int epoll = 1;
 
 const struct oracle_case oracle_cases[] = {
 	{"pass_recv", pass_server, echo_client, CASE_SLOW, NULL},
 	{"pass_epoll", pass_server, echo_client, CASE_SLOW, &epoll},
+	{"exec", exec_server, exec_client, CASE_SLOW, NULL},
+	{"exec_cloexec", exec_server, exec_client, CASE_SLOW, &epoll},
 	{NULL, NULL, NULL, 0, NULL},
 };

@@ -110,6 +110,45 @@ static void another_process_sees_and_takes_it(void **state)
 	close(fd);
 }
 
+/* Its child holds it until a program closes it, and lives on. */
+static void what_is_about_to_be_closed_is_ready_once_it_is(void **state)
+{
+	int fd = a_socket(), said[2], end[2], status;
+	struct mark m;
+	char c;
+
+	(void)state;
+	assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(end, O_CLOEXEC), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		bool ok = mark_closing(fd, true) && mark_ready(fd, &some[3]) && dup2(end[0], 0) == 0;
+
+		if (write(said[1], ok ? "y" : "n", 1) != 1 || read(end[0], &c, 1) != 1)
+			_exit(2);
+		execlp("cat", "cat", (char *)NULL);
+		_exit(3);
+	}
+	close(end[0]);
+	assert_int_equal(read(said[0], &c, 1), 1);
+	assert_int_equal(c, 'y');
+	assert_false(mark_look(fd, &m));
+	assert_int_equal(write(end[1], "x", 1), 1);
+	for (int i = 0; i < 5000 && !mark_look(fd, &m); i++)
+		usleep(1000);
+	assert_true(mark_look(fd, &m));
+	assert_int_equal(m.chan, 255);
+	close(end[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_true(mark_closing(fd, true)); /* or not closed after all */
+	assert_true(mark_closing(fd, false));
+	assert_true(mark_look(fd, &m));
+	close(said[0]);
+	close(said[1]);
+	close(fd);
+}
+
 static long no_locks(long nr)
 {
 	return nr == SYS_fcntl ? -EINVAL : 0;
@@ -138,6 +177,7 @@ int main(void)
 		cmocka_unit_test(never_is_for_ever),
 		cmocka_unit_test(what_is_left_to_a_program_is_that_process_s),
 		cmocka_unit_test(another_process_sees_and_takes_it),
+		cmocka_unit_test(what_is_about_to_be_closed_is_ready_once_it_is),
 		cmocka_unit_test(a_kernel_without_such_locks_has_no_marks),
 	};
 
