@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sock_killed.c - the peer is killed by SIGKILL: what the survivor sees depends on what lay unread where. */
+/* sock_killed.c - the peer is killed by SIGKILL: what the survivor sees depends on what lay unread where. Or it is stopped for a while. */
 #include "oracle.h"
 
 #include <poll.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -207,6 +209,61 @@ static void in_epoll(int fd)
 		}                                                                                                              \
 	}
 
+/* ---- stopped, and going on: who does not run is late, and nothing else */
+
+static int has_stopped(void *arg)
+{
+	char path[40], line[200] = "";
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", *(int *)arg);
+	f = fopen(path, "r");
+	MUST(f && fgets(line, sizeof line, f) ? 0 : -1);
+	fclose(f);
+	return strstr(line, ") T ") != NULL;
+}
+
+static void stop(int pid)
+{
+	MUST(kill(pid, SIGSTOP));
+	HOLDS(wait_until(has_stopped, &pid));
+}
+
+static void stopped_server(void)
+{
+	struct timeval little = {.tv_usec = 50000}, none = {0};
+	int fd = serve_warm(), pid = (int)await_number();
+
+	no_delay(fd);
+	for (unsigned i = 0; i < 3; i++) {
+		stop(pid);
+		put(fd, 40000, 2, 0);
+		MUST(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &little, sizeof little));
+		TRY(recv(fd, (char[1]){0}, 1, 0));
+		MUST(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none));
+		MUST(kill(pid, SIGCONT));
+		get(fd, 100, 1, 0);
+	}
+	stop(pid);
+	put(fd, 40000, 2, 0);
+	TRY(close(fd));
+	MUST(kill(pid, SIGCONT));
+}
+
+static void stopped_client(void)
+{
+	int fd = connect_warm();
+
+	tell_number(getpid());
+	for (unsigned i = 0; i < 4; i++) {
+		get(fd, 40000, 2, 0);
+		if (i < 3)
+			put(fd, 100, 1, 0);
+	}
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+}
+
 const struct oracle_case oracle_cases[] = {
 	BOTH("idle", does_nothing, idle),
 	BOTH("unread", gets_ten, unread),
@@ -218,5 +275,6 @@ const struct oracle_case oracle_cases[] = {
 	BOTH("in_send", does_nothing, in_send),
 	BOTH("in_poll", does_nothing, in_poll),
 	BOTH("in_epoll", does_nothing, in_epoll),
+	{"stopped", stopped_server, stopped_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
