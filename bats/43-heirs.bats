@@ -54,10 +54,10 @@ setup() {
 	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
 	sides both
 	PORT=$(free_port)
-	mkfifo "$D/in"
-	exec 7<>"$D/in"
 	server serve "$PYTHON" "$T/heir.py" serve "$PORT"
 	up serve ready
+	mkfifo "$D/in"
+	exec 7<>"$D/in" # a FIFO that is opened for one direction waits for the other; after the server, which is not to hold it
 }
 
 # begin NAME ARG...: a client that reads what is told to it by descriptor 7
@@ -70,7 +70,7 @@ begin() {
 
 segments() { grep -c SYSV "/proc/$HEIR/maps"; }
 no_segment() { [ "$(segments)" = 0 ]; }
-done_times() { [ "$(grep -c done "$D/ask.out")" -eq "$1" ]; }
+done_times() { [ "$(grep -c "done" "$D/ask.out")" -eq "$1" ]; }
 
 @test "an association that came with a connection is let go when that has been closed for some seconds" {
 	begin give give "$PORT"
