@@ -96,6 +96,47 @@ doctor() {
 	[ "${#lines[@]}" -eq 1 ]
 }
 
+# script FILE LINE: what follows its "#!"
+script() {
+	printf '#!%s\n' "$2" >"$D/$1"
+	chmod 755 "$D/$1"
+}
+
+@test "scripts: their interpreters are followed as far as the kernel does, and what env starts" {
+	local i
+	cc -static -O2 -o "$D/static" "$PROGS/hello.c"
+	export PATH=$D:$PATH
+	script s1 "$D/static"
+	for i in 2 3 4 5; do
+		script s$i "$D/s$((i - 1)) -x"
+		doctor 2 "$D/s$i"
+		found program no '/s'$i': it is statically linked'
+	done
+	"$D/s5" >/dev/null || [ $? -eq 3 ] # so far it goes
+	script py /usr/bin/python3
+	doctor 0 "$D/py"
+	script onpy "$D/py -u"
+	doctor 0 "$D/onpy"
+	for i in static '-S static -x' '-S -i A=1 -u HOME static' '--split-string=static -x' '-vS static'; do
+		script e "/usr/bin/env $i"
+		doctor 2 "$D/e"
+		found program ok '/e: can be interposed'
+		found program no '/static: it is statically linked'
+	done
+	script ee '/usr/bin/env e' # to the script, to the program
+	doctor 2 "$D/ee"
+	found program no '/static: it is statically linked'
+	script e '/usr/bin/env no-such-program-here'
+	doctor 2 "$D/e"
+	found program no 'no-such-program-here: is not found'
+	script e '/usr/bin/env e' # for ever
+	run timeout 10 "$SHUNT" doctor "$D/e"
+	[ "$status" -le 2 ]
+	script e '/usr/bin/env python3'
+	doctor 0 "$D/e"
+	found program ok '/python3: can be interposed'
+}
+
 @test "imports that shunt does not replace are told, those of its libraries too; others are not" {
 	printf '#include <aio.h>\nint use(void){struct aiocb a={0};return aio_read(&a);}' | cc -shared -fPIC -x c -o "$D/libaside.so" -
 	printf '#define _GNU_SOURCE\n#include <sched.h>\n#include <sys/socket.h>\nint use(void);int f(void*p){return p!=0;}\nint main(void){return use()+clone(f,0,0,0)+(int)recv(0,0,0,0);}' |

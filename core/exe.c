@@ -18,11 +18,10 @@
 #include "sys.h"
 
 #define KERNEL_ST_NOSUID 2L /* of statfs; libc has the name for statvfs alone */
-#define MAX_SCRIPTS 5	    /* interpreters of interpreters that the kernel follows */
 
 struct image {
 	int is_elf;
-	char first[256]; /* how the file begins */
+	char first[EXE_LINE_LEN]; /* how the file begins */
 	unsigned char class, data;
 	uint16_t machine;
 	char linker[256]; /* PT_INTERP; empty: none */
@@ -107,15 +106,21 @@ static const char *why_image(const struct image *im, const struct image *us)
 	return NULL;
 }
 
-/* "#! /path/to/interpreter argument": the path, in place. NULL: no such line. */
-static char *script_interpreter(char *first)
+/* "#! /path/to/interpreter argument": both, in place; all that follows is one argument. NULL: no such line. */
+static char *script_interpreter(char *first, char **argument)
 {
-	char *p = first + 2;
+	char *p = first + 2, *end;
 
 	if (strncmp(first, "#!", 2))
 		return NULL;
+	end = p + strcspn(p, "\n");
+	while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
+		end--;
+	*end = 0;
 	p += strspn(p, " \t");
-	p[strcspn(p, " \t\n")] = 0;
+	end = p + strcspn(p, " \t");
+	*argument = end + strspn(end, " \t");
+	*end = 0;
 	return *p ? p : NULL;
 }
 
@@ -131,17 +136,34 @@ static int open_image(const char *path, struct image *im)
 	return (int)fd;
 }
 
+int exe_script(const char *path, char interpreter[EXE_LINE_LEN], char argument[EXE_LINE_LEN])
+{
+	struct image im;
+	char *p, *rest;
+	int fd = open_image(path, &im);
+
+	if (fd < 0)
+		return 0;
+	sys1(SYS_close, fd);
+	p = im.is_elf ? NULL : script_interpreter(im.first, &rest);
+	if (!p)
+		return 0;
+	fmt_buf(interpreter, EXE_LINE_LEN, "%s", p);
+	fmt_buf(argument, EXE_LINE_LEN, "%s", rest);
+	return 1;
+}
+
 const char *elf_why_not(const char *path, const char *self)
 {
 	struct image im, us;
-	char kept[sizeof(im.first)];
+	char kept[sizeof(im.first)], *argument;
 	const char *next, *why;
 	int fd = open_image(self, &us);
 
 	if (fd < 0)
 		return NULL;
 	sys1(SYS_close, fd);
-	for (int i = 0; i < MAX_SCRIPTS; i++) {
+	for (int i = 0; i <= EXE_MAX_SCRIPTS; i++) {
 		fd = open_image(path, &im);
 		if (fd < 0)
 			return NULL;
@@ -150,7 +172,7 @@ const char *elf_why_not(const char *path, const char *self)
 		if (im.is_elf)
 			return why ? why : why_image(&im, &us);
 		/* Without "#!" execvp() hands the file to /bin/sh. The kernel honours no setuid bit on scripts. */
-		next = script_interpreter(im.first);
+		next = script_interpreter(im.first, &argument);
 		fmt_buf(kept, sizeof(kept), "%s", next ? next : "/bin/sh");
 		path = kept;
 	}

@@ -17,13 +17,15 @@
 #include "scan.h"
 
 #define MIN_FILES 256		   /* descriptors */
+#define MAX_ENV 8		   /* scripts that env starts for one another */
 #define MIN_AS (UINT64_C(1) << 30) /* address space */
 
 static const char dynamic[] = "Use a dynamically linked build of the program, of this machine's C library, and let it get its "
 			      "rights by another way than setuid (a "
 			      "systemd unit, sudo before `shunt run`).";
 
-static int check_file(struct report *r, const char *path, const char *name)
+/* The file at `path`, for which the kernel executes the one at `real`. */
+static int check_file(struct report *r, const char *path, const char *real, const char *name)
 {
 	const char *why = elf_why_not(path, "/proc/self/exe");
 
@@ -31,7 +33,7 @@ static int check_file(struct report *r, const char *path, const char *name)
 		report(r, STATE_NO, "program", dynamic, "%s: %s", name, why);
 		return 0;
 	}
-	if (elf_is_go(path)) {
+	if (elf_is_go(real)) {
 		report(r, STATE_NO, "go", "Nothing to do: programs of the Go compiler make their system calls themselves.",
 			"%s: a Go program; its sockets do not pass the C library", name);
 		return 0;
@@ -72,20 +74,6 @@ static void check_libraries(struct report *r, const char *path)
 	wait(NULL);
 }
 
-/* The interpreter of a script is the program. */
-static void interpreter(const char *path, char out[PATH_MAX])
-{
-	char line[256] = "", word[256];
-	FILE *f = fopen(path, "re");
-
-	snprintf(out, PATH_MAX, "%s", path);
-	if (!f)
-		return;
-	if (fgets(line, sizeof(line), f) && sscanf(line, "#! %255s", word) == 1)
-		snprintf(out, PATH_MAX, "%s", word);
-	fclose(f);
-}
-
 static void check_limits(struct report *r, uint64_t files, uint64_t as)
 {
 	if (files < MIN_FILES)
@@ -101,11 +89,22 @@ static void check_limits(struct report *r, uint64_t files, uint64_t as)
 void check_program(struct report *r, const char *path)
 {
 	struct rlimit files = {0}, as = {0};
-	char real[PATH_MAX];
+	char file[PATH_MAX], real[PATH_MAX], argument[EXE_LINE_LEN], name[EXE_LINE_LEN];
 
-	interpreter(path, real);
-	if (!check_file(r, path, path))
-		return;
+	snprintf(file, sizeof(file), "%s", path);
+	for (int i = 0; i < MAX_ENV; i++) {
+		script_interpreter(file, real, argument);
+		if (!check_file(r, file, real, file))
+			return;
+		if (!script_env(real, argument, name))
+			break;
+		cmd_resolve(name, file);
+		if (!*file) {
+			report(r, STATE_NO, "program", "Install it, or call `shunt doctor` with the PATH that it will have.",
+				"%s: is not found in PATH by env, which a script starts it with", name);
+			return;
+		}
+	}
 	check_imports(r, real, real);
 	check_libraries(r, real);
 	getrlimit(RLIMIT_NOFILE, &files);
@@ -257,7 +256,7 @@ void check_process(struct report *r, uint32_t pid)
 	if (n < 0)
 		report(r, STATE_LIMIT, "access", "Run `shunt doctor` as the process's user, or as root.",
 			"process: its program cannot be looked at: %s", strerror(errno));
-	else if (!check_file(r, exe, name))
+	else if (!check_file(r, exe, exe, name))
 		return;
 	if (scan_is_under_shunt(pid))
 		report(r, STATE_OK, "runs", NULL, "process: it runs under shunt; `shunt ps --why` tells of its sockets");

@@ -3,8 +3,11 @@
 #ifndef SHUNT_DOCTOR_H
 #define SHUNT_DOCTOR_H
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "exe.h"
 
 enum state {
 	STATE_OK,    /* as it should be */
@@ -34,6 +37,13 @@ void check_machine(struct report *r);
 /* doc_program.c: the program at `path`, which a shell would run by `name`; a process. */
 void check_program(struct report *r, const char *path);
 void check_process(struct report *r, uint32_t pid);
+
+/*
+ * doc_script.c: the program that the kernel executes for the file at `path`: itself, or for a script the last interpreter, with the argument that the "#!" line gives it ("":
+ * none). Where that is env, script_env() tells by which name it looks for the program that it starts: 1, or 0. `argument` is cut up.
+ */
+void script_interpreter(const char *path, char real[PATH_MAX], char argument[EXE_LINE_LEN]);
+int script_env(const char *real, char argument[EXE_LINE_LEN], char name[EXE_LINE_LEN]);
 
 /* doc_elf.c: what it imports that shunt does not replace. `name` is for people. */
 void check_imports(struct report *r, const char *path, const char *name);
