@@ -185,9 +185,9 @@ int ept_file_write(int fd, const struct ept_file *f)
 		return len;
 	n += len;
 	text[n++] = '\n';
-	done = sys4(SYS_pwrite64, fd, text, n, 0);
+	done = sys_grow(SYS_pwrite64, fd, SYS_ARG(text), n, 0);
 	if (done == n)
-		done = sys2(SYS_ftruncate, fd, n); /* a shorter number than before */
+		done = sys_grow(SYS_ftruncate, fd, n, 0, 0); /* a shorter number than before */
 	else if (done >= 0)
 		done = -ENOSPC;
 	return (int)done;

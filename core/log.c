@@ -143,5 +143,5 @@ void log_line(const char *fmt, ...)
 	va_end(ap);
 	*o.p++ = '\n';
 	/* One write, so that lines of several processes do not mix. A log that cannot be written is not the program's trouble. */
-	(void)sys3(SYS_write, log_fd, line, o.p - line);
+	(void)sys_grow(SYS_write, log_fd, SYS_ARG(line), o.p - line, 0);
 }

@@ -2,7 +2,9 @@
 #include "sys.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -105,6 +107,32 @@ int sys_copy_in(void *dst, const void *theirs, size_t len)
 int sys_copy_out(void *theirs, const void *src, size_t len)
 {
 	return copy(SYS_process_vm_writev, (void *)(uintptr_t)src, theirs, len);
+}
+
+static int is_limited(void)
+{
+	struct rlimit64 l;
+
+	return sys4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &l) == 0 && l.rlim_cur != RLIM64_INFINITY;
+}
+
+/* The signal is sent to the thread that makes the call. One that was waiting already is the program's. */
+long sys_grow(long nr, int fd, long a, long b, long c)
+{
+	const uint64_t xfsz = UINT64_C(1) << (SIGXFSZ - 1);
+	const struct timespec now = {0, 0};
+	uint64_t was, waits = 0;
+	long r;
+
+	if (!is_limited())
+		return sys4(nr, fd, a, b, c);
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &xfsz, &was, sizeof(was));
+	sys2(SYS_rt_sigpending, &waits, sizeof(waits));
+	r = sys4(nr, fd, a, b, c);
+	if (r == -EFBIG && !(waits & xfsz))
+		sys4(SYS_rt_sigtimedwait, &xfsz, NULL, &now, sizeof(xfsz));
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &was, NULL, sizeof(was));
+	return r;
 }
 
 void (*sys_drop_fd)(int fd);

@@ -42,6 +42,12 @@ int sys_random(void *buf, size_t len);
 int sys_copy_in(void *dst, const void *theirs, size_t len);
 int sys_copy_out(void *theirs, const void *src, size_t len);
 
+/*
+ * A call that may make a file longer (write, pwrite64, ftruncate). Where RLIMIT_FSIZE forbids that: -EFBIG, and not the signal that goes with it, which would end the program for
+ * something that it has not done.
+ */
+long sys_grow(long nr, int fd, long a, long b, long c);
+
 /* The uid that the kernel shows for users that have no name in this user namespace: may be anybody, never to be believed. */
 #define SYS_UID_UNKNOWN 65534u
 

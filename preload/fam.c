@@ -40,7 +40,7 @@ static struct arena *arena_make(void)
 	long fd = sys2(SYS_memfd_create, FAM_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return NULL;
-	if (sys2(SYS_ftruncate, fd, FAM_LEN) < 0)
+	if (sys_grow(SYS_ftruncate, (int)fd, FAM_LEN, 0, 0) < 0)
 		goto fail;
 	sys3(SYS_fcntl, fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	long p = sys6(SYS_mmap, 0, FAM_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
