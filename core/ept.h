@@ -34,6 +34,8 @@ struct ept_key {
 
 /* Use this folder as MAP from now on (NULL: the default), whatever the environment says. Before other threads. -ENAMETOOLONG, -EINVAL. */
 int ept_map_set(const char *path);
+/* Does the folder lead anywhere, in the root directory that counts now? */
+int ept_map_is_there(void);
 
 /* A published endpoint, as its server holds it. */
 struct ept {

@@ -110,6 +110,17 @@ int map_open(const char *path, int make)
 	return (int)fd;
 }
 
+int ept_map_is_there(void)
+{
+	char map[MAP_PATH_LEN];
+	int fd = map_path(map) < 0 ? -ENAMETOOLONG : map_open(map, 0);
+
+	if (fd < 0)
+		return 0;
+	sys1(SYS_close, fd);
+	return 1;
+}
+
 int map_user_open(int map_fd, uint32_t uid, int flags, int make)
 {
 	char name[16];

@@ -387,7 +387,7 @@ static void find_role(struct sock *s, const struct mark *m)
 		if (s->server)
 			server_use(s->server);
 	}
-	enum why w = s->endpoint ? WHY_NEW : s->server ? WHY_NO_OFFER : WHY_NO_ENDPOINT;
+	enum why w = s->endpoint ? WHY_NEW : s->server ? WHY_NO_OFFER : endpoint_none();
 	store_relaxed(&f->tx_why, w);
 	store_relaxed(&f->rx_why, w);
 }

@@ -77,6 +77,10 @@ struct server {
 
 /* Where connect() goes: what the map says of `to` (cached). NULL: nothing is published there, or it is not local. */
 struct endpoint *endpoint_find(const struct diag_addr *to, int fd);
+/* The root directory is about to change. */
+void endpoint_root_moves(void);
+/* Why endpoint_find() has found nothing: no-endpoint, or chroot. */
+enum why endpoint_none(void);
 /* The same for datagrams. */
 struct endpoint *endpoint_find_udp(const struct diag_addr *to, int fd);
 /* The address (port 0) from which this host sends to `to`, one of its own. false: it is not. No lock. */

@@ -69,6 +69,10 @@ static bool may_link(struct sock *s)
 		set_why(s, WHY_FDS);
 		return false;
 	}
+	if (svc_failed()) {
+		set_why(s, WHY_THREAD);
+		return false;
+	}
 	return true;
 }
 
@@ -143,7 +147,7 @@ static void offer_to(struct sock *s, const struct diag_addr *to)
 	}
 	e = endpoint_find_udp(to, s->fd);
 	if (!e) {
-		set_why(s, WHY_NO_ENDPOINT);
+		set_why(s, endpoint_none());
 		return;
 	}
 	if (load_relaxed(&e->ref.area->off)) {

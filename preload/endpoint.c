@@ -121,6 +121,22 @@ struct endpoint *endpoint_find(const struct diag_addr *to, int fd)
 	return find(to, fd, false);
 }
 
+/*
+ * What leads out of a changed root directory is a way out for whoever breaks into the program: no descriptor of the map's folder is kept. What has been
+ * linked goes on, and listeners are found as before; new connections to others find the map only if it is below the new root too.
+ */
+static _Atomic bool root_moved;
+
+void endpoint_root_moves(void)
+{
+	store_release(&root_moved, true);
+}
+
+enum why endpoint_none(void)
+{
+	return load_acquire(&root_moved) && !ept_map_is_there() ? WHY_CHROOT : WHY_NO_ENDPOINT;
+}
+
 struct endpoint *endpoint_find_udp(const struct diag_addr *to, int fd)
 {
 	return find(to, fd, true);

@@ -174,7 +174,7 @@ static void find_endpoint(struct sock *s, const struct diag_addr *to, int fd)
 	bool forbidden = policy_forbids(RULE_TCP, RULE_CONNECT, to);
 	if (!forbidden)
 		s->endpoint = endpoint_find(to, fd);
-	enum why w = forbidden ? WHY_RULE : !s->endpoint ? WHY_NO_ENDPOINT : switch_is_off() ? WHY_OFF : WHY_NEW;
+	enum why w = forbidden ? WHY_RULE : !s->endpoint ? endpoint_none() : switch_is_off() ? WHY_OFF : WHY_NEW;
 	store_relaxed(&s->f->tx_why, w);
 	store_relaxed(&s->f->rx_why, w);
 }

@@ -61,7 +61,7 @@ typedef bool raw_call(const long *a, long *r, long nr);
 #else
 #define RAW_OLD_NAMES(X)
 #endif
-/* i_rawproc.c, i_ns.c, i_uring.c */
+/* i_rawproc.c, i_ns.c, i_limit.c, i_uring.c */
 #define RAW_PROCESS(X)                                                                                                         \
 	X(clone)                                                                                                               \
 	X(clone3)                                                                                                              \
@@ -70,6 +70,9 @@ typedef bool raw_call(const long *a, long *r, long nr);
 	X(exit)                                                                                                                \
 	X(exit_group)                                                                                                          \
 	X(rt_sigaction)                                                                                                        \
+	X(chroot)                                                                                                              \
+	X(setrlimit)                                                                                                           \
+	X(prlimit64)                                                                                                           \
 	X(unshare)                                                                                                             \
 	X(setns)                                                                                                               \
 	X(capset)                                                                                                              \

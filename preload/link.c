@@ -222,6 +222,10 @@ static bool try_locked(struct sock *s)
 		set_why(s, WHY_FDS);
 		return false;
 	}
+	if (svc_failed()) {
+		set_why(s, WHY_THREAD);
+		return false;
+	}
 	/* One process of the family makes the link; the others resolve it. */
 	if (!cas_acqrel(&s->f->link, 0u, 1u))
 		return false;
@@ -356,7 +360,7 @@ static void log_kernel(struct sock *s)
 	char own[64], peer[64];
 	if (log_fd < 0 || !(sock_flags(s) & FAM_CONNECTED) ||
 		(!s->endpoint && !s->server && load_relaxed(&s->f->tx_why) != WHY_NO_ENDPOINT &&
-			load_relaxed(&s->f->tx_why) != WHY_RULE))
+			load_relaxed(&s->f->tx_why) != WHY_CHROOT && load_relaxed(&s->f->tx_why) != WHY_RULE))
 		return;
 	sock_names(s);
 	log_line("tcp fd %d %s %s: kernel (%s: %s)", s->fd, addr_text(&s->f->own, own, sizeof(own)),

@@ -12,6 +12,8 @@
 struct stats stats;
 static char path[PATH_MAX];
 static _Atomic uint32_t written;
+static _Atomic int held = -1; /* the file, hidden, where its name leads elsewhere */
+
 void stats_init(const char *file)
 {
 	size_t n = strlen(file);
@@ -23,6 +25,20 @@ void stats_fork_child(void)
 {
 	memset((void *)&stats, 0, sizeof(stats));
 	store_relaxed(&written, 0);
+}
+
+static long open_file(void)
+{
+	return sys4(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+}
+
+void stats_hold(void)
+{
+	if (!path[0] || load_acquire(&held) >= 0 || !fdtab_init())
+		return;
+	int fd = fdtab_hide((int)open_file());
+	if (fd >= 0 && !cas_acqrel(&held, -1, fd))
+		fdtab_close_hidden(fd);
 }
 
 static void add_way(_Atomic uint64_t *to, const struct count *shm, const struct count *kernel)
@@ -98,9 +114,10 @@ void stats_write(void)
 		(unsigned long long)load_relaxed(&stats.sleeps), (unsigned long long)load_relaxed(&stats.bells),
 		(unsigned long long)load_relaxed(&stats.spins), (unsigned long long)load_relaxed(&stats.trials),
 		(unsigned long long)load_relaxed(&stats.slower));
-	long fd = sys4(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+	long own = load_acquire(&held), fd = own < 0 ? open_file() : own;
 	if (fd < 0)
 		return;
-	sys3(SYS_write, fd, b, n);
-	sys1(SYS_close, fd);
+	sys_grow(SYS_write, (int)fd, SYS_ARG(b), (long)n, 0);
+	if (own < 0)
+		sys1(SYS_close, fd);
 }

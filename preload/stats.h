@@ -58,6 +58,8 @@ struct sock;
 void stats_sock(struct sock *s);
 /* Append the line, once per process image. */
 void stats_write(void);
+/* The root directory is about to change: the file is opened now, and the line goes there. */
+void stats_hold(void);
 void stats_init(const char *path);
 void stats_fork_child(void);
 

@@ -27,17 +27,19 @@
 #define STACK_LEN (128 * 1024) /* small: it runs only our own code */
 #define LINGER_MS 250	       /* while an endpoint waits to be taken off the map */
 #define N_EVENT 64
-#define PARK_NS INT64_C(2000000000) /* how long to wait for the thread to leave: a rendezvous takes half a second at most */
+#define AGAIN_NS INT64_C(1000000000) /* between two attempts to start it */
+#define PARK_NS INT64_C(2000000000)  /* how long to wait for the thread to leave: a rendezvous takes half a second at most */
 
 static struct {
 	_Atomic uint32_t running;
 	_Atomic uint32_t parker; /* 0; or the tid of who has parked it, high bit: others wait */
 	_Atomic uint32_t leave;	 /* STAY .. */
 	_Atomic int tid;
-	bool wanted; /* while parked somebody wanted it; under g_lock */
-	int ep;	     /* hidden */
-	int bell_fd; /* hidden */
-	int ring_fd; /* hidden; rings others' bells; the one that a child of fork keeps */
+	int64_t failed_ns; /* when it could not be started; 0: it could. Under g_lock */
+	bool wanted;	   /* while parked somebody wanted it; under g_lock */
+	int ep;		   /* hidden */
+	int bell_fd;	   /* hidden */
+	int ring_fd;	   /* hidden; rings others' bells; the one that a child of fork keeps */
 	uint8_t bell_name[BELL_NAME_LEN];
 } svc = {.ep = -1, .bell_fd = -1, .ring_fd = -1};
 
@@ -283,6 +285,8 @@ void svc_start(void)
 	uint64_t all = SIG_HOLDABLE, was;
 	if (leave_done() || load_acquire(&svc.running) || !open_fds())
 		return;
+	if (svc.failed_ns && now_ns() < svc.failed_ns + AGAIN_NS)
+		return;
 	if (load_acquire(&svc.parker)) { /* what it is wanted for waits in its epoll and on its bells */
 		svc.wanted = true;
 		return;
@@ -302,10 +306,13 @@ void svc_start(void)
 	if (e) /* a program with much thread-local storage needs more */
 		e = pthread_create(&t, NULL, svc_main, NULL);
 	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &was, 0, 8);
-	if (!e)
+	if (!e) {
 		pthread_detach(t);
+		svc.failed_ns = 0;
+	}
 	if (e) {
 		log_line("no service thread: error %d", e);
+		svc.failed_ns = now_ns();
 		store_release(&svc.running, 0);
 		store_relaxed(&token_keeps, false);
 		switch_has_none();
@@ -315,6 +322,11 @@ void svc_start(void)
 bool svc_runs(void)
 {
 	return load_acquire(&svc.running);
+}
+
+bool svc_failed(void)
+{
+	return svc.failed_ns && !load_acquire(&svc.running);
 }
 
 void svc_ensure(void)
@@ -455,6 +467,7 @@ void svc_fork_child(void)
 	int ep = svc.ep, bell = svc.bell_fd;
 	store_release(&svc.running, 0);
 	store_relaxed(&token_keeps, false); /* nor is there a bias: fork has ended them */
+	svc.failed_ns = 0;
 	switch_fork_child();
 	store_release(&svc.parker, 0);
 	store_release(&svc.leave, STAY);

@@ -102,6 +102,14 @@ static const char *advice(enum why why)
 		return "Let the program use read and write on sockets: the kernel does its asynchronous I/O by itself, on what "
 		       "its own "
 		       "socket holds.";
+	case WHY_THREAD:
+		return "Raise what limits the threads of the process or its user (ulimit -u, LimitNPROC=, TasksMax=), or let "
+		       "it lower the "
+		       "limit once it has its listening socket.";
+	case WHY_CHROOT:
+		return "Let the program connect before it changes its root directory, or leave the chroot out of its "
+		       "configuration; what others "
+		       "connect to it is not concerned.";
 	case WHY_OFF:
 		return "Switch it on again: `shunt on PID`.";
 	case WHY_N:
