@@ -1,0 +1,174 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# HAProxy in front of nginx: a master that executes itself anew at each reload, workers in a chroot and without root, listening sockets that
+# the new worker gets from the old one by SCM_RIGHTS; connections to nginx that are kept and shared.
+
+load lib
+
+setup_file() {
+	file_begin
+	mkdir -m 755 "$T/www"
+	local size
+	for size in 1000 65536 300000; do
+		head -c "$size" /dev/urandom >"$T/www/$size"
+	done
+}
+
+origin() {
+	local user=
+	[ "$(id -u)" -ne 0 ] || user="user www-data;"
+	PORT=$(free_port)
+	mkdir "$D/nginx.d"
+	cat >"$D/nginx.conf" <<-CONF
+		$user
+		daemon off;
+		pid $D/nginx.d/pid;
+		error_log $D/nginx.err.log;
+		events { worker_connections 512; }
+		http {
+			access_log off;
+			sendfile on;
+			keepalive_requests 100000;
+			client_body_temp_path $D/nginx.d/body;
+			proxy_temp_path $D/nginx.d/proxy;
+			fastcgi_temp_path $D/nginx.d/fastcgi;
+			uwsgi_temp_path $D/nginx.d/uwsgi;
+			scgi_temp_path $D/nginx.d/scgi;
+			server { listen 127.0.0.1:$PORT; root $T/www; }
+		}
+	CONF
+	server nginx nginx -c "$D/nginx.conf" -e "$D/nginx.err.log"
+	up nginx
+	ORIGIN=$PORT
+}
+
+# proxy [OPTION...]: haproxy in front of it, on PORT. JAIL: in a chroot.
+proxy() {
+	local user=
+	[ "$(id -u)" -ne 0 ] || user="
+			user www-data${JAIL:+
+			chroot $D/jail}"
+	PORT=$(free_port)
+	mkdir "$D/jail"
+	cat >"$D/haproxy.conf" <<-CONF
+		global
+			stats socket $D/haproxy.sock mode 600 level admin expose-fd listeners$user
+			hard-stop-after 20s
+		defaults
+			mode http
+			timeout connect 10s
+			timeout client 20s
+			timeout server 20s
+		frontend front
+			bind 127.0.0.1:$PORT
+			default_backend back
+		backend back
+			server nginx 127.0.0.1:$ORIGIN
+	CONF
+	server haproxy haproxy "$@" -f "$D/haproxy.conf"
+	up haproxy
+}
+
+asks() {
+	spawn client asker "$PYTHON" "$PROGS/http_until.py" "$PORT" "$T/www"
+	up asker asks
+}
+
+asked() {
+	stop asker
+	cat "$D/asker.out"
+	[ "$CODE" -eq 0 ]
+	[ "$(awk '/answers/ { print $1 }' "$D/asker.out")" -gt 20 ]
+}
+
+get() {
+	client curl curl -sS -f -o "$D/one" "http://127.0.0.1:$PORT/$1"
+	cmp "$D/one" "$T/www/$1"
+}
+
+workers() {
+	pgrep -P "${PIDS[haproxy]}" | sort
+}
+
+# The one there is another.
+other_worker() {
+	local now
+	now=$(workers)
+	[ -n "$now" ] && [ "$now" != "$1" ]
+}
+
+reload() {
+	need haproxy nginx curl
+	sides "$1"
+	origin
+	proxy -W
+	asks
+	local before
+	for _ in 1 2; do
+		before=$(workers)
+		kill -USR2 "${PIDS[haproxy]}"
+		wait_for 20 other_worker "$before"
+		get 300000
+	done
+	asked
+	stop haproxy # its status is that of a worker it has ended
+	stop nginx QUIT
+	[ "$CODE" -eq 0 ]
+	# The master takes its listening socket off the map when it leaves it to a worker; what the worker asks of nginx goes through memory.
+	[ "$SIDES" != both ] || paths haproxy nginx
+}
+
+@test "two reloads of the master under load fail no request: both sides under shunt" { reload both; }
+@test "two reloads of the master under load fail no request: client only" { reload client; }
+
+# By hand, as before there was a master: the new process asks the old one for its listening sockets, then tells it to finish.
+hand_over() {
+	need haproxy nginx
+	sides both
+	origin
+	proxy -db
+	asks
+	local old=${PIDS[haproxy]}
+	server second haproxy -db -f "$D/haproxy.conf" -x "$D/haproxy.sock" -sf "$old"
+	done_by 30 haproxy
+	[ "$CODE" -eq 0 ]
+	get 300000
+	asked
+	stop second USR1
+	[ "$CODE" -eq 0 ]
+	stop nginx QUIT
+	[ "$CODE" -eq 0 ]
+	paths asker haproxy second nginx
+	look
+}
+
+@test "a second process takes over from the first under load and fails no request" { hand_over; }
+
+wrk_through() {
+	need haproxy nginx wrk
+	sides both
+	origin
+	proxy -db
+	client wrk wrk -t 2 -c 16 -d 1s "http://127.0.0.1:$PORT/1000" >"$D/wrk.txt"
+	absent 'Socket errors|Non-2xx' "$D/wrk.txt"
+	[ "$(awk '/requests in/ { print $1 }' "$D/wrk.txt")" -gt 100 ]
+	stop haproxy USR1
+	[ "$CODE" -eq 0 ]
+	stop nginx QUIT
+	paths wrk haproxy
+	mostly wrk
+	look # it has given up root, and cannot remove the names that it had made as root
+}
+
+@test "wrk with 16 connections through it" {
+	wrk_through
+	paths nginx
+}
+@test "wrk with 16 connections through it: in a chroot, from where it cannot find nginx in the map" {
+	[ "$(id -u)" -eq 0 ] || skip "needs root"
+	JAIL=1 wrk_through
+	[ -z "${SHUNT_NONE:-}" ] || return 0
+	[ "$(sum haproxy '.kernel.chroot // 0')" -gt 0 ]
+	[ "$(shm_bytes nginx)" -eq 0 ]
+}
