@@ -150,6 +150,36 @@ sleeping() {
 @test "notifications, cursors, cancelled and terminated queries: server only" { session server; }
 @test "notifications, cursors, cancelled and terminated queries: client only" { session client; }
 
+# Workers that the server forks for a query, and that give the backend their rows by its own shared memory: what it sends is the same.
+parallel() {
+	sides "$1"
+	postgres
+	cat >"$D/query" <<-'SQL'
+		SELECT n, md5(n::text) FROM t WHERE n % 3 = 0 ORDER BY n;
+		SELECT count(*), sum(n), max(md5(n::text)) FROM t;
+	SQL
+	psql <<-'SQL'
+		CREATE TABLE t AS SELECT generate_series(1, 200000) AS n;
+		ALTER TABLE t SET (parallel_workers = 3);
+		ANALYZE t;
+	SQL
+	local w
+	for w in 0 3; do
+		{
+			echo "SET max_parallel_workers_per_gather = $w; SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;"
+			cat "$D/query"
+			[ "$w" = 0 ] || echo 'EXPLAIN (ANALYZE, COSTS OFF) SELECT count(*) FROM t;'
+		} | psql >"$D/rows.$w"
+	done
+	grep -qE 'Workers Launched: [1-9]' "$D/rows.3"
+	head -n "$(wc -l <"$D/rows.0")" "$D/rows.3" | cmp - "$D/rows.0"
+	end
+	paths psql postgres
+}
+
+@test "a query by parallel workers: both sides under shunt" { parallel both; }
+@test "a query by parallel workers: server only" { parallel server; }
+
 @test "server and client of one user who is not root" {
 	[ "$(id -u)" -eq 0 ] || skip "the others are it"
 	sides both
