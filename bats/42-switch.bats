@@ -224,22 +224,38 @@ leave() {
 }
 said() { [ "$(wc -l <"$D/said.out")" -eq "$1" ]; }
 
-@test "redis under load while it is switched off and on" {
-	need redis-server redis-benchmark
+# Each save is a fork with all connections: while the child lives, parent and child hold them.
+@test "redis under load while it is switched off and on, and saves by children again and again" {
+	need redis-server redis-benchmark redis-cli
 	PORT=$(free_port)
 	server redis redis-server --port "$PORT" --bind 127.0.0.1 --save '' --appendonly no
 	up redis 'Ready to accept connections'
-	spawn client bench redis-benchmark -p "$PORT" -t set,get,lrange_100 -n 40000 -c 8 -r 1000 -P 4 -d 500 -q
+	spawn client bench redis-benchmark -p "$PORT" -t set,get,lrange_100 -n 20000 -c 8 -r 1000 -P 4 -d 500 -q
 	(cd "$D" && exec "$T/flip" 1000 random "${PIDS[redis]}" "${PIDS[bench]}") >"$D/flips" 3>&- &
 	PIDS[flip]=$!
+	local saves=0
+	while running "${PIDS[bench]}"; do
+		cli bgsave >>"$D/saves.out"
+		wait_for 20 saved
+		saves=$((saves + 1))
+	done
 	done_by 60 bench
 	[ "$CODE" -eq 0 ]
 	stop flip
-	echo "$(cat "$D/flips") times"
-	[ "$(client cli redis-cli -p "$PORT" llen mylist)" -ge 100 ]
-	client cli redis-cli -p "$PORT" shutdown nosave
+	echo "switched $(cat "$D/flips") times, saved $saves times, $(sum bench .upgrades) up, $(sum bench .downgrades) down"
+	[ "$(grep -c '^Background saving started' "$D/saves.out")" -eq "$saves" ]
+	redis-check-rdb "$D/dump.rdb" >"$D/check.out"
+	[ "$(cli llen mylist)" -ge 100 ]
+	cli shutdown nosave
 	done_by 20 redis
 	paths redis bench
+}
+
+cli() {
+	client cli redis-cli -p "$PORT" "$@"
+}
+saved() {
+	[ "$(cli info persistence | grep -cE '^rdb_(bgsave_in_progress:0|last_bgsave_status:ok)')" -eq 2 ]
 }
 
 # torrent MODE AMOUNT PERIOD HOW WHO...  Its counters are added to those of the torrents before: on a busy machine a single one may be over between two words to go on.
@@ -267,20 +283,28 @@ torrent() {
 MIB=100 SECS=3
 [ "${SOAK:-0}" = 0 ] || MIB=1024 SECS=20 LIMIT=600
 
+# moved_often: the statistics agree that the connections of a test have moved again and again. A hundred MiB may be over between two words: only where it is a GiB.
+moved_often() {
+	[ "${SOAK:-0}" = 0 ] || [ "$(sum connect .downgrades)" -ge 100 ] || fail "moved only $(sum connect .downgrades) times" || return
+}
+
 @test "as much as goes, both ways at once, while it is switched every millisecond: blocking" {
 	torrent blocking $MIB 1000 together serve connect
 	torrent blocking $MIB 3000 random serve connect
 	paths serve connect
+	moved_often
 }
 @test "as much as goes, both ways at once, while it is switched every millisecond: epoll" {
 	torrent level $MIB 1000 together serve
 	torrent edge $MIB 2000 random connect serve
 	paths serve connect
+	moved_often
 }
 @test "as much as goes, both ways at once, while it is switched every millisecond: threads that take turns" {
 	torrent turns $MIB 1000 together connect
 	torrent turns $MIB 5000 random connect serve
 	paths serve connect
+	moved_often
 }
 @test "request and response while either side is switched at random" {
 	torrent rr $SECS 1000 random serve connect
