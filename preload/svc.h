@@ -26,7 +26,7 @@ void svc_start(void);
 bool svc_runs(void);
 /* The kernel has refused a thread (RLIMIT_NPROC, a cgroup's limit). Tried again after a second. Under g_lock. */
 bool svc_failed(void);
-/* The same, not under g_lock. */
+/* svc_start(), not under g_lock. */
 void svc_ensure(void);
 /* A thread that uses a socket again and again would keep its token, if there were a service thread (token.h): there shall be one. No token held. */
 static inline void svc_for_token(void)
