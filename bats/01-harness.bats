@@ -72,7 +72,7 @@ end_of_test() {
 }
 
 line() {
-	echo '{"pid":9,"comm":"x","upgrades":1,"downgrades":0,"kernel":{"new":1},"tx":{"shm_bytes":'"$1"',"shm_msgs":1,"kernel_bytes":'"$2"',"kernel_msgs":1},"rx":{"shm_bytes":0,"shm_msgs":0,"kernel_bytes":0,"kernel_msgs":0},"sleeps":0,"bells":0,"spins":0}'
+	echo '{"pid":9,"comm":"x","channels":1,"upgrades":1,"downgrades":0,"kernel":{"new":1},"tx":{"shm_bytes":'"$1"',"shm_msgs":1,"kernel_bytes":'"$2"',"kernel_msgs":1},"rx":{"shm_bytes":0,"shm_msgs":0,"kernel_bytes":0,"kernel_msgs":0},"sleeps":0,"bells":0,"spins":0}'
 }
 
 @test "bytes on the wrong path, and lines that are not well formed, are errors" {

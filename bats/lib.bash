@@ -244,7 +244,7 @@ well_formed() {
 	local n='def counts: [.shm_bytes, .shm_msgs, .kernel_bytes, .kernel_msgs] | all(type == "number" and . >= 0);'
 	[ -s "$D/$1.stats" ] || fail "$1 wrote no line at its end" || return
 	jq -es "$n all(.[]; (.pid > 1) and (.comm | type == \"string\") and (.kernel | type == \"object\") and (.tx | counts) and
-		(.rx | counts) and ([.upgrades, .downgrades, .sleeps, .bells, .spins] | all(type == \"number\")))" \
+		(.rx | counts) and ([.channels, .upgrades, .downgrades, .sleeps, .bells, .spins] | all(type == \"number\")))" \
 		"$D/$1.stats" >/dev/null || fail "a line of $1 is not as it should be: $(cat "$D/$1.stats")" || return
 }
 

@@ -10,6 +10,7 @@
 #include "epset.h"
 #include "handler.h"
 #include "notify.h"
+#include "stats.h"
 #include "svc.h"
 #include "sys.h"
 
@@ -269,6 +270,7 @@ struct dg_peer *dg_attach(
 	}
 	handler_trap();
 	epset_dg_linked(s);
+	stats_link();
 	dg_ring_self(s); /* who sleeps already has not armed this one */
 	return p;
 }

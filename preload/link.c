@@ -18,6 +18,7 @@
 #include "notify.h"
 #include "orphan.h"
 #include "pass.h"
+#include "stats.h"
 #include "svc.h"
 #include "switch.h"
 #include "sys.h"
@@ -80,6 +81,7 @@ void link_publish(struct sock *s, struct assoc *a, uint32_t idx)
 	fence_storeload(); /* against rx_inkernel: a thread that enters a kernel wait now sees the link (rx.c) */
 	epset_linked(s);
 	link_consent(s);
+	stats_link();
 	char own[64], peer[64];
 	log_line("tcp fd %d %s %s: shm (channel %u of segment %d, as %s)", s->fd, addr_text(&f->own, own, sizeof(own)),
 		addr_text(&f->peer, peer, sizeof(peer)), idx, a->seg.shmid, a->side ? "server" : "client");

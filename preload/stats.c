@@ -97,7 +97,8 @@ void stats_write(void)
 	sock_each(add_live, NULL);
 	own_name(comm, sizeof(comm));
 	n += (size_t)fmt_buf(b + n, sizeof(b) - n,
-		"{\"pid\":%d,\"comm\":\"%s\",\"upgrades\":%llu,\"downgrades\":%llu,\"kernel\":{", (int)sys0(SYS_getpid), comm,
+		"{\"pid\":%d,\"comm\":\"%s\",\"channels\":%llu,\"upgrades\":%llu,\"downgrades\":%llu,\"kernel\":{",
+		(int)sys0(SYS_getpid), comm, (unsigned long long)load_relaxed(&stats.links),
 		(unsigned long long)load_relaxed(&stats.ups), (unsigned long long)load_relaxed(&stats.downs));
 	const char *sep = "";
 	for (unsigned w = 0; w < WHY_N; w++) {

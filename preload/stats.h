@@ -10,7 +10,7 @@
 #include "why.h"
 
 struct stats {
-	_Atomic uint64_t ups, downs, sleeps, bells, spins, trials, slower;
+	_Atomic uint64_t links, ups, downs, sleeps, bells, spins, trials, slower;
 	_Atomic uint64_t tx_shm_bytes, tx_shm_msgs, tx_kernel_bytes,
 		tx_kernel_msgs; /* of closed sockets; live ones are added at the end */
 	_Atomic uint64_t rx_shm_bytes, rx_shm_msgs, rx_kernel_bytes, rx_kernel_msgs;
@@ -18,6 +18,11 @@ struct stats {
 };
 extern struct stats stats;
 
+/* A socket, or a peer of a UDP socket, has got a channel. */
+static inline void stats_link(void)
+{
+	add_relaxed(&stats.links, UINT64_C(1));
+}
 /* With the probes of libshunt(7). `fd`: one of the socket's numbers. */
 static inline void stats_up(int fd)
 {
