@@ -3,6 +3,7 @@
 #   make                         build/libshunt.so, build/shunt, build/libncadg_sm.a
 #   make check | demo | bench    all tests | two commands to see it work | the figures
 #   make lint | format | soak    what tools can find | as clang-format has it | the long tests
+#   make conformance             the socket tests of CPython and GLib, without shunt and under it: a quarter of an hour
 #   make fuzz SECONDS=60         the fuzz targets for so long each (make check: a few seconds)
 #   make install | uninstall     PREFIX=/usr/local DESTDIR=
 #   make SAN=address,undefined   (or SAN=thread) into a build folder of its own
@@ -142,20 +143,24 @@ $(sock_x): %: %.o $(sock_o)
 $(plain_x): %: %.o
 	$(CC) $(ALL_C) -o $@ $^
 
-# A library with a fault, for the test of the guard that answers it: what stands in front of notify_slow() and trial_send().
+# Libraries for tests alone, in which a file of tests/faults stands in front of some functions: SLOW, for the guard that answers it, and EAGER to upgrade.
 $(B)/tests/faults/%.o: tests/faults/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -c -o $@ $<
 
-$(B)/slow/libshunt.so: $(so_core_o) $(preload_o) $(B)/tests/faults/slow.o $(B)/syscalls.map $(B)/shunt
+wraps_slow  := notify_slow trial_send
+wraps_eager := link_try
+fault_so    := $(B)/slow/libshunt.so $(B)/eager/libshunt.so
+
+$(fault_so): $(B)/%/libshunt.so: $(B)/tests/faults/%.o $(so_core_o) $(preload_o) $(B)/syscalls.map $(B)/shunt
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) -Wl,--wrap=notify_slow,--wrap=trial_send -o $@ $(so_core_o) $(preload_o) $(B)/tests/faults/slow.o
+	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(wraps_$*)) -o $@ $(filter %.o,$^)
 	cp $(B)/shunt $(@D)/
 
 include tests/rpc/rules.mk
 
 demo-progs: all $(plain_x)
-progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer) $(example_x) $(B)/slow/libshunt.so
+progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer) $(example_x) $(fault_so)
 unit: $(if $(HAVE_CMOCKA),$(unit_x)) $(fuzz_x)
 
 check:
@@ -163,6 +168,11 @@ check:
 
 soak:
 	@B=$(B) SAN=$(SAN) MAKE='$(MAKE)' SOAK=1 tests/check.sh
+
+conformance:
+	@tests/setup.sh conformance || true
+	@$(MAKE) --no-print-directory -s SAN=$(SAN) all $(B)/eager/libshunt.so
+	@BUILD=$(B) python3 -B tests/conformance/run -j 4
 
 demo:
 	@tests/setup.sh demo || true
@@ -207,7 +217,7 @@ fuzz:
 	@$(MAKE) --no-print-directory -s SAN=address,undefined unit
 	@tests/fuzz/run build-address-undefined $(or $(SECONDS),60)
 
-.PHONY: FORCE all progs demo-progs unit check fuzz soak demo bench lint format install uninstall clean
+.PHONY: FORCE all progs demo-progs unit check fuzz soak conformance demo bench lint format install uninstall clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 

@@ -152,6 +152,9 @@ if [ -z "$SAN" ]; then
 	part model 900 tests/model/run
 	part oracle 1200 tests/run_oracle.sh -j "$jobs"
 	part bats 900 bats/run -j "$jobs" --tap
+	# What of make conformance takes seconds.
+	part conformance 300 env BUILD="$B" python3 -B tests/conformance/run --tap -j "$jobs" -w eager \
+		test_httplib test_socketserver test_smtplib test_epoll test_poll test_select
 	[ -z "$SOAK" ] || BUILD=build-address-undefined ASAN_OPTIONS=$asan part oracle-address-undefined 900 tests/run_oracle.sh -m both
 elif [ "$SAN" != thread ]; then
 	ASAN_OPTIONS=$asan part oracle 900 tests/run_oracle.sh -m both

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# setup.sh [check | demo]: what the tests (packages.txt) or the demo need beyond gcc and make, from the distribution's own packages.
+# setup.sh [check | conformance | demo]: what the tests (packages.txt), the other projects' tests or the demo need beyond gcc and make, from the distribution's own packages.
 #
 # As root it installs what is missing; otherwise one line says what is. No service is started: our programs start their own
 # servers, on their own ports. Leaves at once when nothing is missing. Status 0 when all is there.
@@ -9,11 +9,12 @@ set -u
 
 case ${1:-check} in
 demo) want="libjansson-dev libgsl-dev" ;;
+conformance) want="iproute2 libglib2.0-tests libpython3.11-testsuite python3 python3.11 util-linux" ;;
 check)
 	want=$(grep -vxE 'default-jdk-headless|nodejs' "$(dirname "$0")/packages.txt") # large, and only skipped when they are not there
 	;;
 *)
-	echo "usage: tests/setup.sh [check | demo]" >&2
+	echo "usage: tests/setup.sh [check | conformance | demo]" >&2
 	exit 2
 	;;
 esac
