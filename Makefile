@@ -3,7 +3,7 @@
 #   make                         build/libshunt.so, build/shunt, build/libncadg_sm.a
 #   make check | demo | bench    all tests | two commands to see it work | the figures
 #   make lint | format | soak    what tools can find | as clang-format has it | the long tests
-#   make conformance             the socket tests of CPython and GLib, without shunt and under it: a quarter of an hour
+#   make conformance             the socket tests of CPython and GLib, without shunt and under it; takes long
 #   make fuzz SECONDS=60         the fuzz targets for so long each (make check: a few seconds)
 #   make install | uninstall     PREFIX=/usr/local DESTDIR=
 #   make SAN=address,undefined   (or SAN=thread) into a build folder of its own
