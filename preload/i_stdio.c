@@ -25,24 +25,31 @@ EXPORT FILE *_IO_fdopen(int fd, const char *mode)
 	return fdopen(fd, mode);
 }
 
-static void forget_stream(FILE *fp)
+/* 0, or the errno with which what was still in the buffer could not be written: nobody says that again. */
+static int forget_stream(FILE *fp)
 {
-	int e = errno, fd = fileno(fp);
+	int e = errno, fd = fileno(fp), failed = 0;
 	struct sock *s = fd >= 0 ? fd_any_sock(fd) : NULL;
 	if (s && wrap_own_process()) {
-		fflush(fp);
+		if (fflush(fp))
+			failed = errno;
 		sock_forget(s, fd);
 	} else if (fd >= 0 && fd_epset(fd) && wrap_own_process()) {
 		epset_forget(fd);
 	}
 	errno = e;
+	return failed;
 }
 
 EXPORT int fclose(FILE *fp)
 {
-	if (fdtab_len && fp)
-		forget_stream(fp);
-	return real.fclose(fp);
+	int failed = fdtab_len && fp ? forget_stream(fp) : 0;
+	int r = real.fclose(fp);
+	if (failed) {
+		errno = failed;
+		r = EOF;
+	}
+	return r;
 }
 
 EXPORT int _IO_fclose(FILE *fp)

@@ -2,6 +2,7 @@
 /* sock_stdio.c - stdio on a socket, on a fresh one and in the middle of its life: stdio's own reads and writes pass no interposer. */
 #include "oracle.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,11 +162,34 @@ static void scan_client(void)
 	TRY(close(fd));
 }
 
+/* ---- what is still in the buffer cannot be written any more: fclose says so ---- */
+
+static void too_late_server(void)
+{
+	int fd = serve_warm();
+	FILE *f = stream_on((int)MUST(dup(fd)), "w");
+
+	signal(SIGPIPE, SIG_IGN);
+	HOLDS(fputs("too late", f) >= 0);
+	TRY(shutdown(fd, SHUT_WR));
+	TRY(fclose(f));
+	TRY(close(fd));
+}
+
+static void too_late_client(void)
+{
+	int fd = connect_warm();
+
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"lines", lines_server, lines_client, 0, NULL},
 	{"lines_fresh", lines_server, lines_client, CASE_NOWARM, NULL},
 	{"middle", middle_server, middle_client, 0, NULL},
 	{"at_exit", at_exit_server, at_exit_client, 0, NULL},
 	{"scan", scan_server, scan_client, 0, NULL},
+	{"too_late", too_late_server, too_late_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
