@@ -45,6 +45,11 @@ static inline bool move_is_pinned(const struct sock *s, uint32_t pin)
 
 /* This side's reader gives up rings for good (stdio, exec ...). Takes unread octets back into the kernel socket. 0, or -errno if that could not be done. */
 int move_withdraw(struct sock *s, enum why why);
+/*
+ * The writer has left the ring, and the reader, who holds the rx token, goes on with the kernel's duplicate of what is unread there. false: it has none, or not all of it has come yet;
+ * nothing has changed.
+ */
+bool move_over(struct sock *s);
 /* This side's sender stays in the kernel for good. */
 void move_pin_tx(struct sock *s, enum why why);
 /* Both. */

@@ -158,11 +158,13 @@ int64_t rx_deadline(struct sock *s)
  * Sleep until there may be something new. 0: look again; -EINTR, -EAGAIN (time-out). No token held. `tail` is the ring's tail that the last look has seen.
  *
  * In an odd epoch only the ring, or its end, can bring news, and the sender's bell tells of it. In an even one the kernel socket can too: the service thread watches it
- * for us and wakes the same futex. While the kernel still owes octets of an up that is on record, or of a duplicate behind a ring that has been read, only the kernel socket matters.
+ * for us and wakes the same futex. While the kernel still owes octets of an up that is on record, or of a duplicate behind a ring that has been read, only the kernel socket matters;
+ * unless a peek has seen all of the former: they stay there, and are no news.
  */
-static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, bool partly, struct sig_mark since)
+static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, const struct take *t)
 {
 	struct chan *c = &s->chan;
+	bool peeks = t->flags & MSG_PEEK, partly = t->done && !peeks;
 	int64_t rel = -1;
 	if (*deadline < 0)
 		*deadline = rx_deadline(s);
@@ -172,7 +174,10 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 	fence_for_sender(c); /* faces the sender: publish, fence, armed */
 	if (!load_relaxed(&s->linked))
 		return 0;
-	if (dup_owed(s)) {
+	if (peeks && t->done && kernel_owes(s, epoch) && t->done >= load_relaxed(&s->f->rx_kleft)) {
+		if (load_acquire(&c->peer->tx_tail) != tail || load_relaxed(&c->peer->tx_epoch) != epoch + 1)
+			return 0;
+	} else if (dup_owed(s)) {
 		svc_want_input(s);
 	} else if (epoch & 1) {
 		if (load_acquire(&c->peer->tx_tail) != tail || load_relaxed(&c->peer->tx_epoch) != epoch ||
@@ -190,7 +195,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, boo
 		      2; /* a wait with a time-out is never restarted: a call that has octets in hand returns them */
 	stats_sleep();
 	svc_stir();
-	long r = sig_futex(since, &c->my->futex, val, rel);
+	long r = sig_futex(t->since, &c->my->futex, val, rel);
 	return r == -ETIMEDOUT ? -EAGAIN : r == -EINTR ? -EINTR : 0;
 }
 
@@ -251,6 +256,26 @@ static bool may_rest(struct sock *s, const struct take *t)
 	       !(t->flags & MSG_PEEK) && load_acquire(&s->chan.peer->tx_epoch) == epoch;
 }
 
+/*
+ * A peek has not seen enough, and the writer is not in the ring: the kernel alone can bring more. What it has already stays unread, and would be reported as input for ever; so the
+ * kernel's own call waits. What is left of a ring is there a second time (dup.h). true: *r is the call's result.
+ */
+static bool peek_in_kernel(struct sock *s, struct take *t, long *r)
+{
+	uint32_t its = load_acquire(&s->chan.peer->tx_epoch);
+	if (its & 1)
+		return false;
+	if (its != load_relaxed(&s->f->rx_epoch)) {
+		int how = token_take(s, &s->f->rx_token);
+		bool over = how != TOKEN_NESTED && load_acquire(&s->linked) && fd_sock(t->fd) == s && move_over(s);
+		token_drop(s, &s->f->rx_token, how);
+		if (!over)
+			return false;
+	}
+	t->done = 0;
+	return rest_in_kernel(s, t, r);
+}
+
 /* One turn under the token: as rx_take(), or -EBADF when the socket is not what it was. */
 static long turn(struct sock *s, struct take *t, uint64_t *tail)
 {
@@ -299,6 +324,8 @@ static long recv_linked(struct sock *s, struct take *t)
 			if (!(t->flags & MSG_PEEK) || !t->done)
 				continue;
 			r = -EAGAIN; /* a look that has not seen enough: the same octets again, when there are more */
+			if (wait && !over && peek_in_kernel(s, t, &r))
+				return r;
 		}
 		if (r == -EBADF && fd_sock(t->fd) == s)
 			link_stop(s);
@@ -321,7 +348,7 @@ static long recv_linked(struct sock *s, struct take *t)
 				return r;
 			continue;
 		}
-		over = sleep_for_news(s, &deadline, tail, t->done && !(t->flags & MSG_PEEK), t->since);
+		over = sleep_for_news(s, &deadline, tail, t);
 		woken(s);
 	}
 	return (long)t->done;

@@ -188,6 +188,23 @@ static void peek_behind(struct sock *s, struct take *t)
 }
 
 /*
+ * A peek has seen all of the ring, and somebody said that there is news in the kernel's socket: is it the end? Octets there are a duplicate that the writer is just making; that it has left
+ * the ring, it says when it has.
+ */
+static void peek_end(struct sock *s, struct take *t)
+{
+	struct pollfd p = {.fd = t->fd, .events = POLLRDHUP};
+	struct timespec zero = {0, 0};
+	store_relaxed(&s->look, 0);
+	fence_storeload(); /* as in ring_empty; not by a read, which would take an error that is the next call's */
+	if (sys5(SYS_ppoll, &p, 1, &zero, 0, 8) != 1)
+		return;
+	store_relaxed(&s->look, 1);
+	t->ended = load_acquire(&s->chan.peer->tx_tail) == s->f->rx_tail &&
+		   load_acquire(&s->chan.peer->tx_epoch) == load_relaxed(&s->f->rx_epoch);
+}
+
+/*
  * PEEK looks through the kernel part into the ring part, and through a ring that its writer has left into the kernel's: without moving anything, so with
  * positions of its own. rx token held.
  */
@@ -219,6 +236,8 @@ long rx_peek(struct sock *s, struct take *t)
 		    load_relaxed(&f->rx_head) + (uint64_t)n == load_relaxed(&c->peer->down_rpos);
 	if (at == IN_RING && left && t->done < t->len)
 		peek_behind(s, t);
+	else if (at == IN_RING && load_relaxed(&s->look) && t->done < t->len)
+		peek_end(s, t);
 	return 1;
 }
 

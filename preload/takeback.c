@@ -113,6 +113,12 @@ static int leave_ring(struct sock *s, uint32_t its)
 	return 0;
 }
 
+bool move_over(struct sock *s)
+{
+	uint32_t its = load_acquire(&s->chan.peer->tx_epoch);
+	return !(its & 1) && leave_ring(s, its) == 0;
+}
+
 static int withdraw(struct sock *s)
 {
 	struct chan *c = &s->chan;

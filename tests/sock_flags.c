@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Looks at exactly the bytes [pos, pos + len) of stream 1, and at no more. */
@@ -110,6 +111,45 @@ static void behind_client(void)
 		tell("sent");
 		get(fd, 1, 2, i);
 	}
+	TRY(close(fd));
+}
+
+/* ---- a peek that waits for more than there is, while the sender goes down and stays there ---- */
+
+#define IN_VIEW 500
+#define IN_PIPE 50
+
+static void wait_to_see_server(void)
+{
+	char buf[2 * IN_VIEW];
+	int fd = serve_warm();
+
+	await("sent");
+	unread_is(fd, IN_VIEW);
+	tell("look");
+	TRY(recv(fd, buf, IN_VIEW + IN_PIPE + 1, MSG_PEEK | MSG_WAITALL));
+	say("sum %016llx", (unsigned long long)sum_bytes(0, buf, IN_VIEW + IN_PIPE + 1));
+	TRY(recv(fd, buf, sizeof buf, 0));
+	say("sum %016llx", (unsigned long long)sum_bytes(0, buf, IN_VIEW + IN_PIPE + 1));
+	TRY(close(fd));
+}
+
+static void wait_to_see_client(void)
+{
+	char piece[IN_PIPE];
+	int p[2], fd = connect_warm();
+
+	no_delay(fd);
+	MUST(pipe(p));
+	fill(piece, sizeof piece, 1, IN_VIEW);
+	MUST(write(p[1], piece, sizeof piece));
+	put(fd, IN_VIEW, 1, 0);
+	tell("sent");
+	await("look");
+	TRY(splice(p[0], NULL, fd, NULL, IN_PIPE, 0));
+	nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL); /* who looks again and again meanwhile shall be seen to */
+	put(fd, 1, 1, IN_VIEW + IN_PIPE);
+	TRY(read(fd, piece, 1));
 	TRY(close(fd));
 }
 
@@ -302,6 +342,7 @@ static void odd_client(void)
 const struct oracle_case oracle_cases[] = {
 	{"peek", peek_server, peek_client, 0, NULL},
 	{"behind", behind_server, behind_client, CASE_NOWARM, NULL},
+	{"wait_to_see", wait_to_see_server, wait_to_see_client, 0, NULL},
 	{"waitall", waitall_server, waitall_client, 0, NULL},
 	{"dontwait", dontwait_server, dontwait_client, 0, NULL},
 	{"trunc", trunc_server, trunc_client, 0, NULL},
