@@ -272,6 +272,16 @@ static bool move_to_side(struct epset *e, struct member *m)
 	return true;
 }
 
+void epset_move_to_program(struct epset *e, struct member *m)
+{
+	epset_to_program(e, m);
+	if (m->hot)
+		cool(e, m);
+	m->side = m->dirty = false;
+	m->in_kernel = true;
+	e->n_side--;
+}
+
 /* A socket that will be linked: a level-triggered member cannot tell; others stay, and their socket's reader does not consent. */
 static bool moves_now(const struct member *m)
 {

@@ -36,13 +36,9 @@ void epset_sync(struct member *m)
 	m->in_kernel = true;
 }
 
-/*
- * The last number here goes, but another process holds the socket: the kernel's set would go on reporting it, and nobody could take it out any more. From now on
- * that is the kernel's own business, without us.
- */
-static void leave_to_kernel(struct epset *e, struct member *m)
+void epset_to_program(struct epset *e, struct member *m)
 {
-	struct epoll_event ev = {.events = m->events, .data = m->data};
+	struct epoll_event ev = {.events = m->disabled ? EPOLLONESHOT : m->events, .data = m->data};
 	int lent = -1;
 	if (!has_number(m)) { /* closed before: the registration is found under this number only, if it is free */
 		lent = (int)sys3(SYS_fcntl, m->s->fd, F_DUPFD_CLOEXEC, m->fd);
@@ -53,20 +49,22 @@ static void leave_to_kernel(struct epset *e, struct member *m)
 	}
 	if (m->in_kernel)
 		sys4(SYS_epoll_ctl, epset_side(e), EPOLL_CTL_DEL, m->fd, 0);
-	if (!m->disabled)
-		sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, m->fd, &ev);
+	sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, m->fd, &ev);
 	m->in_kernel = false;
 	sys_fd_close(lent);
 }
 
-/* It stays in the set as long as another number leads to the socket; not if the program had taken it out. */
+/*
+ * It stays in the set as long as another number leads to the socket; not if the program had taken it out. When the last number here goes, but another process holds the socket, the
+ * kernel's set would go on reporting it, and nobody could take it out any more: from then on that is the kernel's own business, without us.
+ */
 static void member_loses_number(struct epset *e, struct member *m, bool last)
 {
 	epset_sync(m);
 	if (m->ghost)
 		epset_unlink_member(e, m);
 	else if (last && m->side && !e->foreign)
-		leave_to_kernel(e, m);
+		epset_to_program(e, m);
 }
 
 void epset_number_closes(struct sock *s, int fd)

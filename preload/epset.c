@@ -8,6 +8,7 @@
 #include "bell.h"
 #include "epset_int.h"
 #include "leave.h"
+#include "move.h"
 #include "sys.h"
 #include "token.h"
 
@@ -144,6 +145,19 @@ void epset_note_inner(struct epset *outer, struct epset *e)
 	}
 }
 
+/* S and the bell, which nothing needs any more. */
+static void end_side(struct epset *e)
+{
+	for (uint32_t i = 0; epset_side(e) >= 0 && i < e->n_slot && !e->foreign; i++)
+		if (slot_lives(&e->slots[i]))
+			seg_bell_free(&e->slots[i].a->seg, e->slots[i].a->side, e->slots[i].idx);
+	e->n_slot = 0;
+	fdtab_close_hidden(epset_side(e));
+	fdtab_close_hidden(e->bell_fd);
+	store_relaxed(&e->side, -1);
+	e->bell_fd = -1;
+}
+
 /* No descriptor leads here, and nobody sleeps here. Under g_lock. */
 static void end(struct epset *e)
 {
@@ -152,16 +166,9 @@ static void end(struct epset *e)
 		epset_lock(e);
 	if (e->n_members)
 		sock_each(drop_members, e);
-	for (uint32_t i = 0; epset_side(e) >= 0 && i < e->n_slot && !e->foreign; i++)
-		if (slot_lives(&e->slots[i]))
-			seg_bell_free(&e->slots[i].a->seg, e->slots[i].a->side, e->slots[i].idx);
-	e->n_slot = 0;
-	fdtab_close_hidden(epset_side(e));
-	fdtab_close_hidden(e->bell_fd);
+	end_side(e);
 	fdtab_close_hidden(load_relaxed(&e->kept));
-	store_relaxed(&e->side, -1);
 	store_relaxed(&e->kept, -1);
-	e->bell_fd = -1;
 	e->ended_ns = now_ns();
 	if (!mine)
 		epset_unlock(e);
@@ -209,9 +216,8 @@ static void back_to_program(struct sock *s, void *arg)
 {
 	struct epset *e = arg;
 	for (struct member *m = s->members; m; m = m->next) {
-		struct epoll_event ev = {.events = m->events, .data = m->data};
 		if (m->set == e && m->side && !m->ghost)
-			sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_ADD, m->fd, &ev);
+			epset_to_program(e, m);
 	}
 }
 
@@ -231,6 +237,69 @@ void epset_leave(void)
 			if (fd_epset(fd) == e)
 				fdtab_set(fd, 0);
 	}
+}
+
+static void out_of_side(struct sock *s, void *arg)
+{
+	struct epset *e = arg;
+	for (struct member *m = s->members, *next; m; m = next) {
+		next = m->next;
+		if (m->set != e || !m->side)
+			continue;
+		if (m->ghost)
+			epset_unlink_member(e, m);
+		else
+			epset_move_to_program(e, m);
+	}
+}
+
+static bool is_inherited(const struct epset *e)
+{
+	for (int fd = 0; fd < (int)fdtab_len; fd++)
+		if (fd_epset(fd) == e && sys3(SYS_fcntl, fd, F_GETFD, 0) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * P alone is inherited. Members that have something to report are told of again there; of an edge that has been reported nobody can tell the kernel. If the exec fails the set goes on
+ * with what it has in P.
+ */
+void epset_before_exec(void)
+{
+	struct guard g;
+	guard_enter(&g);
+	for (struct epset *e = all; e; e = e->next) {
+		if (!load_relaxed(&e->refs) || e->foreign || epset_side(e) < 0 || !is_inherited(e))
+			continue;
+		bool mine = epset_lock_is_mine(e);
+		if (!mine)
+			epset_lock(e);
+		sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, epset_side(e), 0);
+		sys4(SYS_epoll_ctl, e->fd, EPOLL_CTL_DEL, e->bell_fd, 0);
+		sock_each(out_of_side, e);
+		end_side(e);
+		if (!mine)
+			epset_unlock(e);
+	}
+	guard_leave(&g);
+}
+
+static void kernel_only(struct sock *s, void *arg)
+{
+	bool any = false;
+	(void)arg;
+	for (const struct member *m = s->members; m; m = m->next)
+		any |= !m->side && !m->ghost;
+	if (any && sock_is_dgram(s))
+		move_pin(s, WHY_EPOLL);
+	else if (any && load_acquire(&s->linked))
+		move_withdraw(s, WHY_EPOLL);
+}
+
+void epset_exec_failed(void)
+{
+	sock_each(kernel_only, NULL);
 }
 
 /* The child inherits S as the kernel has it. */

@@ -56,6 +56,10 @@ bool epset_watches(const struct sock *s);
 void epset_forget_sock(struct sock *s);
 /* The process leaves shared memory (leave.h): the program's instances get all their members back. Under g_lock. */
 void epset_leave(void);
+/* This process is about to exec: instances that are inherited get all their members back. No lock held. */
+void epset_before_exec(void);
+/* It has failed. */
+void epset_exec_failed(void);
 void epset_fork_prepare(void);
 void epset_fork_child(void);
 

@@ -147,6 +147,8 @@ bool epset_make_side(struct epset *e);
 /* The hot list has room for one more member of S. */
 bool epset_grow_hot(struct epset *e);
 void epset_heat(struct epset *e, struct member *m);
+/* From S to P, and the set goes on without it being ours. */
+void epset_move_to_program(struct epset *e, struct member *m);
 /* All members of the set that are this socket. */
 void epset_heat_all(struct epset *e, const struct sock *s);
 /* Has the set such a member? Not under any lock. */
@@ -160,6 +162,8 @@ bool epset_make_slot(struct epset *e, struct assoc *a);
 /* ---- epnumber.c; under the lock */
 /* ONESHOT fired from the ring: the kernel's half must be silent too. */
 void epset_detach(struct member *m);
+/* From S to P, as the program has registered it: it is reported there once more, if it is ready. A one-shot that has fired stays silent, but for the end of its connection. */
+void epset_to_program(struct epset *e, struct member *m);
 /* Bring S up to date with what the program has asked for since. */
 void epset_sync(struct member *m);
 

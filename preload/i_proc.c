@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "assoc.h"
+#include "epset.h"
 #include "exe.h"
 #include "link.h"
 #include "log.h"
@@ -142,8 +143,10 @@ static void before_own_exec(struct program *p)
 		return;
 	startup_end(
 		true); /* a listener that is inherited is unknown to the new program until it accepts there, and publishes it anew */
-	if (fdtab_len)
+	if (fdtab_len) {
+		epset_before_exec();
 		sock_each(let_go_if_closed, NULL);
+	}
 }
 
 static void hold_again(struct sock *s, void *arg)
@@ -157,8 +160,10 @@ static int exec_failed(int r)
 	int e = errno;
 	if (wrap_own_process()) {
 		startup_goes_on();
-		if (fdtab_len)
+		if (fdtab_len) {
 			sock_each(hold_again, NULL);
+			epset_exec_failed();
+		}
 	}
 	errno = e;
 	return r;

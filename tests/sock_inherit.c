@@ -243,6 +243,37 @@ static void failed_server(void)
 	go_on(fd, 1);
 }
 
+/* An epoll set is inherited with the connection, which is a member. First by an exec that fails. */
+static void set_server(void)
+{
+	static const uint32_t kinds[] = {EPOLLIN, EPOLLIN | EPOLLET, EPOLLIN | EPOLLONESHOT};
+
+	if (heir()) {
+		for (int i = 0; i < 3; i++)
+			set_says(HEIR_FD + 1 + i, SOON);
+		set_mod(HEIR_FD + 1, HEIR_FD, EPOLLOUT, 5);
+		set_says(HEIR_FD + 1, SOON);
+		go_on(HEIR_FD, 1);
+		return;
+	}
+	int fd = serve_some();
+	MUST(fcntl(fd, F_SETFD, 0));
+	for (int i = 0; i < 3; i++) {
+		int ep = new_set();
+		set_add(ep, fd, kinds[i], 7);
+		MUST(dup2(ep, HEIR_FD + 1 + i));
+		close(ep);
+	}
+	TRY(execl("/nowhere/heir", "heir", (char *)NULL));
+	set_says(HEIR_FD + 1, SOON);
+	for (int i = 0; i < 3; i++) { /* as the number that it will have */
+		set_del(HEIR_FD + 1 + i, fd);
+		MUST(dup2(fd, HEIR_FD));
+		set_add(HEIR_FD + 1 + i, HEIR_FD, kinds[i], 7);
+	}
+	become_heir(fd, "go on");
+}
+
 static const int no = 0, yes = 1;
 
 const struct oracle_case oracle_cases[] = {
@@ -254,6 +285,7 @@ const struct oracle_case oracle_cases[] = {
 	{"detour", detour_server, adopt_client, 0, NULL},
 	{"second_try", second_try_server, adopt_client, CASE_HEIR, NULL},
 	{"failed", failed_server, adopt_client, 0, NULL},
+	{"set", set_server, adopt_client, 0, NULL},
 	{"in_recv", late_server, late_client, CASE_HEIR, by_recv},
 	{"in_poll", late_server, late_client, CASE_HEIR, by_poll},
 	{"in_epoll", late_server, late_client, CASE_HEIR, by_epoll},
