@@ -92,6 +92,7 @@ struct dg {
 	bool is_v6;
 	_Atomic uint32_t connected; /* `to` is valid */
 	_Atomic uint32_t pktinfo;   /* 1 IP_PKTINFO, 2 IPV6_RECVPKTINFO */
+	_Atomic uint32_t refused;   /* sent by the kernel while connected: an error may wait, which comes before any datagram */
 	struct diag_addr to;
 	uint32_t n_asked; /* how often it was asked whether a sender is of this host */
 	uint32_t n_local; /* datagrams from this host that came by the kernel: worth publishing? */

@@ -368,6 +368,17 @@ static long turn(struct sock *s, const struct take *t, bool ask)
 	return r;
 }
 
+/* The kernel looks for an error before it looks for a datagram. -errno, or 0. */
+static long pending_error(struct sock *s, int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+	if (!load_relaxed(&s->dg->refused))
+		return 0;
+	store_relaxed(&s->dg->refused, 0);
+	return sys5(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? 0 : -err;
+}
+
 #define NOT_LINKED (-4096L) /* any more: the kernel's call is to wait */
 
 /* What an awake reader waits for is in a ring before a system call returns: so the kernel is asked when looking a little longer has not helped. */
@@ -375,7 +386,9 @@ static long recv_linked(struct sock *s, struct take *t)
 {
 	bool wait = may_wait(s, t), ask = !wait || s->dg->kernel_recent;
 	int64_t deadline = -1;
-	long over = 0; /* -errno: this is the last look */
+	long over = pending_error(s, t->fd); /* -errno: this is the last look */
+	if (over)
+		return over;
 	for (;;) {
 		long r = turn(s, t, ask);
 		if (r != -EAGAIN || !wait)

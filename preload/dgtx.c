@@ -35,6 +35,8 @@ static long by_kernel(struct sock *s, const struct msg *c)
 		errno = e;
 		return r;
 	}
+	if (load_relaxed(&s->dg->connected))
+		store_relaxed(&s->dg->refused, 1);
 	sock_count_kernel(&s->f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
 	return r;
 }

@@ -13,6 +13,7 @@
 #include "leave.h"
 #include "move.h"
 #include "sig.h"
+#include "sys.h"
 #include "wrap.h"
 
 static bool served(const struct sock *s)
@@ -201,6 +202,14 @@ static bool is_past(const struct timespec *end)
 	return now.tv_sec > end->tv_sec || (now.tv_sec == end->tv_sec && now.tv_nsec >= end->tv_nsec);
 }
 
+/* recvmmsg looks for it before anything else, and so it comes before octets that are there. */
+static int pending_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+	return sys5(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? 0 : err;
+}
+
 /* As the kernel does it: the time-out is looked at after each message, and waiting for the first is not bounded by it. */
 EXPORT int recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags, struct timespec *ts)
 {
@@ -221,6 +230,9 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags, struct t
 		end.tv_sec += ts->tv_sec + (end.tv_nsec + ts->tv_nsec) / 1000000000;
 		end.tv_nsec = (end.tv_nsec + ts->tv_nsec) % 1000000000;
 	}
+	int err = flags & MSG_ERRQUEUE ? 0 : pending_error(fd);
+	if (err)
+		return (int)wrap_result(-err);
 	while (i < n && i < UIO_MAXIOV) {
 		int e = errno;
 		ssize_t r = recv_message(fd, &msg[i].msg_hdr, flags & ~MSG_WAITFORONE, since);
