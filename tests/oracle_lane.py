@@ -17,20 +17,13 @@ import sys
 import tempfile
 import time
 
+from lanes import names, processes, wait_for
+
 KERNEL, KILLED, SELF, SLOW, NOWARM, DIFFERS = 1, 2, 4, 8, 16, 32  # oracle.h
 HEIR = {"server": 0x80, "client": 0x100}
 SIDES = ("server", "client")
 ORACLE_RD, ORACLE_WR = 100, 101
-SOON = 1.0  # s: so long may what a process writes or removes at its very end take
 ALL_SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
-
-
-def wait_for(is_true):
-    """What is_true() says in the end; asked again for SOON while that is nothing."""
-    end = time.monotonic() + SOON
-    while not (said := is_true()) and time.monotonic() < end:
-        time.sleep(0.005)
-    return said
 
 
 # ---- one part ----
@@ -128,38 +121,6 @@ def counters_are_wrong(way, flags, stats):
     if way == "both" and not any_bytes and flags & (KILLED | SELF) and not flags & (KERNEL | NOWARM):
         wrong.append("neither side counted bytes in shared memory")
     return wrong
-
-
-# ---- what must not be left ----
-
-
-def names(where):
-    """Every System V object, file in /dev/shm and file in the endpoint map."""
-    found = set()
-    for kind in "shm", "sem", "msg":
-        with open(f"/proc/sysvipc/{kind}") as f:
-            found |= {f"{kind} {line.split()[1]}" for line in f.readlines()[1:]}
-    for root in "/dev/shm", where:
-        for folder, _, files in os.walk(root):
-            found |= {f"{folder}/{f}" for f in files}
-    return found
-
-
-def processes(mark):
-    """Those that carry this lane's mark in their environment."""
-    found = []
-    for p in glob.glob("/proc/[0-9]*"):
-        try:
-            with open(p + "/environ", "rb") as f:
-                if mark.encode() not in f.read().split(b"\0"):
-                    continue
-            with open(p + "/cmdline", "rb") as f:
-                line = f.read().replace(b"\0", b" ").decode(errors="replace")
-            if line:
-                found.append(f"process {p[6:]} {line}")
-        except OSError:
-            pass
-    return found
 
 
 # ---- a lane ----

@@ -2,13 +2,12 @@
 """run_oracle.py - see run_oracle.sh: which cases, in which lanes, and what came out of it, as TAP."""
 import argparse
 import glob
-import json
 import os
 import re
-import select
-import shutil
 import subprocess
 import sys
+
+from lanes import Lane, Report, in_lanes, namespaces
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("BUILD", "build")
@@ -38,75 +37,6 @@ def list_cases(filters):
             if any(re.search(f, case["id"]) for f in filters or ["."]):
                 cases.append(case)
     return cases
-
-
-def namespaces(here):
-    """The words before a lane that put it into namespaces of its own, as far as that is possible, and which it then has."""
-    if here or not shutil.which("unshare"):
-        return [], False, False
-
-    def can(*words):
-        return subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
-
-    words = ["unshare"] + (["-r"] if os.geteuid() else [])
-    net = shutil.which("ip") is not None and can(*words, "-n", "ip", "link", "set", "lo", "up")
-    if not can(*words, "-i", "true"):
-        return [], False, False
-    mount = can(*words, "-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm")
-    return words + ["-i"] + ["-n"] * net + ["-m"] * mount, net, mount
-
-
-class Lane:
-    def __init__(self, words, has, shunt, modes, core):
-        told = json.dumps([shunt, modes, core, *has])
-        argv = words + [sys.executable, "-B", f"{HERE}/oracle_lane.py", told]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.case = None
-
-    def give(self, case):
-        self.case = case
-        self.process.stdin.write(json.dumps(case) + "\n")
-        self.process.stdin.flush()
-
-    def answer(self):
-        """Of what it was given last; or None when it has died."""
-        case, self.case = self.case, None
-        line = self.process.stdout.readline()
-        return case, json.loads(line) if line else None
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.terminate()
-        self.process.wait()
-
-
-def in_lanes(lanes, cases):
-    """Gives each lane the next case when it has done one; yields case and answer as they come."""
-    waiting = list(reversed(cases))
-    while waiting or any(lane.case for lane in lanes):
-        for lane in lanes:
-            if waiting and not lane.case:
-                lane.give(waiting.pop())
-        busy = {lane.process.stdout: lane for lane in lanes if lane.case}
-        for ready in select.select(busy, [], [])[0]:
-            case, answer = busy[ready].answer()
-            yield case, answer
-            if not answer:
-                return
-
-
-class Report:
-    def __init__(self):
-        self.number = self.passed = self.failed = 0
-
-    def __call__(self, name, wrong, note=""):
-        self.number += 1
-        if wrong:
-            self.failed += 1
-            print("\n".join([f"not ok {self.number} - {name}"] + [f"#   {line}" for line in wrong]), flush=True)
-        else:
-            self.passed += "SKIP" not in note
-            print(f"ok {self.number} - {name}{' # ' + note if note else ''}", flush=True)
 
 
 def note_of(case, answer, opt, modes):
@@ -156,7 +86,7 @@ def main():
     words, *has = namespaces(opt.H)
     cores = sorted(os.sched_getaffinity(0))
     count = opt.j if words else 1  # side by side only where they cannot meet
-    lanes = [Lane(words, has, shunt, modes, cores[i % len(cores)] if opt.one else None) for i in range(count)]
+    lanes = [Lane(words, f"{HERE}/oracle_lane.py", [shunt, modes, cores[i % len(cores)] if opt.one else None, *has]) for i in range(count)]
     try:
         report = run(opt, cases, lanes, modes)
     finally:
