@@ -143,24 +143,37 @@ $(sock_x): %: %.o $(sock_o)
 $(plain_x): %: %.o
 	$(CC) $(ALL_C) -o $@ $^
 
-# Libraries for tests alone, in which a file of tests/faults stands in front of some functions: SLOW, for the guard that answers it, and EAGER to upgrade.
+# Libraries for tests alone, in which a file of tests/faults stands in front of some functions: SLOW, for the guard that answers it; EAGER to upgrade; SPOILED, an octet now and then, which the randomised test must find.
 $(B)/tests/faults/%.o: tests/faults/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_C) $(LIB_C) -ftls-model=initial-exec -c -o $@ $<
 
-wraps_slow  := notify_slow trial_send
-wraps_eager := link_try
-fault_so    := $(B)/slow/libshunt.so $(B)/eager/libshunt.so
+wraps_slow    := notify_slow trial_send
+wraps_eager   := link_try
+wraps_spoiled := rx_recv
+fault_so      := $(foreach f,slow eager spoiled,$(B)/$(f)/libshunt.so)
 
 $(fault_so): $(B)/%/libshunt.so: $(B)/tests/faults/%.o $(so_core_o) $(preload_o) $(B)/syscalls.map $(B)/shunt
 	@mkdir -p $(@D)
 	$(CC) $(ALL_C) $(SO_LD) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(wraps_$*)) -o $@ $(filter %.o,$^)
 	cp $(B)/shunt $(@D)/
 
+# The randomised test's process that does as it is told, which knows nothing of shunt; and the operator who switches it off and on.
+random_o := $(patsubst %.c,$(B)/%.o,$(wildcard tests/random/act*.c))
+$(B)/tests/random/actor: $(random_o)
+	$(CC) $(ALL_C) -o $@ $^
+
+$(B)/tests/random/switcher.o: tests/random/switcher.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_C) $(INC) -iquote preload/cmd -c -o $@ $<
+
+$(B)/tests/random/switcher: $(B)/tests/random/switcher.o $(B)/preload/cmd/poke.o $(B)/libncadg_sm.a
+	$(CC) $(ALL_C) -o $@ $^
+
 include tests/rpc/rules.mk
 
 demo-progs: all $(plain_x)
-progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer) $(example_x) $(fault_so)
+progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer) $(example_x) $(fault_so) $(B)/tests/random/actor $(B)/tests/random/switcher
 unit: $(if $(HAVE_CMOCKA),$(unit_x)) $(fuzz_x)
 
 check:

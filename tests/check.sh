@@ -151,6 +151,7 @@ if [ -z "$SAN" ]; then
 	part lint 900 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
 	part model 900 tests/model/run
 	part oracle 1200 tests/run_oracle.sh -j "$jobs"
+	part random 600 tests/random/check "$jobs"
 	part bats 900 bats/run -j "$jobs" --tap
 	# What of make conformance takes seconds.
 	part conformance 300 env BUILD="$B" python3 -B tests/conformance/run --tap -j "$jobs" -w eager \

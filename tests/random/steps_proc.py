@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""steps_proc.py - the other half of steps.py: descriptors, waiting, processes."""
+import select
+
+from model import KICK, LOW, N_SLOT, Actor, Cannot, Desc, Kill, Signal, Switch, Wait
+
+EDGE, ONESHOT = 1 << 16, 1 << 17
+
+
+def no_waiter(*descs):
+    if any(d.waiter for d in descs):
+        raise Cannot("somebody waits there")
+
+
+# ---- descriptors ----
+
+
+def close(m, i, a, t, s, how):
+    m.free(a, t)
+    d = m.desc(a, s)
+    if d.waiter:
+        raise Cannot("somebody waits there")
+    if s >= LOW or (how == 3 and d.kind == "epoll"):
+        raise Cannot("stays")
+    m.tell(i, a, t, f"close {s} {how}")
+    m.take(a, s)
+
+
+def dup(m, i, a, s, to, how):
+    m.free(a)
+    d = m.desc(a, s)
+    number = -1
+    if to >= LOW:
+        number = to - LOW
+        if how not in (3, 5) or s >= LOW:
+            raise Cannot("not there")
+    elif how in (3, 4, 5):
+        m.desc(a, to)
+        if to == s:
+            raise Cannot("the same")
+    else:
+        m.empty(a, to)
+    if m.actors[a].slots[to]:
+        no_waiter(m.actors[a].slots[to])
+    m.tell(i, a, 0, f"dup {s} {to} {how} {number}")
+    m.put(a, to, d, how in (2, 4))
+
+
+def nonblock(m, i, a, s, on, how):
+    m.free(a)
+    d = m.desc(a, s)
+    if d.kind in ("pipe", "unix", "epoll", "file"):
+        raise Cannot("another kind")
+    no_waiter(d)
+    m.tell(i, a, 0, f"nonblock {s} {on} {how}")
+    d.nonblock = bool(on)
+
+
+def cloexec(m, i, a, s, on):
+    m.free(a)
+    m.desc(a, s)
+    if s >= LOW:
+        raise Cannot("stays")
+    m.tell(i, a, 0, f"cloexec {s} {on}")
+    m.actors[a].cloexec[s] = bool(on)
+
+
+def unread(m, i, a, t, s, how):
+    m.free(a, t)
+    m.desc(a, s, "tcp", "udp", "unix", "pipe", "new")
+    m.tell(i, a, t, f"unread {s} {how}")
+
+
+def file(m, i, a, s, n):
+    m.free(a)
+    m.empty(a, s)
+    d = Desc("file")
+    d.size = n
+    m.put(a, s, d)
+    m.tell(i, a, 0, f"file {s} {n} {i}")
+
+
+def contents(m, i, a, s):
+    m.free(a)
+    m.desc(a, s, "file")
+    m.tell(i, a, 0, f"contents {s}")
+
+
+def pair(m, i, a, s, to, kind):
+    m.free(a)
+    m.empty(a, s)
+    m.empty(a, to)
+    d, e = Desc(kind, nonblock=True), Desc(kind, nonblock=True)
+    e.peer = d
+    if kind == "unix":
+        d.peer = e
+    m.put(a, s, d)
+    m.put(a, to, e)
+    m.tell(i, a, 0, f"{'pair' if kind == 'unix' else 'pipe'} {s} {to}")
+
+
+def name(m, i, a, s, which):
+    m.free(a)
+    d = m.desc(a, s, "tcp", "udp", "listen", "new")
+    m.tell(i, a, 0, f"name {s} {which}", "u" if d.kind == "udp" else "t")
+
+
+def getopt(m, i, a, s, which):
+    m.free(a)
+    d = m.desc(a, s, "tcp", "udp", "listen", "new")
+    m.tell(i, a, 0, f"getopt {s} {which}")
+    if which == 0 and d.kind == "udp":
+        d.error = False
+
+
+def setopt(m, i, a, s, which, value):
+    m.free(a)
+    d = m.desc(a, s, "tcp", "udp", "listen", "new")
+    if d.kind == "udp" and which != 6:
+        raise Cannot("another kind")
+    if d.edge and which == 5:
+        raise Cannot("SO_RCVLOWAT is an edge")
+    m.tell(i, a, 0, f"setopt {s} {which} {value}")
+
+
+def timeo(m, i, a, s, ms):
+    m.free(a)
+    d = m.desc(a, s, "tcp", "udp", "listen")
+    no_waiter(d)
+    d.timed = ms > 0
+    m.tell(i, a, 0, f"timeo {s} {ms}")
+
+
+def linger(m, i, a, s):
+    m.free(a)
+    m.desc(a, s, "tcp").linger = True
+    m.tell(i, a, 0, f"linger {s}")
+
+
+# ---- waiting ----
+
+
+def poll(m, i, a, t, word, how, waits, members):
+    """word: poll or select; members: ((slot, events), ...)"""
+    m.free(a, t)
+    descs = [(m.desc(a, s), events) for s, events in members]
+    rest = " ".join(f"{s} {events}" for s, events in members)
+    if waits and descs and all(events == select.POLLIN and not d.readable() for d, events in descs):
+        only = [d for d, _ in descs]
+        no_waiter(*only)
+        wait = Wait(i, lambda: any(d.readable() for d in only), lambda: None, only, False)
+        m.sleep(i, a, t, f"{word} {how} -1 {rest}", wait)
+    else:
+        m.tell(i, a, t, f"{word} {how} 0 {rest}")
+
+
+def epnew(m, i, a, s, flag):
+    m.free(a)
+    m.empty(a, s)
+    d = Desc("epoll")
+    d.owner = a
+    m.put(a, s, d, bool(flag))
+    m.tell(i, a, 0, f"epnew {s} {flag}")
+
+
+def epctl(m, i, a, s, op, member, events, tag):
+    """op: 1 add, 2 del, 3 mod; tag: of the step that has added it"""
+    m.free(a)
+    e, d = m.desc(a, s, "epoll"), m.desc(a, member)
+    if d.kind in ("epoll", "file"):
+        raise Cannot("another kind")
+    no_waiter(e)
+    if d.kind == "udp" and events & EDGE and events & select.POLLOUT:
+        raise Cannot("each datagram sent is an edge")
+    m.tell(i, a, 0, f"epctl {s} {op} {member} {events} {tag}")
+    if op == 2:
+        e.members = {k: v for k, v in e.members.items() if v[0] is not d}
+    else:
+        e.members[tag] = (d, events)
+        d.edge |= bool(events & (EDGE | ONESHOT)) or bool(events & select.POLLOUT)
+
+
+def epwait(m, i, a, t, s, how, waits):
+    m.free(a, t)
+    e = m.desc(a, s, "epoll")
+    no_waiter(e)
+    descs = [d for d, _ in e.members.values()]
+    quiet = all(events == select.POLLIN and not d.readable() for d, events in e.members.values())
+    if waits and descs and quiet and not any(d.waiter for d in descs) and all(m.holders(d) for d in descs):
+        wait = Wait(i, lambda: any(d.readable() for d in descs), lambda: None, [e] + descs, False)
+        m.sleep(i, a, t, f"epwait {s} {how} -1", wait)
+    else:
+        m.tell(i, a, t, f"epwait {s} {how} 0")
+
+
+# ---- processes ----
+
+
+def no_datagrams(m, a):
+    if any(d and d.kind == "udp" and d.queue for d in m.actor(a).slots):
+        raise Cannot("datagrams wait")
+
+
+def no_sets(m, a, becomes):
+    """docs/COMPATIBILITY.md: an epoll set that another program inherits: from a process that goes on, or that has it by fork itself; edges"""
+    for s, d in enumerate(m.actor(a).slots):
+        if d and d.kind == "epoll" and not m.actors[a].cloexec[s]:
+            if not becomes or d.owner != a or any(events & (EDGE | ONESHOT) for _, events in d.members.values()):
+                raise Cannot("a set is inherited")
+
+
+def new_actor(m, i, a, who, line, cloexec):
+    m.free(a)
+    if m.used[who]:
+        raise Cannot("is there")
+    no_datagrams(m, a)
+    if cloexec:
+        no_sets(m, a, False)
+    m.used[who] = True
+    m.actors[who] = Actor()
+    m.parent[who] = a
+    for s, d in enumerate(m.actors[a].slots):
+        if d and not (cloexec and m.actors[a].cloexec[s]):
+            m.put(who, s, d, m.actors[a].cloexec[s])
+    m.tell(i, a, 0, line, "t", ("child", who))
+
+
+def fork(m, i, a, who):
+    new_actor(m, i, a, who, f"fork {who}", False)
+
+
+def spawn(m, i, a, who, how):
+    new_actor(m, i, a, who, f"spawn {who} {how}", True)
+
+
+def exec_(m, i, a, how):
+    m.all_free(a)
+    no_datagrams(m, a)
+    no_sets(m, a, True)
+    m.tell(i, a, 0, f"exec {how}")
+    m.actors[a].threads = 1
+    for s in range(N_SLOT):
+        if m.actors[a].slots[s] and m.actors[a].cloexec[s]:
+            m.take(a, s)
+
+
+def thread(m, i, a):
+    m.free(a)
+    if m.actors[a].threads == 2:
+        raise Cannot("is there")
+    m.actors[a].threads = 2
+    m.tell(i, a, 0, "thread")
+
+
+def wait(m, i, a):
+    m.free(a)
+    if not m.dead_children[a]:
+        raise Cannot("no child has ended")
+    m.dead_children[a] -= 1
+    m.tell(i, a, 0, "wait")
+
+
+def leave(m, i, a, how):
+    m.all_free(a)
+    if any(d and d.waiter for d in m.actors[a].slots):
+        raise Cannot("somebody waits there")
+    m.tell(i, a, 0, f"exit {how}", "t", "ends")
+    m.gone(a)
+
+
+def kill(m, i, a):
+    """A reader that is killed has read all, and looked again (docs/COMPATIBILITY.md, what cannot be repaired)."""
+    m.all_free(a)
+    mine = [(s, d) for s, d in enumerate(m.actors[a].slots) if d]
+    for _, d in mine:
+        if d.waiter or d.unread or d.queue or (d.peer and d.peer.unread) or d.pending:
+            raise Cannot("not quiet")
+    for s, d in mine:
+        if d.kind == "tcp":
+            m.tell(i, a, 0, f"recv {s} 1 0 1")
+    m.plan.append(Kill(i, a))
+    m.gone(a)
+
+
+def signal(m, i, a):
+    """SA_RESTART: recv and accept go on, others end."""
+    m.actor(a)
+    wait_ = m.waits.get((a, 0))
+    if wait_ and not wait_.restarts:
+        m.join(a, 0, KICK)
+    else:
+        m.plan.append(Signal(i, a))
+
+
+def give(m, i, a, s, who):
+    m.free(a)
+    d = m.desc(a, s)
+    if not m.actors[who] or d.kind == "epoll":
+        raise Cannot("no actor")
+    if d.kind == "udp" and d.queue:
+        raise Cannot("datagrams wait")
+    d.refs += 1
+    m.box[who].append(d)
+    m.tell(i, a, 0, f"give {s} {who}")
+
+
+def take(m, i, a, s, cloexec_):
+    m.free(a)
+    m.empty(a, s)
+    m.tell(i, a, 0, f"take {s} {cloexec_}")
+    if m.box[a]:
+        d = m.box[a].pop(0)
+        m.put(a, s, d, bool(cloexec_))
+        d.refs -= 1
+
+
+def switch(m, i, a, off, waits):
+    m.actor(a)
+    m.plan.append(Switch(i, a, off, waits))
