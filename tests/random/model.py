@@ -40,6 +40,7 @@ class Desc:
         self.pending = []  # of a listener
         self.queue, self.to, self.error = [], None, False  # datagrams
         self.members, self.owner = {}, None  # of an epoll set: tag -> (desc, events); who has made it
+        self.shared = False  # by fork
         self.edge = False  # in a set that reports edges: nothing may depend on acknowledgements
         self.size = self.at = 0  # of a file
         self.waiter = None

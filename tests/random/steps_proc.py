@@ -170,6 +170,8 @@ def epctl(m, i, a, s, op, member, events, tag):
     if d.kind in ("epoll", "file"):
         raise Cannot("another kind")
     no_waiter(e)
+    if e.shared and (events & ONESHOT or any(ev & ONESHOT for _, ev in e.members.values())):
+        raise Cannot("a one-shot in a shared set")
     if d.kind == "udp" and events & EDGE and events & select.POLLOUT:
         raise Cannot("each datagram sent is an edge")
     m.tell(i, a, 0, f"epctl {s} {op} {member} {events} {tag}")
@@ -226,6 +228,11 @@ def new_actor(m, i, a, who, line, cloexec):
 
 
 def fork(m, i, a, who):
+    sets = [d for d in m.actor(a).slots if d and d.kind == "epoll"]
+    if any(events & ONESHOT for d in sets for _, events in d.members.values()):
+        raise Cannot("a one-shot in a shared set")
+    for d in sets:
+        d.shared = True
     new_actor(m, i, a, who, f"fork {who}", False)
 
 
