@@ -39,9 +39,22 @@ static void now_hot(struct epset *e, struct member *m)
 		epset_ring_self(e);
 }
 
+/* A process that shares the set by fork may have taken the member out, as far as the kernel knows of it. */
+static bool is_out(const struct epset *e, const struct member *m)
+{
+	struct epoll_event none = {0};
+	int at = m->side ? epset_side(e) : e->fd;
+	if (!e->shared || !m->in_kernel || sys4(SYS_epoll_ctl, at, EPOLL_CTL_ADD, m->fd, &none) < 0)
+		return false;
+	sys4(SYS_epoll_ctl, at, EPOLL_CTL_DEL, m->fd, 0);
+	return true;
+}
+
 static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *ev)
 {
 	struct member *old = epset_member(e, s, fd);
+	if (old && !old->ghost && is_out(e, old))
+		old->ghost = true;
 	if (old && !old->ghost)
 		return -EEXIST;
 	if (old) {
@@ -94,6 +107,8 @@ static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
 	if (!m->in_kernel && ev->events & EPOLLEXCLUSIVE)
 		return -EINVAL;
 	long r = sys4(SYS_epoll_ctl, m->side ? epset_side(e) : e->fd, op, m->fd, m->side ? &kev : ev);
+	if (r == -ENOENT && e->shared)
+		epset_unlink_member(e, m);
 	if (r < 0)
 		return (int)r;
 	m->in_kernel = true;
@@ -113,10 +128,9 @@ static int ctl_del(struct epset *e, struct member *m)
 	if (m->ghost)
 		return -ENOENT;
 	long r = !m->in_kernel ? 0 : sys4(SYS_epoll_ctl, m->side ? epset_side(e) : e->fd, EPOLL_CTL_DEL, m->fd, 0);
-	if (r < 0)
-		return (int)r;
-	epset_unlink_member(e, m);
-	return 0;
+	if (r == 0 || (r == -ENOENT && e->shared))
+		epset_unlink_member(e, m);
+	return (int)r;
 }
 
 /*

@@ -309,6 +309,7 @@ void epset_fork_prepare(void)
 		bool mine = epset_lock_is_mine(e);
 		if (!mine)
 			epset_lock(e);
+		e->shared = true;
 		for (uint32_t i = 0; i < e->n_hot; i++)
 			epset_sync(e->hot[i]);
 		if (!mine)

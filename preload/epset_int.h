@@ -67,6 +67,7 @@ struct epset {
 	uint32_t n_members;	   /* sockets, in P and S */
 	_Atomic uint32_t n_other;  /* other descriptors in P (at least; closed ones are not counted out) */
 	bool foreign;		   /* inherited over fork: kernel only here */
+	bool shared;		   /* has been: who else has it may have taken members out */
 	bool owed;		   /* the kernel's events left no room for those of rings: next time these come first */
 	uint32_t turn;		   /* counts collects: see member.kev_turn */
 	uint32_t start;		   /* where in the hot list the next report begins: each ready member gets its turn */
