@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "bell.h"
+#include "dg.h"
 #include "epset_int.h"
 #include "leave.h"
 #include "move.h"
@@ -291,9 +292,7 @@ static void kernel_only(struct sock *s, void *arg)
 	(void)arg;
 	for (const struct member *m = s->members; m; m = m->next)
 		any |= !m->side && !m->ghost;
-	if (any && sock_is_dgram(s))
-		move_pin(s, WHY_EPOLL);
-	else if (any && load_acquire(&s->linked))
+	if (any && (sock_is_dgram(s) ? dg_linked(s) : load_acquire(&s->linked) != 0))
 		move_withdraw(s, WHY_EPOLL);
 }
 

@@ -313,6 +313,8 @@ def sendto(m, i, a, t, s, n, how, flags, port):
     dest = port or d.to
     if not dest or (d.to and port) or (port and how in READ_LIKE + (0,)):
         raise Cannot("to nobody")
+    if not n and how in READ_LIKE:
+        raise Cannot("writev of nothing sends nothing")
     can_deliver(m, d, dest)
     pending = d.error
     m.tell(i, a, t, f"send {s} {n} {i} {how} {flags}" + (f" {d.family} {{{port}}}" if port else ""), "u")
@@ -322,6 +324,9 @@ def sendto(m, i, a, t, s, n, how, flags, port):
 
 
 def receive(m, i, a, t, d, line, flags):
+    if line.split()[2] == "0" and int(line.split()[3]) in READ_LIKE:
+        raise Cannot("a read of nothing takes nothing")
+
     def done():
         if d.error:
             d.error = False
@@ -349,7 +354,7 @@ def dgchat(m, i, a, s, b, z, turns, n, how, how2):
         if d.to and d.to != e.port:
             raise Cannot("to another")
         h = (how, how2)[k]
-        if not d.to and h not in (2, 4, 5, 7, 9):
+        if (not d.to and h not in (2, 4, 5, 7, 9)) or (not n and h in READ_LIKE):
             h = 4
         line = f"dgchat {(s, z)[k]} {turns} {n} {i} {h} {1 - k}"
         lines.append(line + ("" if d.to else f" {d.family} {{{e.port}}}"))
