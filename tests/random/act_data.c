@@ -316,7 +316,7 @@ static void act_stdio(const struct command *c)
 	FILE *f = fd < 0 ? NULL : fdopen(fd, c->arg[3] ? "w" : "r");
 	char *buf = calloc(1, len + 1);
 
-	say_result(fd);
+	say_descriptor(fd);
 	if (f) {
 		if (c->arg[3]) {
 			fill(buf, len, (uint64_t)c->arg[2]);

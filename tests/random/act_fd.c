@@ -54,7 +54,7 @@ static void act_dup(const struct command *c)
 	default:
 		fd = dup(from);
 	}
-	say_result(fd);
+	say_descriptor(fd);
 	set_slot(c->arg[1], fd);
 }
 
@@ -100,7 +100,7 @@ static void act_file(const struct command *c)
 	int fd = memfd_create("random", 0);
 
 	fill(buf, len, (uint64_t)c->arg[2]);
-	say_result(fd);
+	say_descriptor(fd);
 	say_result(write(fd, buf, len));
 	say_result(lseek(fd, 0, SEEK_SET));
 	set_slot(c->arg[0], fd);
@@ -132,7 +132,6 @@ static void act_pipe(const struct command *c)
 	say_result(r);
 	if (r)
 		return;
-	say(" %d %d", p[0], p[1]);
 	set_slot(c->arg[0], p[0]);
 	set_slot(c->arg[1], p[1]);
 }
@@ -146,7 +145,6 @@ static void act_pair(const struct command *c)
 	say_result(r);
 	if (r)
 		return;
-	say(" %d %d", p[0], p[1]);
 	set_slot(c->arg[0], p[0]);
 	set_slot(c->arg[1], p[1]);
 }

@@ -23,7 +23,7 @@ static void act_socket(const struct command *c)
 	int flags = (c->arg[3] & 1 ? SOCK_NONBLOCK : 0) | (c->arg[3] & 2 ? SOCK_CLOEXEC : 0);
 	int fd = socket(c->arg[1] == 4 ? AF_INET : AF_INET6, (c->arg[2] == 1 ? SOCK_STREAM : SOCK_DGRAM) | flags, 0);
 
-	say_result(fd);
+	say_descriptor(fd);
 	set_slot(c->arg[0], fd);
 	/* What was sent has arrived: no small message waits for an acknowledgement. Accepted sockets inherit it. */
 	if (fd >= 0 && c->arg[2] == 1)
@@ -68,7 +68,7 @@ static void act_accept(const struct command *c)
 		fd = accept4(slot(c->arg[0]), (void *)&from, &len, flags);
 	else
 		fd = (int)syscall(SYS_accept4, slot(c->arg[0]), &from, &len, flags);
-	say_result(fd);
+	say_descriptor(fd);
 	set_slot(c->arg[1], fd);
 	if (fd >= 0)
 		say_address(&from, len);

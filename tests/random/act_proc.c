@@ -152,7 +152,7 @@ static void act_take(const struct command *c)
 	say_result(n);
 	if (h && h->cmsg_type == SCM_RIGHTS)
 		memcpy(&fd, CMSG_DATA(h), sizeof(fd));
-	say(" %d", fd);
+	say_descriptor(fd);
 	set_slot(c->arg[0], fd);
 }
 

@@ -77,7 +77,7 @@ static void act_epnew(const struct command *c)
 {
 	int fd = epoll_create1(c->arg[1] ? EPOLL_CLOEXEC : 0);
 
-	say_result(fd);
+	say_descriptor(fd);
 	set_slot(c->arg[0], fd);
 }
 

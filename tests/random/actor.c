@@ -48,6 +48,14 @@ void say_result(long r)
 		say(" = %ld", r);
 }
 
+void say_descriptor(int fd)
+{
+	if (fd > 2)
+		say(" = fd");
+	else
+		say_result(fd);
+}
+
 void say_address(const struct sockaddr_storage *from, socklen_t len)
 {
 	const struct sockaddr_in *v4 = (const void *)from;

@@ -36,6 +36,8 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void answer(void); /* gives it */
 void start_answer(void);
 void say_result(long r); /* " = r", or " = -1 ERRNO" */
+/* A new descriptor; from 3 on not which: shunt's own thread may have the lowest number for the moment in which it makes one for itself (docs/COMPATIBILITY.md). */
+void say_descriptor(int fd);
 void say_address(const struct sockaddr_storage *from, socklen_t len);
 int slot(long i);
 void set_slot(long i, int fd);
