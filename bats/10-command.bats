@@ -275,3 +275,36 @@ signal.pause()' "$PORT"
 	stop waiter
 	stop echod INT
 }
+
+# `under ENV`: started by a program that gives it an environment made from scratch, does another one run under shunt, and what does it see?
+@test "shunt goes on in programs that are given an environment of their own, unseen; not where it has been taken out" {
+	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
+	cat >"$D/start" <<-'EOT'
+		import os, sys
+		kind, how = sys.argv[1:3]
+		env = {"A": "1"}
+		if how == "empty":
+		    env["LD_PRELOAD"] = ""
+		if how == "unset":
+		    del os.environ["LD_PRELOAD"]
+		argv = ["/bin/sh", "-c", "/usr/bin/env; /bin/grep -c 'r-x.*libshunt.so' /proc/self/maps || :"]
+		sys.stdout.flush()
+		if kind == "spawn":
+		    os.waitpid(os.posix_spawn(argv[0], argv, env), 0)
+		else:
+		    os.execve(argv[0], argv, env)
+	EOT
+	local kind how want
+	for kind in exec spawn; do
+		for how in plain empty unset; do
+			want=$([ $how = plain ] && echo 1 || echo 0)
+			"$SHUNT" run -- "$PYTHON" "$D/start" $kind $how >"$D/seen"
+			[ "$(grep -cE '^(LD_PRELOAD=.|SHUNT_|ASAN_)' "$D/seen")" -eq 0 ]
+			[ "$(tail -n 1 "$D/seen")" -eq "$want" ] || fail "$kind $how: $(cat "$D/seen")" || return
+		done
+	done
+	[ "$("$SHUNT" run -- env -i /bin/grep -c libshunt.so /proc/self/maps)" -eq 0 ]
+	# over more than one program, with a statistics line of each
+	"$SHUNT" run --stats "$D/st" -- "$PYTHON" -c 'import os; os.execve("/bin/sh", ["sh", "-c", "exec /usr/bin/env -u A /bin/true"], {"A": "1"})'
+	[ "$(wc -l <"$D/st")" -eq 4 ]
+}

@@ -17,10 +17,10 @@
 #include "link.h"
 #include "log.h"
 #include "ns.h"
+#include "nextenv.h"
 #include "pass.h"
 #include "startup.h"
 #include "stats.h"
-#include "switch.h"
 #include "sys.h"
 #include "wrap.h"
 
@@ -34,17 +34,10 @@ struct program {
 	int at;
 	bool search; /* along PATH, unless there is a slash in it */
 	char *const *envp;
+	bool as_is;   /* libc takes it to the program without us */
 	bool becomes; /* this process does; else a child */
 	enum { UNKNOWN, SERVED, FOREIGN } is;
 };
-
-static bool has_us(char *const *envp)
-{
-	for (; envp && *envp; envp++)
-		if (!strncmp(*envp, "LD_PRELOAD=", 11))
-			return startup_is_in(*envp + 11);
-	return false;
-}
 
 /* The first file of that name along PATH that could be executed. */
 static bool find_program(const char *name, char path[PATH_LEN])
@@ -68,7 +61,7 @@ static bool find_program(const char *name, char path[PATH_LEN])
 static bool is_served(const struct program *p)
 {
 	char path[PATH_LEN];
-	if (!has_us(p->envp))
+	if (!(p->as_is ? nextenv_names_us(p->envp) : nextenv_has_us(p->envp)))
 		return false;
 	if (!p->path || (p->at != AT_FDCWD && p->path[0] != '/')) {
 		int n = fmt_buf(path, sizeof(path), "/proc/self/fd/%d", p->at);
@@ -214,37 +207,37 @@ EXPORT int daemon(int nochdir, int noclose)
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
 	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .envp = envp});
-	return exec_failed(real.execve(path, argv, SWITCH_ENV(envp)));
+	return exec_failed(real.execve(path, argv, NEXT_ENV(envp)));
 }
 
 EXPORT int execv(const char *path, char *const argv[])
 {
 	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .envp = environ});
-	return exec_failed(real.execve(path, argv, SWITCH_ENV(environ)));
+	return exec_failed(real.execve(path, argv, NEXT_ENV(environ)));
 }
 
 EXPORT int execvp(const char *path, char *const argv[])
 {
 	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .search = true, .envp = environ});
-	return exec_failed(real.execvpe(path, argv, SWITCH_ENV(environ)));
+	return exec_failed(real.execvpe(path, argv, NEXT_ENV(environ)));
 }
 
 EXPORT int execvpe(const char *path, char *const argv[], char *const envp[])
 {
 	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .search = true, .envp = envp});
-	return exec_failed(real.execvpe(path, argv, SWITCH_ENV(envp)));
+	return exec_failed(real.execvpe(path, argv, NEXT_ENV(envp)));
 }
 
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
 	before_own_exec(&(struct program){.at = fd, .envp = envp});
-	return exec_failed(real.fexecve(fd, argv, SWITCH_ENV(envp)));
+	return exec_failed(real.fexecve(fd, argv, NEXT_ENV(envp)));
 }
 
 EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	before_own_exec(&(struct program){.path = path, .at = dir, .envp = envp});
-	return exec_failed(real.execveat(dir, path, argv, SWITCH_ENV(envp), flags));
+	return exec_failed(real.execveat(dir, path, argv, NEXT_ENV(envp), flags));
 }
 
 /* The execl family: the arguments become an array, on the stack since a child of vfork may call it. */
@@ -280,14 +273,14 @@ EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
 	char *const argv[], char *const envp[])
 {
 	before_exec(&(struct program){.path = path, .at = AT_FDCWD, .envp = envp});
-	return real.posix_spawn(pid, path, fa, at, argv, SWITCH_ENV(envp));
+	return real.posix_spawn(pid, path, fa, at, argv, NEXT_ENV(envp));
 }
 
 EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
 	char *const argv[], char *const envp[])
 {
 	before_exec(&(struct program){.path = path, .at = AT_FDCWD, .search = true, .envp = envp});
-	return real.posix_spawnp(pid, path, fa, at, argv, SWITCH_ENV(envp));
+	return real.posix_spawnp(pid, path, fa, at, argv, NEXT_ENV(envp));
 }
 
 EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int fd, int to)
@@ -301,16 +294,16 @@ EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int 
 EXPORT int system(const char *cmd)
 {
 	if (cmd) {
-		before_exec(&(struct program){.path = "/bin/sh", .at = AT_FDCWD, .envp = environ});
-		switch_setenv();
+		before_exec(&(struct program){.path = "/bin/sh", .at = AT_FDCWD, .envp = environ, .as_is = true});
+		nextenv_set();
 	}
 	return real.system(cmd);
 }
 
 EXPORT FILE *popen(const char *cmd, const char *mode)
 {
-	before_exec(&(struct program){.path = "/bin/sh", .at = AT_FDCWD, .envp = environ});
-	switch_setenv();
+	before_exec(&(struct program){.path = "/bin/sh", .at = AT_FDCWD, .envp = environ, .as_is = true});
+	nextenv_set();
 	return real.popen(cmd, mode);
 }
 

@@ -30,6 +30,7 @@
 #include "leave.h"
 #include "link.h"
 #include "log.h"
+#include "nextenv.h"
 #include "policy.h"
 #include "real.h"
 #include "stats.h"
@@ -98,6 +99,7 @@ static void read_environment(void)
 		stats_init(v);
 		handler_guard();
 	}
+	ept_map_set(getenv("SHUNT_MAP"));
 	policy_init(getenv("SHUNT_RULES"));
 	switch_init(getenv("SHUNT_OFF"));
 	spin_configure(getenv("SHUNT_SPIN"), getenv("SHUNT_SPIN_BUDGET"));
@@ -137,6 +139,7 @@ __attribute__((constructor(101))) static void startup(void)
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	read_environment();
 	note_own_name();
+	nextenv_init();
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	if (at_quick_exit(at_exit)) /* which runs no destructor */
 		log_line("quick_exit will leave what it leaves");

@@ -18,8 +18,6 @@
 
 #define SETTLE_NS INT64_C(50000000) /* for peers, and for who is in the middle of something: then it follows by itself, later */
 #define N_TRIES 64
-#define VAR "SHUNT_OFF="
-#define ENV_MAX 65536 /* entries; an environment that is longer stays as it is */
 
 struct switch_word switch_word = {
 	.magic = SWITCH_MAGIC, .version = SWITCH_VERSION, .len = sizeof(struct switch_word), .ring_fd = -1};
@@ -307,51 +305,4 @@ void switch_asked(struct sock *s)
 	}
 	if (load_acquire(&s->linked))
 		follow(s);
-}
-
-/* ---- the next program */
-
-static bool is_var(const char *entry)
-{
-	return strncmp(entry, VAR, sizeof(VAR) - 1) == 0;
-}
-
-size_t switch_env_len(char *const envp[])
-{
-	size_t n = 0;
-	bool off = switch_is_off(), said = false, other = false;
-	if ((uintptr_t)envp < 4096)
-		return 0;
-	for (; envp[n]; n++)
-		if (is_var(envp[n])) {
-			bool right = off && !said && strcmp(envp[n], VAR "1") == 0;
-			said |= right;
-			other |= !right;
-		}
-	if (said == off && !other)
-		return 0;
-	return n < ENV_MAX ? (n + 2) * sizeof(char *) : 0;
-}
-
-char *const *switch_env(char *const envp[], char **room)
-{
-	static char var[] = VAR "1";
-	size_t n = 0;
-	for (; *envp; envp++)
-		if (!is_var(*envp))
-			room[n++] = *envp;
-	if (switch_is_off())
-		room[n++] = var;
-	room[n] = NULL;
-	return room;
-}
-
-void switch_setenv(void)
-{
-	if (!switch_env_len(environ))
-		return;
-	if (switch_is_off())
-		setenv("SHUNT_OFF", "1", 1);
-	else
-		unsetenv("SHUNT_OFF");
 }

@@ -93,17 +93,4 @@ void switch_linked(void);
 /* A call on a socket that is not linked, and may not be: for `shunt ps`. */
 void switch_keeps(struct sock *s);
 
-/*
- * The environment of the next program. switch_env_len: octets of room that switch_env needs for the copy that says what we are; 0: envp says it already. Signal-safe, also in a child of vfork.
- */
-size_t switch_env_len(char *const envp[]);
-char *const *switch_env(char *const envp[], char **room);
-#define SWITCH_ENV(envp)                                                                                                       \
-	__extension__({                                                                                                        \
-		size_t len_ = switch_env_len(envp);                                                                            \
-		len_ ? switch_env(envp, alloca(len_)) : (envp);                                                                \
-	})
-/* The same for what libc takes from `environ` itself. */
-void switch_setenv(void);
-
 #endif

@@ -220,6 +220,30 @@ static void detour_server(void)
 	_exit(127);
 }
 
+/* By way of an environment made from scratch, of which the next program sees what it was given, and no more. */
+static void scratch_server(void)
+{
+	static char name[] = "HEIR=go on";
+	char *env[64] = {name};
+	int n = 1, others = 0;
+
+	if (heir()) {
+		for (char **e = environ; *e; e++)
+			others += strcmp(*e, name) && strncmp(*e, "ORACLE_", 7);
+		HOLDS(!others);
+		go_on(HEIR_FD, 1);
+		return;
+	}
+	int fd = serve_some();
+	MUST(dup2(fd, HEIR_FD));
+	close(fd);
+	for (char **e = environ; *e && n < 63; e++)
+		if (!strncmp(*e, "ORACLE_", 7))
+			env[n++] = *e;
+	execle("/proc/self/exe", "heir", the_case->name, "server", (char *)NULL, env);
+	_exit(127);
+}
+
 /* The first program that is tried cannot be executed. */
 static void second_try_server(void)
 {
@@ -282,6 +306,7 @@ const struct oracle_case oracle_cases[] = {
 	{"client", stays_server, exec_client, CASE_HEIR_CLIENT, NULL},
 	{"child", fork_exec_server, adopt_client, CASE_HEIR, NULL},
 	{"busy", busy_exec_server, adopt_busy_client, CASE_HEIR, NULL},
+	{"scratch", scratch_server, adopt_client, CASE_HEIR, NULL},
 	{"detour", detour_server, adopt_client, 0, NULL},
 	{"second_try", second_try_server, adopt_client, CASE_HEIR, NULL},
 	{"failed", failed_server, adopt_client, 0, NULL},
