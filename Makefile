@@ -7,6 +7,7 @@
 #   make fuzz SECONDS=60         the fuzz targets for so long each (make check: a few seconds)
 #   make install | uninstall     PREFIX=/usr/local DESTDIR=
 #   make SAN=address,undefined   (or SAN=thread) into a build folder of its own
+#   make FAULTS=1                likewise: a library that can be made to die at many points (core/fault.h), for tests alone
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -18,10 +19,11 @@ MANDIR   = $(SHAREDIR)/man
 
 VERSION := 0.1.0
 SAN     ?=
+FAULTS  ?=
 CC      ?= cc
 CFLAGS  ?= -O2 -g
 comma   := ,
-B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+B       := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(FAULTS),-faults)
 
 # A header that is not there leaves something out and is said so; make check and make demo install it when they may.
 has = $(shell echo '\#include <$(1)>' | $(CC) $(2) -E -x c - >/dev/null 2>&1 && echo y)
@@ -36,7 +38,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(if $(findst
 # AddressSanitizer's runtime must come before everything else in a program: shunt run preloads it too. ThreadSanitizer's must come behind us: inside
 # of its own replacements of blocking calls it takes no notice of atomic operations, and would find races all over our locks.
 SAN_LIB  := $(if $(findstring address,$(SAN)),$(realpath $(shell $(CC) -print-file-name=libasan.so)))
-ALL_C    := -std=gnu11 -D_GNU_SOURCE $(CPPFLAGS) $(CFLAGS) $(WARN) $(SANFLAGS) -pthread -MMD -MP -DSHUNT_VERSION='"$(VERSION)"'
+ALL_C    := -std=gnu11 -D_GNU_SOURCE $(CPPFLAGS) $(CFLAGS) $(WARN) $(SANFLAGS) $(if $(FAULTS),-DSHUNT_FAULTS) -pthread -MMD -MP -DSHUNT_VERSION='"$(VERSION)"'
 # -iquote: preload/link.h must not be found for <link.h>.
 INC      := -Iinclude -iquote core -iquote preload
 # The interposer defines the names that _FORTIFY_SOURCE would turn into inline functions.
@@ -54,6 +56,7 @@ fuzz_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 sock_x    := $(patsubst %.c,$(B)/%,$(wildcard tests/sock_*.c))
 sock_o    := $(patsubst %.c,$(B)/%.o,$(filter-out tests/sock_%.c,$(wildcard tests/*.c)))
 plain_x   := $(patsubst %.c,$(B)/%,$(wildcard tests/progs/*.c tests/bench/*.c))
+mortal_x  := $(B)/tests/mortal/mortal
 example_x := $(patsubst %.c,$(B)/%,$(wildcard docs/examples/*.c))
 rpc_x     := $(if $(HAVE_TIRPC),$(B)/tests/bench/rpc/server $(B)/tests/bench/rpc/client)
 tracked_c  = $(wildcard core/*.[ch] include/*.h preload/*.[ch] preload/cmd/*.[ch] tests/*.[ch] tests/*/*.[ch] bats/progs/*.[ch] docs/examples/*.c)
@@ -143,6 +146,9 @@ $(sock_x): %: %.o $(sock_o)
 $(plain_x): %: %.o
 	$(CC) $(ALL_C) -o $@ $^
 
+$(mortal_x): $(patsubst %.c,$(B)/%.o,$(wildcard tests/mortal/*.c))
+	$(CC) $(ALL_C) -o $@ $^
+
 # Libraries for tests alone, in which a file of tests/faults stands in front of some functions: SLOW, for the guard that answers it; EAGER to upgrade; SPOILED, an octet now and then, which the randomised test must find.
 $(B)/tests/faults/%.o: tests/faults/%.c $(B)/flags
 	@mkdir -p $(@D)
@@ -174,6 +180,7 @@ include tests/rpc/rules.mk
 
 demo-progs: all $(plain_x)
 progs: all $(sock_x) $(plain_x) $(rpc_x) $(rpc_peer) $(example_x) $(fault_so) $(B)/tests/random/actor $(B)/tests/random/switcher
+mortal: $(mortal_x)
 unit: $(if $(HAVE_CMOCKA),$(unit_x)) $(fuzz_x)
 
 check:
@@ -230,7 +237,7 @@ fuzz:
 	@$(MAKE) --no-print-directory -s SAN=address,undefined unit
 	@tests/fuzz/run build-address-undefined $(or $(SECONDS),60)
 
-.PHONY: FORCE all progs demo-progs unit check fuzz soak conformance demo bench lint format install uninstall clean
+.PHONY: FORCE all progs mortal demo-progs unit check fuzz soak conformance demo bench lint format install uninstall clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 

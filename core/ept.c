@@ -11,6 +11,7 @@
 #include "atomic.h"
 #include "bell.h"
 #include "ept_map.h"
+#include "fault.h"
 #include "log.h"
 #include "sysv.h"
 
@@ -24,12 +25,15 @@ static int make_objects(struct ept *e, struct ept_file *f, int proj)
 	err = ept_file_write(e->lock_fd, f);
 	if (err)
 		return (int)err;
+	FAULT_POINT("ept: text, before semaphores");
 	e->semid = (int)sys3(SYS_semget, ept_file_key(f), SM_N_SEM, IPC_CREAT | IPC_EXCL | 0666);
 	if (e->semid < 0)
 		return e->semid;
+	FAULT_POINT("ept: semaphores, before their id");
 	f->semid = e->semid;
 	err = ept_file_write(e->lock_fd, f);
 	if (!err) {
+		FAULT_POINT("ept: id of semaphores, before area");
 		e->shmid = (int)sys3(SYS_shmget, ept_file_key(f), SM_AREA_LEN, IPC_CREAT | IPC_EXCL | SHM_NORESERVE | 0666);
 		err = e->shmid < 0 ? e->shmid : 0;
 	}
@@ -38,6 +42,7 @@ static int make_objects(struct ept *e, struct ept_file *f, int proj)
 		e->semid = -1;
 		return (int)err;
 	}
+	FAULT_POINT("ept: area, before its id");
 	f->shmid = e->shmid;
 	return ept_file_write(e->lock_fd, f);
 }
@@ -49,12 +54,15 @@ static int init_objects(struct ept *e)
 
 	if (sys_is_err(base))
 		return (int)base;
+	FAULT_POINT("ept: area attached, before its header");
 	e->area = (struct sm_area *)base;
 	sys3(SYS_madvise, base, SM_AREA_LEN, MADV_DONTDUMP);
 	e->area->version = SM_VERSION;
 	e->area->area_len = SM_AREA_LEN;
 	memcpy(e->area->nonce, e->nonce, sizeof(e->nonce));
+	FAULT_POINT("ept: header, before magic");
 	e->area->magic = SM_AREA_MAGIC;
+	FAULT_POINT("ept: header, before values of semaphores");
 	return sysv_sem_setall(e->semid, val);
 }
 
@@ -70,6 +78,7 @@ static int make_rendezvous(struct ept *e, struct ept_file *f)
 	err = init_objects(e);
 	if (err)
 		return err;
+	FAULT_POINT("ept: values of semaphores, before bell");
 	e->bell_fd = bell_open(e->nonce);
 	return e->bell_fd < 0 ? e->bell_fd : 0;
 }
@@ -87,6 +96,7 @@ static int make_file(struct ept *e, int dir_fd, char tmp[EPT_NAME_LEN])
 	fd = sys4(SYS_openat, dir_fd, tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return (int)fd;
+	FAULT_POINT("ept: file, before lock");
 	e->lock_fd = sys_fd_keep((int)fd);
 	fd = e->lock_fd < 0 ? e->lock_fd : sys3(SYS_fcntl, e->lock_fd, F_OFD_SETLK, &fl);
 	if (!fd)
@@ -97,10 +107,13 @@ static int make_file(struct ept *e, int dir_fd, char tmp[EPT_NAME_LEN])
 
 static int file_into_place(const struct ept *e, int dir_fd, const char *tmp, const char *name)
 {
+	FAULT_POINT("ept: all made, before mode");
 	long err = sys2(SYS_fchmod, e->lock_fd, 0644);
 
-	if (!err)
+	if (!err) {
+		FAULT_POINT("ept: mode, before name");
 		err = sys5(SYS_renameat2, dir_fd, tmp, dir_fd, name, RENAME_NOREPLACE);
+	}
 	if (err == -EINVAL ||
 		err == -ENOSYS) { /* a file system without it; nobody else changes this folder, we hold its lock */
 		err = sys5(SYS_linkat, dir_fd, tmp, dir_fd, name, 0);
@@ -122,6 +135,7 @@ static void remove_objects(struct ept *e)
 {
 	if (e->semid >= 0)
 		sysv_sem_rm(e->semid);
+	FAULT_POINT("ept: semaphores removed, before area");
 	if (e->shmid >= 0)
 		sysv_shm_rm(e->shmid);
 	e->semid = e->shmid = -1;
@@ -191,6 +205,7 @@ int ept_make(struct ept *e, int dir_fd, const char *name)
 	f.binding = e->binding;
 	f.dual = e->key.dual;
 	f.ipcns = ept_ipcns();
+	FAULT_POINT("ept: lock, before text");
 	err = make_rendezvous(e, &f);
 	if (!err)
 		err = file_into_place(e, dir_fd, tmp, name);
@@ -265,7 +280,9 @@ void ept_retract(struct ept *e)
 		/* The name may be another endpoint's by now, if somebody took ours away. */
 		fd = (int)sys4(SYS_openat, AT_FDCWD, e->binding.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
 		/* Objects first: a file without them can be removed by anybody's gc, but not they without the file. */
+		FAULT_POINT("ept: retracted, before objects removed");
 		remove_objects(e);
+		FAULT_POINT("ept: objects removed, before file");
 		ept_file_read(e->lock_fd, &f);
 		if (fd >= 0 && ept_file_read(fd, &now) == 0 && now.ino == f.ino && now.dev == f.dev)
 			sys3(SYS_unlinkat, AT_FDCWD, e->binding.path, 0);

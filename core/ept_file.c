@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "ept_map.h"
+#include "fault.h"
 #include "log.h"
 #include "sysv.h"
 #include "twr.h"
@@ -244,6 +245,7 @@ static void gc_shm(const struct ept_file *f, uint32_t uid)
 void ept_file_gc_objects(const struct ept_file *f, uint32_t uid)
 {
 	gc_sem(f, uid);
+	FAULT_POINT("gc: semaphores, before area");
 	gc_shm(f, uid);
 }
 
@@ -289,6 +291,7 @@ int ept_file_gc(int dir_fd, const char *name, uint32_t uid)
 
 	if (err <= 0)
 		return (int)err;
+	FAULT_POINT("gc: objects, before file");
 	err = sys3(SYS_unlinkat, dir_fd, name, 0);
 	if (err)
 		return err == -ENOENT ? 0 : (int)err; /* its server retracted it while we looked */

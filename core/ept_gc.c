@@ -9,6 +9,7 @@
 
 #include "ept.h"
 #include "ept_map.h"
+#include "fault.h"
 #include "log.h"
 #include "sysv.h"
 
@@ -158,6 +159,7 @@ static void gc_csem(int index, struct gc_run *run, time_t now)
 		   !maker_is_dead(sysv_sem_get(id, SM_CSEM_MARK0, GETPID), ds.sem_ctime, now)) {
 		return;
 	}
+	FAULT_POINT("gc: semaphores of a dead client, before removal");
 	if (run->only_look || sysv_sem_rm(id) == 0)
 		count(run, EPT_GC_SEM, ds.sem_perm.cuid, NULL, id);
 }
@@ -173,6 +175,7 @@ static void gc_segment(int index, struct gc_run *run, time_t now)
 		return;
 	if (!maker_is_dead(ds.shm_cpid, ds.shm_ctime, now))
 		return;
+	FAULT_POINT("gc: segment of a dead client, before removal");
 	if (run->only_look || sysv_shm_rm(id) == 0)
 		count(run, EPT_GC_SEG, ds.shm_perm.cuid, NULL, id);
 }

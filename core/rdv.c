@@ -7,6 +7,7 @@
 
 #include "atomic.h"
 #include "bell.h"
+#include "fault.h"
 #include "flight.h"
 #include "log.h"
 #include "sysv.h"
@@ -73,11 +74,13 @@ static int own_sem(struct call *c, uint32_t server_uid)
 	c->semid = (int)sys3(SYS_semget, IPC_PRIVATE, SM_N_CSEM, IPC_CREAT | IPC_EXCL | SM_CSEM_MODE);
 	if (c->semid < 0)
 		return c->semid;
+	FAULT_POINT("rdv: semaphores, before values");
 	err = sysv_sem_setall(c->semid, val);
 	if (!err)
 		err = sysv_sem_stat(c->semid, &ds);
 	if (err)
 		return err;
+	FAULT_POINT("rdv: values, before given");
 	ds.sem_perm.uid = server_uid;
 	return (int)sys4(SYS_semctl, c->semid, 0, IPC_SET, &ds);
 }
@@ -89,6 +92,7 @@ static int own_sem(struct call *c, uint32_t server_uid)
 static int send_message(const struct call *c)
 {
 	struct sm_area *a = c->r->area;
+	FAULT_POINT("rdv: lock, before message");
 	int err = sysv_sem_setval(c->r->semid, SM_SEM_MSG, 0);
 
 	if (err)
@@ -99,12 +103,16 @@ static int send_message(const struct call *c)
 	store_relaxed(&a->msg_semid, (uint32_t)c->semid);
 	store_relaxed(&a->msg_uid, c->seg->cuid);
 	store_relaxed(&a->msg_pid, (uint32_t)sys0(SYS_getpid));
+	FAULT_POINT("rdv: message, before its nonce");
 	store_release(&a->msg_nonce, c->seg->nonce);
+	FAULT_POINT("rdv: message, before signal");
 	/* Set, not added: whatever a stranger left there, one message waits now. */
 	err = sysv_sem_setval(c->r->semid, SM_SEM_MSG, 1);
 	if (err)
 		return err;
+	FAULT_POINT("rdv: signal, before counted");
 	rdv_offer(c->r, 0);
+	FAULT_POINT("rdv: counted, before bell");
 	return ring_endpoint(c->r->nonce);
 }
 
@@ -112,6 +120,7 @@ static int send_message(const struct call *c)
 static int exchange(struct call *c)
 {
 	int err = send_message(c);
+	FAULT_POINT("rdv: bell, before answer");
 
 	if (err == -ECONNREFUSED)
 		err = -EIDRM;
@@ -125,11 +134,13 @@ static int exchange(struct call *c)
 
 static int locked_exchange(struct call *c)
 {
+	FAULT_POINT("rdv: names made, before lock");
 	int err = wait_sem(c, c->r->semid, SM_SEM_LOCK, SEM_UNDO);
 
 	if (err)
 		return err;
 	err = exchange(c);
+	FAULT_POINT("rdv: answer, before unlocked");
 	/* A lock that is not given back jams the endpoint for as long as this process lives: if not in one way, then in the other. */
 	if (sysv_semop(c->r->semid, SM_SEM_LOCK, 1, SEM_UNDO, 0))
 		sysv_sem_setval(c->r->semid, SM_SEM_LOCK, 1);
@@ -164,6 +175,7 @@ int rdv_call(
 		return err;
 	if (!err)
 		err = locked_exchange(&c);
+	FAULT_POINT("rdv: unlocked, before semaphores removed");
 	flight_end(&f);
 	if (!err)
 		seg_note_peer(out);
@@ -261,6 +273,7 @@ int rdv_answer(struct ept *e, struct seg *out)
 	out->hdr = NULL;
 	if (err)
 		return err == -EAGAIN || err == -EINTR ? 0 : err;
+	FAULT_POINT("rdv: claimed, before read");
 	if (!read_message(e->area, &m))
 		return 0;
 	err = attach(out, m.shmid, m.nonce);
@@ -269,9 +282,13 @@ int rdv_answer(struct ept *e, struct seg *out)
 		answer(m.semid, NULL);
 		return err;
 	}
+	FAULT_POINT("rdv: attached, before listed");
 	list_assoc(e->area, m.shmid);
+	FAULT_POINT("rdv: listed, before attached flag");
 	store_release(&out->hdr->server_attached, 1);
+	FAULT_POINT("rdv: attached flag, before answer");
 	answer(m.semid, &out->cuid);
+	FAULT_POINT("rdv: answered, before known here");
 	return 1;
 }
 

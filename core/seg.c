@@ -7,6 +7,7 @@
 
 #include "atomic.h"
 #include "diag.h"
+#include "fault.h"
 #include "sysv.h"
 
 /*
@@ -142,6 +143,7 @@ static void seg_init(struct seg *s)
 	h->nonce = s->nonce;
 	h->client_uid = s->cuid;
 	h->client_pid = (uint32_t)sys0(SYS_getpid);
+	FAULT_POINT("seg: header, before magic");
 	h->magic = SM_MAGIC;
 }
 
@@ -157,7 +159,9 @@ int seg_create(struct seg *s, uint32_t server_uid)
 	id = sys3(SYS_shmget, IPC_PRIVATE, SM_SEG_LEN, IPC_CREAT | IPC_EXCL | 0600 | SHM_NORESERVE);
 	if (id < 0)
 		return (int)id;
+	FAULT_POINT("seg: made, before attached");
 	err = map_own((int)id, &s->hdr);
+	FAULT_POINT("seg: attached, before marked for removal");
 	sysv_shm_rm((int)id);
 	if (err)
 		return err;
@@ -167,7 +171,9 @@ int seg_create(struct seg *s, uint32_t server_uid)
 	s->cgid = (uint32_t)sys0(SYS_getegid);
 	s->peer = 0;
 	seg_protect(s->hdr);
+	FAULT_POINT("seg: marked for removal, before header");
 	seg_init(s);
+	FAULT_POINT("seg: header, before given");
 	err = seg_give(s->shmid, server_uid);
 	if (err)
 		seg_detach(s);
@@ -218,6 +224,7 @@ int seg_attach(struct seg *s, int shmid, uint64_t nonce)
 	if (sys_is_err(base))
 		return (int)base;
 	/* Nothing was known of it before it was attached: it may have any length, so it gets to a kept range only after the checks. */
+	FAULT_POINT("seg: attached, before checked");
 	err = seg_check_stat(s, shmid);
 	if (!err)
 		err = sysv_shm_is_huge((void *)base) ? -EPERM : 0;
@@ -227,6 +234,7 @@ int seg_attach(struct seg *s, int shmid, uint64_t nonce)
 		sys1(SYS_shmdt, base);
 		return err;
 	}
+	FAULT_POINT("seg: checked, before moved");
 	s->shmid = shmid;
 	s->hdr = map_settle((struct sm_hdr *)base);
 	seg_protect(s->hdr);
@@ -278,6 +286,7 @@ int seg_chan_alloc(const struct seg *s)
 		int bit = bit_take(&s->hdr->used[w], UINT64_MAX);
 
 		if (bit >= 0) {
+			FAULT_POINT("chan: taken, before zeroed");
 			memset(seg_chan(s, (uint32_t)(w * 64 + bit)), 0, sizeof(struct sm_chan));
 			return w * 64 + bit;
 		}
@@ -290,6 +299,7 @@ void seg_chan_offer(const struct seg *s, uint32_t i, uint16_t proto, const struc
 {
 	struct sm_chan *c = seg_chan(s, i);
 
+	FAULT_POINT("chan: zeroed, before identity");
 	c->client_cookie = cookie;
 	c->family = client->family;
 	c->proto = proto;
@@ -297,8 +307,11 @@ void seg_chan_offer(const struct seg *s, uint32_t i, uint16_t proto, const struc
 	memcpy(c->server_addr, server->addr, sizeof(c->server_addr));
 	c->client_port = client->port;
 	c->server_port = server->port;
+	FAULT_POINT("chan: identity, before state");
 	store_release(&c->state, SM_CHAN_OFFERED);
+	FAULT_POINT("chan: state, before offered");
 	or_acqrel(&s->hdr->offered[i / 64], UINT64_C(1) << (i % 64));
+	FAULT_POINT("chan: offered, before counted");
 	add_acqrel(&s->hdr->offer_seq, 1u);
 }
 
@@ -307,6 +320,7 @@ void seg_chan_leave(const struct seg *s, uint32_t i, int side)
 	struct sm_chan *c = seg_chan(s, i);
 	uint32_t mine = 1u << side, gone = or_acqrel(&c->gone, mine);
 
+	FAULT_POINT("chan: gone, before given back");
 	if ((side == SM_CLIENT && cas_acqrel(&c->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_FREE)) ||
 		(gone | mine) == 3)
 		seg_chan_free(s, i);
@@ -317,7 +331,9 @@ void seg_chan_free(const struct seg *s, uint32_t i)
 	uint64_t bit = UINT64_C(1) << (i % 64);
 
 	and_acqrel(&s->hdr->offered[i / 64], ~bit);
+	FAULT_POINT("chan: off offer, before free");
 	store_release(&seg_chan(s, i)->state, SM_CHAN_FREE);
+	FAULT_POINT("chan: free, before unused");
 	and_acqrel(&s->hdr->used[i / 64], ~bit);
 }
 
@@ -333,6 +349,7 @@ int seg_bell_alloc(const struct seg *s, int side, const uint8_t name[16])
 	store_relaxed(&b->any, 0);
 	for (unsigned w = 0; w < SM_N_CHAN / 64; w++)
 		store_relaxed(&b->ready[w], 0);
+	FAULT_POINT("bell: slot taken, before name");
 	memcpy(b->name, name, sizeof(b->name));
 	return i;
 }
@@ -340,5 +357,6 @@ int seg_bell_alloc(const struct seg *s, int side, const uint8_t name[16])
 void seg_bell_free(const struct seg *s, int side, uint32_t i)
 {
 	store_release(&seg_bell(s, side, i)->sleeping, 0);
+	FAULT_POINT("bell: silent, before slot given back");
 	and_acqrel(&s->hdr->bell_used[side], ~(UINT64_C(1) << i));
 }

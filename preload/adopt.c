@@ -11,6 +11,7 @@
 #include <sys/time.h>
 
 #include "assoc.h"
+#include "fault.h"
 #include "leave.h"
 #include "link.h"
 #include "move.h"
@@ -173,6 +174,7 @@ static void arrive(int fd)
 		mark_never(fd); /* it is used here, and nobody will know */
 		return;
 	}
+	FAULT_POINT("adopt: arrived, before known");
 	becomes_arrived(s, cookie);
 }
 
@@ -236,6 +238,7 @@ void adopt_listener(int fd)
 void adopt_message(const struct msghdr *m, bool peek)
 {
 	struct guard g;
+	FAULT_POINT("adopt: message, before known");
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)m, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len < CMSG_LEN(0))
 			continue;
@@ -322,6 +325,7 @@ static bool inherit(int fd)
 	if (!is_inherited(fd))
 		return false;
 	bool ours = mark_exec_end(fd, (uint32_t)sys0(SYS_getpid));
+	FAULT_POINT("adopt: exec's mark taken, before known");
 	if (adopt_is_stream(fd))
 		arrive(fd);
 	else if (ours)
@@ -405,6 +409,7 @@ bool adopt_link(struct sock *s)
 	if (!mark_look(s->fd, &m))
 		return false;
 	mark_unready(s->fd);
+	FAULT_POINT("adopt: mark taken, before linked");
 	if (sys3(SYS_fcntl, s->fd, F_GETFL, 0) & O_NONBLOCK) /* the former owner may have changed it since, and options */
 		or_acqrel(&s->f->flags, FAM_NONBLOCK);
 	else

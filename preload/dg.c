@@ -8,6 +8,7 @@
 #include "barrier.h"
 #include "dring.h"
 #include "epset.h"
+#include "fault.h"
 #include "handler.h"
 #include "notify.h"
 #include "stats.h"
@@ -307,6 +308,7 @@ void dg_detach(struct dg_peer *p)
 		store_release(&a->chan_sock[p->c.idx], NULL);
 	if (sub_acqrel(&a->n_linked, 1u) == 1)
 		a->idle_since_ns = (uint64_t)now_ns();
+	FAULT_POINT("dg end: unlinked, before gone");
 	if (load_acquire(&a->live))
 		seg_chan_leave(&a->seg, p->c.idx, p->c.side);
 	pool_put(&peers, p);

@@ -14,6 +14,7 @@
 #include "dg.h"
 #include "dring.h"
 #include "epset.h"
+#include "fault.h"
 #include "log.h"
 #include "notify.h"
 #include "sys.h"
@@ -69,12 +70,16 @@ void dg_give_back(struct sock *s, struct assoc *a, uint32_t idx)
 		int how = token_take(s, &s->f->tx_token);
 		uint32_t want = load_acquire(&c->peer->want_back);
 		if (want != load_relaxed(&c->my->did_back)) {
+			FAULT_POINT("dg back: request seen, before down");
 			if (p->tx_epoch & 1)
 				dg_down(p, WHY_PEER);
+			FAULT_POINT("dg back: down, before sent again");
 			dg_send_again(p, load_acquire(&c->peer->rx_head)); /* what it has not read */
+			FAULT_POINT("dg back: sent again, before answered");
 			store_release(&c->my->did_back, want);
 		}
 		token_drop(s, &s->f->tx_token, how);
+		FAULT_POINT("dg back: answered, before bell");
 		notify_peer(c);
 	}
 	guard_leave(&g);
@@ -122,8 +127,10 @@ static void ask(struct dg_peer *p, void *arg)
 	(void)arg;
 	if (!owes(p))
 		return;
+	FAULT_POINT("dg back: consent withdrawn, before asked");
 	store_release(&c->my->want_back, load_relaxed(&c->my->want_back) + 1);
 	fence_storeload();
+	FAULT_POINT("dg back: asked, before bell");
 	if (c->assoc->seg.peer == (uint32_t)sys0(SYS_getpid)) /* our own service thread would wait for our lock */
 		ask_ourselves(p);
 	else if (bell)
@@ -169,8 +176,10 @@ static void end_sending(struct dg_peer *p, void *arg)
 	int how = token_take(s, &s->f->tx_token);
 	if (p->tx_epoch & 1)
 		dg_down(p, WHY_CLOSED);
+	FAULT_POINT("dg end: down, before closed");
 	or_acqrel(&p->c.my->flags, SM_END_CLOSED);
 	token_drop(s, &s->f->tx_token, how);
+	FAULT_POINT("dg end: closed, before bell");
 	notify_peer(&p->c);
 }
 
@@ -188,6 +197,7 @@ static void leave_peer(struct dg_peer *p, void *arg)
 	const bool *for_good = arg;
 	if (!*for_good && left_behind(p))
 		return;
+	FAULT_POINT("dg back: answered, before left");
 	end_sending(p, NULL);
 	dg_detach(p);
 }

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "dg.h"
+#include "fault.h"
 #include "leave.h"
 #include "link.h"
 #include "log.h"
@@ -123,6 +124,7 @@ static void note(struct sock *s, const struct diag_addr *own, const struct diag_
 static void make_offer(struct sock *s, struct endpoint *e, struct assoc *a, const struct diag_addr *own)
 {
 	int i = seg_chan_alloc(&a->seg);
+	FAULT_POINT("dg link: channel taken, before peer");
 	struct dg_peer *p = i < 0 ? NULL : dg_attach(s, a, (uint32_t)i, &e->to, own);
 	if (!p) { /* its channels or bells are all in use: the next one makes another */
 		if (i >= 0)
@@ -130,9 +132,11 @@ static void make_offer(struct sock *s, struct endpoint *e, struct assoc *a, cons
 		store_release(&e->assoc, NULL);
 		return;
 	}
+	FAULT_POINT("dg link: peer, before offer");
 	p->same_source = true;
 	note(s, own, &e->to, p);
 	seg_chan_offer(&a->seg, (uint32_t)i, IPPROTO_UDP, own, &e->to, s->f->cookie);
+	FAULT_POINT("dg link: offer, before counted");
 	rdv_offer(&e->ref, 0);
 }
 
@@ -296,7 +300,9 @@ static void accept_one(struct sock *s, struct assoc *a, uint32_t i, const struct
 		return;
 	if (!cas_acqrel(&ch->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_LINKED))
 		return;
+	FAULT_POINT("dg link: taken, before off offer");
 	and_acqrel(&a->seg.hdr->offered[i / 64], ~(UINT64_C(1) << (i % 64)));
+	FAULT_POINT("dg link: off offer, before peer");
 	p = dg_attach(s, a, i, &o->from, &o->at);
 	if (!p) {
 		or_acqrel(&ch->end[SM_SERVER].flags, SM_END_CLOSED);
@@ -304,6 +310,7 @@ static void accept_one(struct sock *s, struct assoc *a, uint32_t i, const struct
 		set_why(s, WHY_FDS);
 		return;
 	}
+	FAULT_POINT("dg link: peer, before cookie");
 	ch->server_cookie = s->f->cookie;
 	p->same_source = source_of(s, &o->from, &source) && diag_addr_eq(&source, &o->at);
 	note(s, &o->at, &o->from, p);
@@ -402,6 +409,7 @@ void dg_limit(struct sock *s)
 static void consent(struct dg_peer *p, void *arg)
 {
 	(void)arg;
+	FAULT_POINT("dg link: before consent");
 	if (!load_relaxed(&p->c.my->consent))
 		store_release(&p->c.my->consent, 1);
 }

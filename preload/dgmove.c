@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 
 #include "dg.h"
+#include "fault.h"
 #include "notify.h"
 #include "stats.h"
 #include "sys.h"
@@ -94,12 +95,15 @@ bool dg_up(struct dg_peer *p)
 	p->rewind = tail;
 	p->up_tail = tail;
 	p->up_cost = p->cost;
+	FAULT_POINT("dg up: flushed, before epoch");
 	store_release(&c->my->tx_epoch, ++p->tx_epoch);
 	fence_storeload(); /* faces the reader's: consent = 0, fence, epoch */
+	FAULT_POINT("dg up: epoch, before second look");
 	if (!dg_peer_reads(p)) {
 		store_release(&c->my->tx_epoch, ++p->tx_epoch);
 		return false;
 	}
+	FAULT_POINT("dg up: in ring, before first");
 	p->s->f->tx_epoch = p->tx_epoch; /* for people */
 	store_relaxed(&p->s->f->tx_why, WHY_UP);
 	add_relaxed(&p->s->f->ups, 1u);
@@ -110,7 +114,9 @@ bool dg_up(struct dg_peer *p)
 void dg_down(struct dg_peer *p, enum why why)
 {
 	store_relaxed(&p->c.my->down_rpos, load_relaxed(&p->tail));
+	FAULT_POINT("dg down: position, before epoch");
 	store_release(&p->c.my->tx_epoch, ++p->tx_epoch);
+	FAULT_POINT("dg down: epoch, before bell");
 	p->s->f->tx_epoch = p->tx_epoch;
 	store_relaxed(&p->s->f->tx_why, why);
 	add_relaxed(&p->s->f->downs, 1u);
@@ -124,6 +130,7 @@ void dg_leave_ring(struct dg_peer *p, enum why why)
 	dg_down(p, why);
 	if (load_relaxed(&p->tail) == p->up_tail || !cas_acqrel(&p->c.peer->rx_epoch, before, before + 2))
 		return;
+	FAULT_POINT("dg down: undone, before sent again");
 	p->cost = p->up_cost;
 	dg_send_again(p, p->up_tail);
 }

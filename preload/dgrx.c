@@ -12,6 +12,7 @@
 
 #include "dg.h"
 #include "dring.h"
+#include "fault.h"
 #include "leave.h"
 #include "log.h"
 #include "notify.h"
@@ -59,9 +60,11 @@ static bool undone(struct dg_peer *p)
 /* The sender's change `its` has been followed: it may change again. */
 static void follow(struct dg_peer *p, uint32_t its)
 {
+	FAULT_POINT("dg follow: all read, before epoch");
 	/* Pairs with dg_up's acquire: what was read is read. Faces dg_leave_ring. */
 	if (!cas_acqrel(&p->c.my->rx_epoch, p->rx_epoch, its) && undone(p))
 		return;
+	FAULT_POINT("dg follow: epoch, before own");
 	p->rx_epoch = its;
 	store_relaxed(&p->s->f->rx_epoch, its); /* for people */
 	store_relaxed(&p->s->f->rx_why, its & 1 ? WHY_UP
@@ -236,12 +239,16 @@ static long from_ring(struct sock *s, struct dg_peer *p, const struct take *t, u
 	}
 	size_t take = (size_t)len < t->len ? (size_t)len : t->len;
 	long r = take && dring_get(c->rx_ring, at, t->m->msg_iov, take) ? -EFAULT : 0;
+	FAULT_POINT("dg rx: copied, before committed");
 	if (!(t->flags & MSG_PEEK)) { /* also what cannot be handed over is gone, as with the kernel */
 		if (!cas_own_thread(&p->head, head, head + dring_size((size_t)len)))
 			return -EAGAIN;
+		FAULT_POINT("dg rx: committed, before cost");
 		p->rx_cost += dring_cost((size_t)len);
 		store_relaxed(&c->my->rx_cost, p->rx_cost);
+		FAULT_POINT("dg rx: cost, before published");
 		store_release(&c->my->rx_head, load_relaxed(&p->head));
+		FAULT_POINT("dg rx: published, before returned");
 		s->rx_shm.bytes += (uint64_t)len;
 		s->rx_shm.msgs++;
 		store_relaxed(&s->f->rx_head, load_relaxed(&s->f->rx_head) + (uint64_t)len);
@@ -339,6 +346,7 @@ static long sleep_for_news(struct sock *s, const struct take *t, int64_t *deadli
 	}
 	stats_sleep();
 	svc_stir();
+	FAULT_POINT("dg rx: armed, before sleep");
 	long r = sig_sleep(t->since, SYS_ppoll, SIG_ARG(p), 2, SIG_ARG(rest), 0, 8, 0);
 	s->dg->kernel_recent = r > 0 && p[0].revents;
 	if (r > 0 && p[1].revents)

@@ -6,6 +6,7 @@
  * first, then the kernel. When nothing is left to read in ours the channel ends: a socket without one costs what it costs without us.
  */
 #include "dg.h"
+#include "fault.h"
 #include "notify.h"
 #include "switch.h"
 
@@ -30,10 +31,14 @@ static void goes_off(struct dg_peer *p, void *left)
 	struct sock *s = p->s;
 	struct chan *c = &p->c;
 	or_acqrel(&c->my->flags, SM_END_OFF); /* before the consent: who sees that gone knows why */
+	FAULT_POINT("dg off: mark, before consent withdrawn");
 	store_release(&c->my->consent, 0);
 	fence_storeload(); /* faces dg_up: epoch, fence, consent */
+	FAULT_POINT("dg off: consent withdrawn, before down");
 	leave_ring(p);
+	FAULT_POINT("dg off: down, before told");
 	switch_tell(c);
+	FAULT_POINT("dg off: told, before followed");
 	int how = token_take(s, &s->f->rx_token);
 	dg_heat(s->dg, p);
 	dg_look_held(s); /* follows */

@@ -7,6 +7,7 @@
 
 #include "dg.h"
 #include "dring.h"
+#include "fault.h"
 #include "notify.h"
 #include "real.h"
 #include "stats.h"
@@ -169,11 +170,14 @@ static enum put put(struct dg_peer *p, uint64_t stamp, const struct iovec *iov, 
 			return r == ROOM_BROKEN ? PUT_BROKEN : r == ROOM_NONE ? PUT_DROP : PUT_FULL;
 		if (__builtin_expect(dring_put(p->c.tx_ring, tail + p->shift, stamp, iov, len), 0))
 			return PUT_FAULT;
+		FAULT_POINT("dg tx: copied, before committed");
 		/* A handler on this thread that has sent in the middle of our copy goes first (fast.h). */
 		if (!cas_own_thread(&p->tail, tail, tail + need))
 			continue;
+		FAULT_POINT("dg tx: committed, before published");
 		if (!cas_own_thread(&my->tx_tail, tail, tail + need) && load_relaxed(&p->tail) == tail + need)
 			store_release(&my->tx_tail, tail + need);
+		FAULT_POINT("dg tx: published, before look");
 		p->cost += dring_cost(len);
 		return PUT_DONE;
 	}
@@ -268,6 +272,7 @@ static long by_ring(struct sock *s, struct dg_peer *p, const struct msg *c, int 
 /* c: the peer's, a copy, since without the token that may be another by now. false: it has ended, without a word; what was put into the ring is as good as not sent. */
 static bool wake(struct sock *s, struct chan *c, const struct diag_addr *to)
 {
+	FAULT_POINT("dg tx: sleeper seen, before bell");
 	if (notify_slow(c))
 		return true;
 	int how = token_take(s, &s->f->tx_token);

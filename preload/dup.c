@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "fault.h"
 #include "notify.h"
 #include "sys.h"
 #include "token.h"
@@ -43,6 +44,7 @@ uint64_t dup_send(struct sock *s, uint64_t from, uint64_t to, int flags, int roo
 			continue;
 		if (r < 0)
 			break;
+		FAULT_POINT("dup: sent in part");
 		at += (uint64_t)r;
 	}
 	return at - from;
@@ -78,14 +80,19 @@ static void mark_and_send(struct sock *s, uint64_t head, enum dup_how how)
 	uint64_t tail = load_relaxed(&s->f->tx_tail), sent = 0;
 	store_relaxed(&my->dup_rpos, head);
 	store_relaxed(&my->dup_len, (uint32_t)(tail - head));
+	FAULT_POINT("dup: length, before mark");
 	store_release(&my->dup_epoch, s->f->tx_epoch);
 	fence_storeload(); /* faces a reader that closes: CLOSED, fence, dup_epoch */
+	FAULT_POINT("dup: mark, before sent");
 	if (!pointless(s)) {
 		int flags = how == DUP_FIN && !resets(s->fd) ? MSG_MORE : 0;
 		sent = dup_send(s, head, tail, flags, how == DUP_WAIT ? ROOM_MS : 0);
-		if (how >= DUP_PUSH) /* a reader may wait for it, and nothing will follow that could take it along */
+		if (how >= DUP_PUSH) { /* a reader may wait for it, and nothing will follow that could take it along */
+			FAULT_POINT("dup: sent, before pushed");
 			dup_push(s->fd);
+		}
 	}
+	FAULT_POINT("dup: sent, before true length");
 	store_relaxed(&my->dup_len, (uint32_t)sent); /* before the even epoch, and before anything else is sent */
 }
 
@@ -153,6 +160,7 @@ bool dup_drop(struct sock *s)
 		long r = sys6(SYS_recvfrom, s->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
 		if (r <= 0)
 			return r != -EAGAIN;
+		FAULT_POINT("dup: dropped, before counted");
 		store_relaxed(&f->rx_dropped, done + (uint32_t)r);
 	}
 	return true;

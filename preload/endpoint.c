@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include "assoc.h"
+#include "fault.h"
 #include "link.h"
 #include "log.h"
 #include "policy.h"
@@ -109,6 +110,7 @@ static struct endpoint *find(const struct diag_addr *to, int fd, bool udp)
 	}
 	bool found = e && load_relaxed(&e->state) == EP_FOUND;
 	if (found && !e->announced) {
+		FAULT_POINT("assoc: endpoint found, before announced");
 		rdv_offer(&e->ref, 0); /* the acceptors shall know that connections of ours may be upgraded */
 		e->announced = true;
 	}
@@ -201,6 +203,7 @@ static int make_assoc(struct endpoint *e)
 	if (r == 0) {
 		struct assoc *a = assoc_add(&seg, SM_CLIENT);
 		if (a) {
+			FAULT_POINT("assoc: made, before known");
 			a->endpoint = e;
 			e->failures = 0;
 			store_release(&e->assoc, a);
@@ -215,6 +218,7 @@ static int make_assoc(struct endpoint *e)
 		log_line("no association with %s: error %d", ref.binding.path, -r);
 	}
 	PROBE3(rendezvous, SM_CLIENT, d.uid, r == 0 ? seg.shmid : r);
+	FAULT_POINT("assoc: known, before asked for no more");
 	store_release(&e->want, 0);
 	guard_leave(&g);
 	return r;

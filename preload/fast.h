@@ -6,6 +6,7 @@
 #ifndef SHUNT_FAST_H
 #define SHUNT_FAST_H
 
+#include "fault.h"
 #include "notify.h"
 #include "token.h"
 #include "ucopy.h"
@@ -25,11 +26,14 @@ static inline bool tx_commit(struct sock *s, uint64_t tail, size_t n)
 {
 	struct fam_sock *f = s->f;
 	struct sm_end *my = s->chan.my;
+	FAULT_POINT("tx: copied, before committed");
 	if (!cas_own_thread(&f->tx_tail, tail, tail + n))
 		return false;
+	FAULT_POINT("tx: committed, before published");
 	/* A handler may also come between these two lines; it publishes a later tail, which must not go back. */
 	if (!cas_own_thread(&my->tx_tail, tail, tail + n) && load_relaxed(&f->tx_tail) == tail + n)
 		store_release(&my->tx_tail, tail + n);
+	FAULT_POINT("tx: published, before look");
 	s->tx_shm.bytes += n;
 	s->tx_shm.msgs++;
 	return true;
@@ -39,9 +43,12 @@ static inline bool tx_commit(struct sock *s, uint64_t tail, size_t n)
 static inline bool rx_commit(struct sock *s, uint64_t head, size_t n)
 {
 	struct fam_sock *f = s->f;
+	FAULT_POINT("rx: copied, before committed");
 	if (!cas_own_thread(&f->rx_head, head, head + n))
 		return false;
+	FAULT_POINT("rx: committed, before published");
 	store_release(&s->chan.my->rx_head, load_relaxed(&f->rx_head));
+	FAULT_POINT("rx: published, before returned");
 	s->rx_shm.bytes += n;
 	s->rx_shm.msgs++;
 	return true;

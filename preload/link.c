@@ -11,6 +11,7 @@
 #include "dg.h"
 #include "dup.h"
 #include "epset.h"
+#include "fault.h"
 #include "handler.h"
 #include "leave.h"
 #include "log.h"
@@ -75,12 +76,17 @@ void link_publish(struct sock *s, struct assoc *a, uint32_t idx)
 	f->link_nonce = a->seg.nonce;
 	f->link_chan = idx;
 	f->link_side = (uint32_t)a->side;
+	FAULT_POINT("link: record, before attached");
 	attach(s, a, idx);
+	FAULT_POINT("link: attached, before linked flag");
 	or_acqrel(&s->chan.my->flags, SM_END_LINKED | (barrier_ok ? 0 : SM_END_NO_BARRIER));
+	FAULT_POINT("link: linked flag, before known to the family");
 	store_release(&f->link, 2);
 	fence_storeload(); /* against rx_inkernel: a thread that enters a kernel wait now sees the link (rx.c) */
 	epset_linked(s);
+	FAULT_POINT("link: known, before consent");
 	link_consent(s);
+	FAULT_POINT("link: consent");
 	stats_link();
 	char own[64], peer[64];
 	log_line("tcp fd %d %s %s: shm (channel %u of segment %d, as %s)", s->fd, addr_text(&f->own, own, sizeof(own)),
@@ -103,10 +109,13 @@ static bool offer(struct sock *s, struct assoc *a)
 		i = seg_chan_alloc(&a->seg);
 	if (i < 0)
 		return false;
+	FAULT_POINT("link: channel taken, before published");
 	sock_inode(s);
 	set_why(s, WHY_PEER);
 	link_publish(s, a, (uint32_t)i);
+	FAULT_POINT("link: published, before offer");
 	seg_chan_offer(&a->seg, (uint32_t)i, IPPROTO_TCP, &f->own, &f->peer, f->cookie);
+	FAULT_POINT("link: offer, before counted");
 	rdv_offer(&a->endpoint->ref, 0);
 	return true;
 }
@@ -161,14 +170,17 @@ static bool accept_offer(struct sock *s, struct assoc *a, uint32_t i)
 	sock_inode(s);
 	if (!cas_acqrel(&ch->state, (uint32_t)SM_CHAN_OFFERED, (uint32_t)SM_CHAN_LINKED))
 		return false;
+	FAULT_POINT("link: taken, before off offer");
 	and_acqrel(&a->seg.hdr->offered[i / 64], ~(UINT64_C(1) << (i % 64)));
 	if (d.cookie != ch->client_cookie) { /* given back meanwhile, and offered again for another connection */
 		seg_chan_leave(&a->seg, i, SM_SERVER);
 		set_why(s, WHY_REFUSED);
 		return false;
 	}
+	FAULT_POINT("link: off offer, before cookie");
 	store_relaxed(&ch->server_cookie, s->f->cookie);
 	set_why(s, WHY_PEER);
+	FAULT_POINT("link: cookie, before published");
 	link_publish(s, a, i);
 	return true;
 }
@@ -329,8 +341,10 @@ void link_before_end(struct sock *s)
 		return;
 	go_down(s);
 	int how = token_take(s, &s->f->rx_token);
+	FAULT_POINT("exec: down, before duplicate dropped");
 	dup_drop(s);
 	token_drop(s, &s->f->rx_token, how);
+	FAULT_POINT("exec: duplicate dropped, before bell");
 	notify_peer(&s->chan);
 }
 
@@ -342,17 +356,21 @@ static void end_marks(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	go_down(s);
+	FAULT_POINT("end: down, before marks");
 	or_acqrel(&c->my->flags, SM_END_FIN | SM_END_CLOSED);
 	fence_for_sender(c);
+	FAULT_POINT("end: marks, before look for unread");
 	if (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head)) {
 		struct linger lg = {.l_onoff = 1, .l_linger = 0};
 		dup_push(s->fd); /* what waits for a FIN to share its segment: a reset throws away what has not gone out */
+		FAULT_POINT("end: pushed, before reset");
 		sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
 	} else if (dup_marked(s)) {
 		int how = token_take(s, &s->f->rx_token);
 		dup_close(s);
 		token_drop(s, &s->f->rx_token, how);
 	}
+	FAULT_POINT("end: marks, before bell");
 	notify_peer(c);
 }
 
@@ -377,6 +395,7 @@ static void unlink_chan(struct sock *s)
 	trial_forget(s);
 	/* Nobody is in the middle of a copy when the channel changes hands. */
 	int tx = token_take(s, &s->f->tx_token), rx = token_take(s, &s->f->rx_token);
+	FAULT_POINT("end: tokens, before unlinked");
 	store_release(&s->linked, 0);
 	token_drop(s, &s->f->rx_token, rx);
 	token_drop(s, &s->f->tx_token, tx);
@@ -385,6 +404,7 @@ static void unlink_chan(struct sock *s)
 		store_release(&a->chan_sock[c->idx], NULL);
 	if (sub_acqrel(&a->n_linked, 1u) == 1)
 		a->idle_since_ns = (uint64_t)now_ns();
+	FAULT_POINT("end: unwatched, before own sleepers");
 	/* A process that is asleep on this socket in another thread must look again. */
 	add_acqrel(&c->my->futex, 1u);
 	notify_futex(c->my);
@@ -418,6 +438,7 @@ bool link_end(struct sock *s)
 	unlink_chan(s);
 	if (!last)
 		return false;
+	FAULT_POINT("end: unlinked, before gone");
 	/* The other side's process has given it up, and no other has taken it: it ends there too. */
 	bool orphan = and_acqrel(&c->peer->flags, ~SM_END_ORPHAN) & SM_END_ORPHAN;
 	seg_chan_leave(&a->seg, c->idx, c->side);

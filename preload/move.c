@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "dup.h"
+#include "fault.h"
 #include "log.h"
 #include "notify.h"
 #include "ring.h"
@@ -95,15 +96,19 @@ bool move_up(struct sock *s)
 	/* Never more in the ring than the kernel could take as well, when we go down. */
 	if (kpos < 0 || !(f->tx_room = dup_room(s->fd, out)))
 		return false;
+	FAULT_POINT("up: position, before written down");
 	store_relaxed(&c->my->up_kpos, (uint64_t)kpos);
+	FAULT_POINT("up: written down, before epoch");
 	store_release(&c->my->tx_epoch, ++f->tx_epoch);
 	fence_storeload(); /* faces the reader's: consent = 0, fence, epoch */
+	FAULT_POINT("up: epoch, before second look");
 	if (!load_relaxed(&c->peer->consent)) {
 		store_relaxed(&c->my->down_rpos, load_relaxed(&f->tx_tail));
 		store_release(&c->my->tx_epoch, ++f->tx_epoch);
 		notify_peer(c); /* who has followed us up meanwhile sleeps on the ring alone */
 		return false;
 	}
+	FAULT_POINT("up: in ring, before first octet");
 	store_relaxed(&f->tx_why, WHY_UP);
 	add_relaxed(&f->ups, 1u);
 	stats_up(s->fd);
@@ -115,11 +120,14 @@ void move_down(struct sock *s, enum why why)
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
 	dup_make(s, why == WHY_CLOSED ? DUP_FIN : why == WHY_PEER ? DUP_WAIT : why == WHY_OFF ? DUP_PUSH : DUP_DATA);
+	FAULT_POINT("down: duplicate, before position");
 	if (load_relaxed(
 		    &c->my->lazy)) /* below a ring nobody is lazy, and no sleeper need fence for us: what was published is visible to who sees this */
 		store_release(&c->my->lazy, 0);
 	store_relaxed(&c->my->down_rpos, load_relaxed(&f->tx_tail));
+	FAULT_POINT("down: position, before epoch");
 	store_release(&c->my->tx_epoch, ++f->tx_epoch);
+	FAULT_POINT("down: epoch, before bell");
 	store_relaxed(&f->tx_why, why);
 	add_relaxed(&f->downs, 1u);
 	stats_down(s->fd, why);
@@ -148,11 +156,13 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 			if (!ahead)
 				return IN_KERNEL;
 			if (load_relaxed(&f->rx_kepoch) != mine + 1) {
+				FAULT_POINT("follow: up seen, before position asked");
 				int64_t read = move_kernel_read(s->fd);
 				int64_t left = (int64_t)(load_relaxed(&c->peer->up_kpos) - (uint64_t)read);
 				if (read < 0)
 					return IN_KERNEL;
 				store_relaxed(&f->rx_kleft, left > 0 ? (uint64_t)left : 0);
+				FAULT_POINT("follow: rest counted, before told");
 				store_release(&f->rx_kepoch, mine + 1);
 			}
 			*kleft = load_relaxed(&f->rx_kleft);
@@ -165,7 +175,9 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 				fence_storeload(); /* faces end_kernel_says: hup, look. Who looks for an end from here on sees it, or `look` again */
 			}
 		}
+		FAULT_POINT("follow: all read, before own epoch");
 		store_relaxed(&f->rx_epoch, mine + 1);
+		FAULT_POINT("follow: own epoch, before published");
 		store_release(&c->my->rx_epoch, mine + 1); /* pairs with move_up's acquire: what was read is read */
 	}
 	return IN_NONSENSE;

@@ -6,6 +6,7 @@
 
 #include "assoc.h"
 #include "bell.h"
+#include "fault.h"
 #include "stats.h"
 #include "svc.h"
 
@@ -19,9 +20,12 @@ static bool ring_bell(struct chan *c, int side, uint32_t slot)
 {
 	struct sm_bell *b = seg_bell(&c->assoc->seg, side, slot);
 	or_acqrel(&b->ready[c->idx / 64], UINT64_C(1) << (c->idx % 64));
+	FAULT_POINT("bell: ready, before any");
 	store_release(&b->any, 1);
+	FAULT_POINT("bell: any, before look");
 	fence_storeload(); /* faces the sleeper: it stores `sleeping`, fences, and looks at `any` */
 	if (load_relaxed(&b->sleeping) && xchg_acqrel(&b->sleeping, 0u)) {
+		FAULT_POINT("bell: taken, before rung");
 		stats_bells();
 		return bell_ring(svc_ring_fd(), b->name) != -ECONNREFUSED;
 	}
@@ -39,8 +43,10 @@ static bool ring_all(struct chan *c, struct sm_end *e, int side)
 {
 	uint64_t m = xchg_acqrel(&e->armed, UINT64_C(0));
 	bool heard = true;
+	FAULT_POINT("bell: armed taken, before any wake");
 	if (m & SM_ARM_FUTEX) {
 		add_acqrel(&e->futex, 1u);
+		FAULT_POINT("bell: futex changed, before wake");
 		stats_bells();
 		notify_futex(e);
 	}
@@ -59,6 +65,7 @@ void notify_grow_lazy(struct chan *c)
 	if (!barrier_ok || load_relaxed(&c->peer->flags) & SM_END_NO_BARRIER)
 		return;
 	store_relaxed(&c->my->lazy, 1);
+	FAULT_POINT("bell: lazy, before fence");
 	fence_storeload(); /* faces fence_for_sender: armed, fence, lazy */
 }
 

@@ -7,6 +7,7 @@
 
 #include "assoc.h"
 #include "barrier.h"
+#include "fault.h"
 #include "link.h"
 #include "notify.h"
 #include "policy.h"
@@ -25,6 +26,7 @@ void orphan_leave(struct sock *s)
 		return;
 	}
 	or_acqrel(&c->my->flags, SM_END_PASSED | SM_END_ORPHAN);
+	FAULT_POINT("orphan: left, before bell");
 	notify_peer(c);
 }
 
@@ -100,8 +102,10 @@ int orphan_adopt(struct sock *s, const struct mark *m)
 	struct sm_end *my = &seg_chan(&a->seg, m->chan)->end[m->side];
 	if (!is_ours(s, a, m->chan))
 		return -EPERM;
+	FAULT_POINT("orphan: found, before taken");
 	if (!(and_acqrel(&my->flags, ~SM_END_ORPHAN) & SM_END_ORPHAN))
-		return -EPERM;					/* the peer has ended */
+		return -EPERM; /* the peer has ended */
+	FAULT_POINT("orphan: taken, before positions");
 	if (!is_ours(s, a, m->chan) || !load_state(s->f, my)) { /* given back, and another's since */
 		or_acqrel(&my->flags, SM_END_ORPHAN);
 		return -EPERM;
@@ -112,7 +116,9 @@ int orphan_adopt(struct sock *s, const struct mark *m)
 	and_acqrel(&my->flags, ~(SM_END_OFF | SM_END_RESTS | (barrier_ok ? SM_END_NO_BARRIER : 0u)));
 	store_relaxed(&s->f->tx_why, WHY_PEER);
 	store_relaxed(&s->f->rx_why, WHY_PEER);
+	FAULT_POINT("orphan: positions, before published");
 	link_publish(s, a, m->chan);
+	FAULT_POINT("orphan: published, before passed no more");
 	and_acqrel(&my->flags, ~SM_END_PASSED);
 	return 0;
 }

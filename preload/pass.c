@@ -7,6 +7,7 @@
 
 #include "adopt.h"
 #include "assoc.h"
+#include "fault.h"
 #include "leave.h"
 #include "link.h"
 #include "move.h"
@@ -31,12 +32,15 @@ void pass_begin(struct sock *s, enum why why, bool known)
 	sock_inode(s);
 	adopt_note(s);
 	uint32_t before = add_acqrel(&s->f->passes, 1u);
+	FAULT_POINT("pass: counted, before pinned");
 	if (!before && !(sock_flags(s) & PINS))
 		or_acqrel(&s->f->flags, FAM_PASS_PIN);
 	guard_leave(&g);
 	if (before || !known)
 		mark_never(s->fd);
+	FAULT_POINT("pass: pinned, before down");
 	move_pass(s, why);
+	FAULT_POINT("pass: down, before it leaves");
 }
 
 /*
@@ -103,11 +107,14 @@ void pass_last(struct sock *s)
 {
 	struct mark m;
 	bool may = may_be_linked(s);
+	FAULT_POINT("pass: last one, before orphan");
 	if (link_ready(s))
 		orphan_leave(s);
 	may = may && describe(s, &m);
+	FAULT_POINT("pass: orphan, before left");
 	if (load_acquire(&s->linked))
 		link_leave(s);
+	FAULT_POINT("pass: left, before ready");
 	if (may)
 		mark_ready(s->fd, &m);
 }
@@ -144,6 +151,7 @@ void pass_exec(struct sock *s, bool known)
 	if (sock_is_dgram(s))
 		return;
 	s->exec_left = sock_let_go(s) ? EXEC_LAST : EXEC_LEFT;
+	FAULT_POINT("pass: exec, one holder less, before orphan");
 	if (s->exec_left != EXEC_LAST)
 		return;
 	struct guard g;
@@ -151,8 +159,11 @@ void pass_exec(struct sock *s, bool known)
 	bool may = known && may_be_linked(s);
 	if (link_ready(s))
 		orphan_leave(s);
-	if (may && describe(s, &m) && mark_exec(s->fd, (uint32_t)sys0(SYS_getpid)))
+	FAULT_POINT("pass: exec, orphan, before marks");
+	if (may && describe(s, &m) && mark_exec(s->fd, (uint32_t)sys0(SYS_getpid))) {
+		FAULT_POINT("pass: exec, one mark, before ready");
 		mark_ready(s->fd, &m);
+	}
 	guard_leave(&g);
 }
 

@@ -12,6 +12,7 @@
 
 #include "dup.h"
 #include "fast.h"
+#include "fault.h"
 #include "leave.h"
 #include "link.h"
 #include "move.h"
@@ -171,6 +172,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, con
 	svc_watch(s);
 	uint32_t val = load_acquire(&c->my->futex), epoch = load_relaxed(&s->f->rx_epoch);
 	or_acqrel(&c->my->armed, SM_ARM_FUTEX);
+	FAULT_POINT("rx: armed, before look");
 	fence_for_sender(c); /* faces the sender: publish, fence, armed */
 	if (!load_relaxed(&s->linked))
 		return 0;
@@ -195,6 +197,7 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, con
 		      2; /* a wait with a time-out is never restarted: a call that has octets in hand returns them */
 	stats_sleep();
 	svc_stir();
+	FAULT_POINT("rx: looked, before sleep");
 	long r = sig_futex(t->since, &c->my->futex, val, rel);
 	return r == -ETIMEDOUT ? -EAGAIN : r == -EINTR ? -EINTR : 0;
 }
@@ -357,13 +360,16 @@ static long recv_linked(struct sock *s, struct take *t)
 void rx_kernel_enter(struct sock *s)
 {
 	add_acqrel(&s->f->rx_inkernel, 1u);
+	FAULT_POINT("rx: in kernel, before link looked at");
 	fence_storeload(); /* faces publish_link: link, fence, rx_inkernel */
 }
 
 void rx_kernel_leave(struct sock *s)
 {
-	if (sub_acqrel(&s->f->rx_inkernel, 1u) == 1 && load_acquire(&s->f->link) == 2 && link_ready(s))
+	if (sub_acqrel(&s->f->rx_inkernel, 1u) == 1 && load_acquire(&s->f->link) == 2 && link_ready(s)) {
+		FAULT_POINT("rx: out of the kernel, before consent");
 		link_consent(s);
+	}
 }
 
 static long recv_unlinked(struct sock *s, struct take *t)

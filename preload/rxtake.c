@@ -12,6 +12,7 @@
 #include "dup.h"
 #include "end.h"
 #include "fast.h"
+#include "fault.h"
 #include "move.h"
 #include "notify.h"
 #include "ready.h"
@@ -113,11 +114,13 @@ static long read_kernel_safely(struct sock *s, struct take *t)
 {
 	struct chan *c = &s->chan;
 	store_relaxed(&c->my->consent, 0);
+	FAULT_POINT("rx: consent withdrawn, before look");
 	fence_storeload(); /* faces move_up: epoch, fence, consent */
 	long r = -EAGAIN;
 	bool same = load_acquire(&c->peer->tx_epoch) == load_relaxed(&s->f->rx_epoch);
 	if (same)
 		r = kernel_part(t, SIZE_MAX);
+	FAULT_POINT("rx: kernel read, before consent");
 	if (!(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !load_acquire(&s->f->rx_inkernel))
 		store_release(&c->my->consent, 1);
 	return same ? rx_after_kernel(s, t, r) : 1;
@@ -152,6 +155,7 @@ static long ring_empty(struct sock *s, struct take *t)
 	struct iovec one = {&octet, 1};
 	store_relaxed(&s->look, 0);
 	fence_storeload(); /* what the service thread sees from here on, it says again */
+	FAULT_POINT("rx: look taken, before kernel asked");
 	long r = kernel_look(t->fd, &one, 1, MSG_PEEK);
 	if (r > 0)
 		return octets_behind(s);
@@ -266,6 +270,7 @@ long rx_take(struct sock *s, struct take *t)
 		return read_kernel_safely(s, t);
 	case IN_KERNEL_UPTO: {
 		long r = kernel_part(t, kleft);
+		FAULT_POINT("rx: kernel's rest read, before counted");
 		/* Behind the last one the ring is next, also for threads that sleep until the kernel gives its part. */
 		if (r > 0 && sub_acqrel(&f->rx_kleft, (uint64_t)r) == (uint64_t)r)
 			notify_own(c);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "assoc.h"
+#include "fault.h"
 #include "flight.h"
 #include "handler.h"
 #include "log.h"
@@ -89,6 +90,7 @@ static struct server *publish(int fd, bool udp)
 		r = ept_publish(&v->ept, &key, (uint32_t)sys0(SYS_geteuid));
 	}
 	if (r == 0) {
+		FAULT_POINT("ept: named, before known here");
 		v->refs = 1;
 		store_relaxed(&v->ept.area->off, switch_is_off());
 		handler_guard();
@@ -256,6 +258,7 @@ static bool add(struct server *v, struct seg *seg)
 		seg_detach(seg);
 		return false;
 	}
+	FAULT_POINT("assoc: accepted, before its server");
 	a->server = v;
 	PROBE3(rendezvous, SM_SERVER, seg->cuid, seg->shmid);
 	log_line("association from uid %u: segment %d", seg->cuid, seg->shmid);

@@ -24,6 +24,7 @@
 #include "barrier.h"
 #include "dg.h"
 #include "epset.h"
+#include "fault.h"
 #include "flight.h"
 #include "handler.h"
 #include "last.h"
@@ -50,13 +51,16 @@ static void fork_prepare(void)
 		return;
 	guard_enter(&fork_guard);
 	epset_fork_prepare();
+	FAULT_POINT("fork: lock, before holders counted");
 	sock_fork_prepare();
+	FAULT_POINT("fork: holders counted, before child");
 }
 
 static void fork_parent(void)
 {
 	if (leave_sealed())
 		return;
+	FAULT_POINT("fork: child made, before unlocked");
 	guard_leave(&fork_guard);
 }
 
@@ -65,6 +69,7 @@ static void fork_child(void)
 {
 	if (leave_sealed())
 		return;
+	FAULT_POINT("fork: child, before its own state");
 	ended = false;
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	flight_fork_child();
@@ -80,6 +85,7 @@ static void fork_child(void)
 	waitset_fork_child();
 	epset_fork_child();
 	sock_fork_child();
+	FAULT_POINT("fork: child's own state, before unlocked");
 	guard_leave(&fork_guard);
 }
 
@@ -93,6 +99,9 @@ static void read_environment(void)
 	const char *v;
 	if (getauxval(AT_SECURE))
 		return;
+#ifdef SHUNT_FAULTS
+	fault_init(getenv("SHUNT_FAULT"), getenv("SHUNT_FAULT_ACTION"), getenv("SHUNT_FAULT_BOARD"));
+#endif
 	if ((v = getenv("SHUNT_LOG")) && fdtab_init())
 		log_open(v);
 	if ((v = getenv("SHUNT_STATS"))) {
@@ -157,9 +166,12 @@ void startup_end(bool exec)
 	if ((uint32_t)sys0(SYS_getpid) != startup_pid)
 		return; /* a child of vfork */
 	stats_write();
+	FAULT_POINT("exit: counted, before names closed");
 	flight_close();
 	guard_enter(&g);
+	FAULT_POINT("exit: names closed, before endpoints");
 	server_end_all();
+	FAULT_POINT("exit: endpoints, before links");
 	if (!exec && !ended) {
 		ended = true;
 		link_end_all(); /* as close() would: the kernel closes the sockets in a moment, and knows nothing of the channels */

@@ -12,6 +12,7 @@
 #include "bell.h"
 #include "dg.h"
 #include "end.h"
+#include "fault.h"
 #include "last.h"
 #include "leave.h"
 #include "log.h"
@@ -70,11 +71,13 @@ static void on_sock(struct sock *s, uint32_t events)
 		guard_leave(&g);
 		return;
 	}
+	FAULT_POINT("svc: end seen, before watched again");
 	/* Registered again before the futex moves: a sleeper that asks for input after having read the futex is not overwritten unnoticed. */
 	if (!(events & (EPOLLHUP | EPOLLERR)))
 		watch_raw(EPOLL_CTL_MOD, s->fd, (events & EPOLLRDHUP ? 0 : EPOLLRDHUP) | EPOLLONESHOT, (uintptr_t)s);
 	guard_leave(&g);
 	struct sm_end *my = s->chan.my;
+	FAULT_POINT("svc: watched again, before futex");
 	add_acqrel(&my->futex, 1u);
 	notify_futex(my);
 }
@@ -85,6 +88,7 @@ static void on_life(struct assoc *a)
 	guard_enter(&g);
 	if (load_acquire(&a->live) && a->life_fd > 0) {
 		store_release(&a->ended, 1);
+		FAULT_POINT("svc: death seen, before told");
 		endpoint_ended(a);
 		dg_peer_died(a);
 		fdtab_close_hidden(a->life_fd);
@@ -122,6 +126,7 @@ static void serve_requests(struct assoc *a)
 		uint64_t bits = xchg_acqrel(&b->ready[w], UINT64_C(0));
 		for (; bits; bits &= bits - 1) {
 			uint32_t idx = w * 64 + (uint32_t)__builtin_ctzll(bits);
+			FAULT_POINT("svc: request taken, before served");
 			struct sock *s = load_acquire(&a->chan_sock[idx]);
 			if (s && sock_is_dgram(s)) {
 				dg_give_back(s, a, idx);
@@ -458,6 +463,7 @@ void svc_add_assoc(struct assoc *a)
 		return;
 	int i = seg_bell_alloc(&a->seg, a->side, svc.bell_name);
 	a->svc_bell = i < 0 ? 0 : (uint32_t)i + 1;
+	FAULT_POINT("svc: bell's name, before asleep");
 	if (i >= 0)
 		store_release(&seg_bell(&a->seg, a->side, (uint32_t)i)->sleeping, 1);
 }

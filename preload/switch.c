@@ -8,6 +8,7 @@
 
 #include "assoc.h"
 #include "dg.h"
+#include "fault.h"
 #include "log.h"
 #include "move.h"
 #include "notify.h"
@@ -83,8 +84,11 @@ void switch_keeps(struct sock *s)
 static void mark(struct sock *s)
 {
 	or_acqrel(&s->f->flags, FAM_OFF);
+	FAULT_POINT("off: own mark, before peer's");
 	or_acqrel(&s->chan.my->flags, SM_END_OFF);
+	FAULT_POINT("off: marks, before consent withdrawn");
 	store_release(&s->chan.my->consent, 0);
+	FAULT_POINT("off: consent withdrawn, before down");
 	fence_storeload(); /* faces move_up: epoch, fence, consent. Who looks at its epoch from here on sees it odd, or it goes down */
 	set_why(s, WHY_OFF);
 }
@@ -155,8 +159,10 @@ static bool goes_off(struct sock *s)
 		tell = true;
 	}
 	token_drop(s, &s->f->tx_token, how);
+	FAULT_POINT("off: down, before told");
 	if (tell)
 		switch_tell(&s->chan);
+	FAULT_POINT("off: told, before followed");
 	follow(s);
 	return how != TOKEN_NONE && has_left(s);
 }
@@ -174,11 +180,13 @@ static void comes_on(struct sock *s)
 	struct sm_end *my = s->chan.my;
 	and_acqrel(&s->f->flags, ~FAM_OFF);
 	and_acqrel(&my->flags, ~SM_END_OFF);
+	FAULT_POINT("on: marks gone, before consent");
 	may_come_on(s);
 	int how = try_token(s, &s->f->rx_token);
 	if (how != TOKEN_NONE && !(sock_flags(s) & FAM_PIN_RX) && !load_acquire(&s->f->rx_inkernel))
 		store_release(&my->consent, 1);
 	token_drop(s, &s->f->rx_token, how);
+	FAULT_POINT("on: consent, before told");
 	switch_tell(&s->chan);
 }
 
@@ -266,10 +274,12 @@ void switch_serve(void)
 		sock_each(one_stream, &left);
 		sock_each(one_dgram, &left);
 	}
-	if (!left || now > until)
+	if (!left || now > until) {
+		FAULT_POINT("off: all moved, before said");
 		store_release(&switch_word.done, wish);
-	else
+	} else {
 		cas_acqrel(&switch_again, 0u, (uint32_t)AGAIN_LEFT);
+	}
 	store_release(&busy, 0);
 }
 
@@ -298,8 +308,10 @@ void switch_asked(struct sock *s)
 		if (down)
 			move_down(s, WHY_OFF);
 		token_drop(s, &s->f->tx_token, how);
-		if (down)
+		if (down) {
+			FAULT_POINT("off: down when asked, before bell");
 			notify_peer(c);
+		}
 	} else {
 		may_come_on(s);
 	}

@@ -16,6 +16,7 @@
 #include "bell.h"
 #include "dg.h"
 #include "dup.h"
+#include "fault.h"
 #include "link.h"
 #include "log.h"
 #include "move.h"
@@ -34,7 +35,9 @@ static int ask_down(struct sock *s)
 	struct chan *c = &s->chan;
 	uint32_t want = load_relaxed(&c->my->want_back) + 1;
 	int64_t end = now_ns() + WAIT_NS;
+	FAULT_POINT("back: consent withdrawn, before asked");
 	store_release(&c->my->want_back, want);
+	FAULT_POINT("back: asked, before bell");
 	for (;;) {
 		uint32_t val = load_acquire(&c->my->futex);
 		or_acqrel(&c->my->armed, SM_ARM_FUTEX);
@@ -47,6 +50,7 @@ static int ask_down(struct sock *s)
 		uint32_t bell = load_relaxed(&c->peer->svc_bell);
 		if (bell)
 			notify_bell(c, bell - 1);
+		FAULT_POINT("back: bell, before sleep");
 		futex_wait(&c->my->futex, val, left < NAP_NS ? left : NAP_NS);
 	}
 }
@@ -105,10 +109,13 @@ static int leave_ring(struct sock *s, uint32_t its)
 		return r;
 	if (end != head)
 		await_input(s, owed_first(f) + end - head);
+	FAULT_POINT("back: all in kernel, before head");
 	f->rx_tail = end;
 	store_relaxed(&f->rx_head, end);
 	store_release(&c->my->rx_head, end);
+	FAULT_POINT("back: head, before epoch");
 	store_relaxed(&f->rx_epoch, its);
+	FAULT_POINT("back: own epoch, before published");
 	store_release(&c->my->rx_epoch, its);
 	return 0;
 }
@@ -124,6 +131,7 @@ static int withdraw(struct sock *s)
 	struct chan *c = &s->chan;
 	uint64_t kleft;
 	store_release(&c->my->consent, 0);
+	FAULT_POINT("back: consent withdrawn, before look");
 	fence_storeload(); /* faces move_up: epoch, fence, consent */
 	move_follow(s, &kleft);
 	uint32_t its = load_acquire(&c->peer->tx_epoch);
@@ -182,8 +190,10 @@ static void pin_tx(struct sock *s, enum why why, uint32_t told)
 		int how = token_take(s, &s->f->tx_token);
 		if (s->f->tx_epoch & 1)
 			move_down(s, why);
+		FAULT_POINT("pin: down, before told");
 		or_acqrel(&s->chan.my->flags, told);
 		token_drop(s, &s->f->tx_token, how);
+		FAULT_POINT("pin: told, before bell");
 		notify_peer(&s->chan);
 	}
 	store_relaxed(&s->f->tx_why, why);
@@ -228,10 +238,13 @@ void move_give_back(struct sock *s)
 	int how = token_take(s, &f->tx_token);
 	uint32_t want = load_acquire(&c->peer->want_back);
 	if (load_acquire(&s->linked) && want != load_relaxed(&c->my->did_back)) {
+		FAULT_POINT("back: request seen, before down");
 		if (f->tx_epoch & 1)
 			move_down(s, WHY_PEER);
+		FAULT_POINT("back: down, before answered");
 		store_release(&c->my->did_back, want);
 	}
 	token_drop(s, &f->tx_token, how);
+	FAULT_POINT("back: answered, before bell");
 	notify_peer(c);
 }

@@ -13,6 +13,7 @@
 #include "bell.h"
 #include "end.h"
 #include "fast.h"
+#include "fault.h"
 #include "link.h"
 #include "move.h"
 #include "notify.h"
@@ -102,7 +103,9 @@ static long send_by_kernel(struct sock *s, int how, struct put *p)
 	struct fam_sock *f = s->f;
 	add_acqrel(&f->tx_inkernel, 1u);
 	token_drop(s, &f->tx_token, how);
+	FAULT_POINT("tx: in kernel, before sent");
 	long r = kernel_rest(s, p);
+	FAULT_POINT("tx: sent by kernel, before counted");
 	if (r > 0)
 		sock_count_kernel(&f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
 	sub_acqrel(&f->tx_inkernel, 1u);
@@ -160,7 +163,9 @@ static void maybe_rewind(struct sock *s, uint64_t tail)
 	if (load_acquire(&s->chan.peer->rx_head) == tail) {
 		f->tx_head = tail;
 		f->tx_shift = (uint32_t)(0 - tail) & SM_RING_MASK;
+		FAULT_POINT("tx: ring empty, before shift");
 		store_relaxed(&s->chan.my->tx_shift, f->tx_shift);
+		FAULT_POINT("tx: shift, before octets");
 		f->tx_step = 0;
 	} else if (f->tx_step < REWIND_STEPS) {
 		f->tx_step++;
@@ -246,11 +251,13 @@ static bool wait_for_room(struct sock *s, struct sig_mark mark, int64_t *since, 
 		return true;
 	uint32_t val = load_acquire(&c->my->futex);
 	or_acqrel(&c->my->armed, SM_ARM_FUTEX);
+	FAULT_POINT("tx: armed, before want");
 	store_release(&c->my->tx_want, 1);
 	fence_storeload();
 	long r = 0;
 	if (load_acquire(&c->peer->rx_head) == head) {
 		stats_sleep();
+		FAULT_POINT("tx: want, before sleep");
 		r = sig_futex(mark, &c->my->futex, val, SLEEP_NS);
 	}
 	store_relaxed(&c->my->tx_want, 0);
@@ -271,7 +278,9 @@ void tx_unsend(struct sock *s)
 			or_acqrel(&f->flags,
 				FAM_RESTS); /* with the next send: what we sent now is read by then, and no duplicate is needed */
 	} else if (f->tx_epoch & 1) {
+		FAULT_POINT("tx: peer has left, before down");
 		move_down(s, WHY_CLOSED);
+		FAULT_POINT("tx: down, before unread sent again");
 		move_unread_to_kernel(s);
 	}
 	token_drop(s, &f->tx_token, how);
@@ -291,6 +300,7 @@ void tx_wake(struct sock *s)
 {
 	int64_t now = now_ns();
 	trial_asks(s, now, s->tx_shm.msgs + s->tx_kernel.msgs);
+	FAULT_POINT("tx: sleeper seen, before bell");
 	notify_slow(&s->chan);
 	uint64_t msgs = s->tx_shm.msgs; /* about: the token is dropped */
 	store_relaxed(&s->rare, msgs - load_relaxed(&s->rang_msgs) <= 2 && now - load_relaxed(&s->rang_ns) > SPIN_RARE_NS);
@@ -328,6 +338,7 @@ static bool when_full(struct sock *s, struct put *p, int64_t *since, uint64_t *s
 	if (s->f->tx_epoch & 1)
 		move_down(s, WHY_FULL);
 	token_drop(s, &s->f->tx_token, how);
+	FAULT_POINT("tx: down when full, before bell");
 	notify_peer(&s->chan);
 	return true;
 }
