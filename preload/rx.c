@@ -185,6 +185,9 @@ static long sleep_for_news(struct sock *s, int64_t *deadline, uint64_t tail, con
 		if (load_acquire(&c->peer->tx_tail) != tail || load_relaxed(&c->peer->tx_epoch) != epoch ||
 			load_relaxed(&s->look))
 			return 0;
+		/* The writer is about to leave, or has died over it: what it has sent by the kernel fills that up, and the end waits behind (octets_behind drops it). */
+		if (dup_marked(s))
+			svc_want_input(s);
 	} else {
 		if (load_relaxed(&c->peer->tx_epoch) != epoch && !kernel_owes(s, epoch))
 			return 0;

@@ -84,6 +84,7 @@ prepare() {
 	say "what the tests need is installed" tests/setup.sh check
 	build "$SAN" all progs unit
 	[ -n "$SAN" ] || build address,undefined all unit ${SOAK:+progs}
+	[ -n "$SAN" ] || say "make FAULTS=1" "$MAKE" --no-print-directory -s -j"$jobs" FAULTS=1 all mortal
 }
 
 # units FOLDER: cmocka's programs, each in a process of its own, with a limit, as many at a time as there are cores.
@@ -152,6 +153,7 @@ if [ -z "$SAN" ]; then
 	part model 900 tests/model/run
 	part oracle 1200 tests/run_oracle.sh -j "$jobs"
 	part random 600 tests/random/check "$jobs"
+	part fault 300 tests/run_faults.sh -j "$jobs" ${SOAK:+--soak}
 	part bats 900 bats/run -j "$jobs" --tap
 	# What of make conformance takes seconds.
 	part conformance 300 env BUILD="$B" python3 -B tests/conformance/run --tap -j "$jobs" -w eager \
