@@ -348,24 +348,32 @@ void link_before_end(struct sock *s)
 	notify_peer(&s->chan);
 }
 
+/* As the kernel does when a socket with unread octets is closed. */
+static bool end_by_reset(struct sock *s)
+{
+	struct linger lg = {.l_onoff = 1, .l_linger = 0};
+	if (load_acquire(&s->chan.peer->tx_tail) == load_relaxed(&s->f->rx_head))
+		return false;
+	dup_push(s->fd); /* what waits for a FIN to share its segment: a reset throws away what has not gone out */
+	FAULT_POINT("end: pushed, before reset");
+	sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
+	return true;
+}
+
 /*
- * The marks are stored before the last look at the ring, and a sender publishes before it looks at the marks: either we see its octets (and reset, as the
- * kernel does when a socket with unread octets is closed), or it sees CLOSED and sends them by the kernel, which resets.
+ * The marks are stored before the last look at the ring, and a sender publishes before it looks at the marks: either we see its octets (and reset), or it sees CLOSED and sends them by the
+ * kernel, which resets. What is unread before makes a reset of it before the marks: should we be killed behind them, the end looks meant.
  */
 static void end_marks(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	go_down(s);
+	bool reset = end_by_reset(s);
 	FAULT_POINT("end: down, before marks");
 	or_acqrel(&c->my->flags, SM_END_FIN | SM_END_CLOSED);
 	fence_for_sender(c);
 	FAULT_POINT("end: marks, before look for unread");
-	if (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head)) {
-		struct linger lg = {.l_onoff = 1, .l_linger = 0};
-		dup_push(s->fd); /* what waits for a FIN to share its segment: a reset throws away what has not gone out */
-		FAULT_POINT("end: pushed, before reset");
-		sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
-	} else if (dup_marked(s)) {
+	if (!reset && !end_by_reset(s) && dup_marked(s)) {
 		int how = token_take(s, &s->f->rx_token);
 		dup_close(s);
 		token_drop(s, &s->f->rx_token, how);
