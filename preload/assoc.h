@@ -87,8 +87,13 @@ struct endpoint *endpoint_find_udp(const struct diag_addr *to, int fd);
 bool endpoint_source(const struct diag_addr *to, struct diag_addr *own);
 /* No association there any more, and the map shall be asked: the server has ended. Under g_lock. */
 void endpoint_ended(struct assoc *a);
-/* Ask the service thread for an association, once the connection own-peer has shown that it is worth it. */
-void endpoint_want(struct endpoint *e, const struct diag_addr *own, const struct diag_addr *peer);
+/*
+ * A connection (fd) is about to be offered to an association there. The server may have been killed, or have become another program, since it was last asked for: then it is forgotten, with
+ * its association, and looked up anew, for what is published now belongs to whom this connection leads to. true: it is as it was. Under g_lock.
+ */
+bool endpoint_renew(struct endpoint *e, int fd);
+/* Ask the service thread for an association, once the connection own-peer (fd) has shown that it is worth it. */
+void endpoint_want(struct endpoint *e, int fd, const struct diag_addr *own, const struct diag_addr *peer);
 /* Service thread: make those that are wanted. */
 void endpoint_serve_wants(void);
 

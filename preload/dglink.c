@@ -163,7 +163,7 @@ static void offer_to(struct sock *s, const struct diag_addr *to)
 	struct assoc *a = load_acquire(&e->assoc);
 	if (!a) {
 		set_why(s, e->why ? e->why : WHY_NEW);
-		endpoint_want(e, &own, to);
+		endpoint_want(e, s->fd, &own, to);
 	} else if (load_acquire(&a->seg.hdr->server_attached) && svc_watch_life(a)) {
 		make_offer(s, e, a, &own);
 	}

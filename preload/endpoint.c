@@ -91,6 +91,24 @@ static void forget(struct endpoint *e)
 	e->announced = false;
 }
 
+static void look_up(struct endpoint *e, int fd)
+{
+	int r = !is_local(&e->to) ? -1
+		: e->udp	  ? ept_lookup_udp(&e->ref, &e->to, diag_netns(fd))
+				  : ept_lookup(&e->ref, &e->to, diag_netns(fd));
+	store_relaxed(&e->state, r == 0 ? EP_FOUND : EP_NONE);
+}
+
+/* The acceptors shall know that connections of ours may be upgraded. */
+static void announce(struct endpoint *e)
+{
+	if (e->announced)
+		return;
+	FAULT_POINT("assoc: endpoint found, before announced");
+	rdv_offer(&e->ref, 0);
+	e->announced = true;
+}
+
 static struct endpoint *find(const struct diag_addr *to, int fd, bool udp)
 {
 	struct guard g;
@@ -100,22 +118,29 @@ static struct endpoint *find(const struct diag_addr *to, int fd, bool udp)
 	if (e && now >= e->check_ns) {
 		if (load_relaxed(&e->state) == EP_FOUND && !load_acquire(&e->want) && !ept_ref_is_current(&e->ref))
 			forget(e);
-		if (load_relaxed(&e->state) != EP_FOUND) {
-			int r = !is_local(to) ? -1
-				: udp	      ? ept_lookup_udp(&e->ref, to, diag_netns(fd))
-					      : ept_lookup(&e->ref, to, diag_netns(fd));
-			store_relaxed(&e->state, r == 0 ? EP_FOUND : EP_NONE);
-		}
+		if (load_relaxed(&e->state) != EP_FOUND)
+			look_up(e, fd);
 		e->check_ns = now + (load_relaxed(&e->state) == EP_FOUND ? FOUND_NS : udp ? NONE_UDP_NS : NONE_NS);
 	}
 	bool found = e && load_relaxed(&e->state) == EP_FOUND;
-	if (found && !e->announced) {
-		FAULT_POINT("assoc: endpoint found, before announced");
-		rdv_offer(&e->ref, 0); /* the acceptors shall know that connections of ours may be upgraded */
-		e->announced = true;
-	}
+	if (found)
+		announce(e);
 	guard_leave(&g);
 	return found ? e : NULL;
+}
+
+bool endpoint_renew(struct endpoint *e, int fd)
+{
+	if (load_relaxed(&e->state) == EP_FOUND && (load_acquire(&e->want) || ept_ref_is_current(&e->ref)))
+		return true;
+	forget(e);
+	look_up(e, fd);
+	e->check_ns = 0;
+	if (load_relaxed(&e->state) == EP_FOUND)
+		announce(e);
+	else
+		e->retry_ns = now_ns() + NONE_NS;
+	return false;
 }
 
 struct endpoint *endpoint_find(const struct diag_addr *to, int fd)
@@ -152,9 +177,11 @@ void endpoint_ended(struct assoc *a)
 	a->endpoint->check_ns = 0;
 }
 
-void endpoint_want(struct endpoint *e, const struct diag_addr *own, const struct diag_addr *peer)
+void endpoint_want(struct endpoint *e, int fd, const struct diag_addr *own, const struct diag_addr *peer)
 {
 	if (load_relaxed(&e->want) || now_ns() < e->retry_ns)
+		return;
+	if (!endpoint_renew(e, fd) && load_relaxed(&e->state) != EP_FOUND)
 		return;
 	e->want_own = *own;
 	e->want_peer = *peer;

@@ -134,13 +134,13 @@ static bool try_client(struct sock *s)
 {
 	struct endpoint *e = s->endpoint;
 	struct assoc *a = load_acquire(&e->assoc);
-	if (!a) {
+	if (a && (!load_acquire(&a->seg.hdr->server_attached) || !established(s->fd)))
+		return false;
+	if (!a || !endpoint_renew(e, s->fd)) {
 		set_why(s, e->why ? e->why : WHY_NEW);
-		endpoint_want(e, &s->f->own, &s->f->peer);
+		endpoint_want(e, s->fd, &s->f->own, &s->f->peer);
 		return false;
 	}
-	if (!load_acquire(&a->seg.hdr->server_attached) || !established(s->fd))
-		return false;
 	if (offer(s, a))
 		return true;
 	store_release(&e->assoc, NULL); /* its channels are all in use: the next connection makes another */
@@ -227,7 +227,7 @@ static bool try_locked(struct sock *s)
 	if (sock_names(s) < 0)
 		return false;
 	sock_inode(s);
-	if (peer_is_off(s->endpoint)) {
+	if (peer_is_off(s->endpoint) && (endpoint_renew(s->endpoint, s->fd) || peer_is_off(s->endpoint))) {
 		set_why(s, WHY_OFF);
 		return false;
 	}
