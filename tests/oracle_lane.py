@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from lanes import names, processes, wait_for
+from lanes import names, own_network, processes, wait_for
 
 KERNEL, KILLED, SELF, SLOW, NOWARM, DIFFERS = 1, 2, 4, 8, 16, 32  # oracle.h
 HEIR = {"server": 0x80, "client": 0x100}
@@ -232,18 +232,6 @@ def read_stats(files):
         except OSError:
             stats[side] = ""
     return stats
-
-
-def own_network():
-    """Loopback, and one address more; octets in the SYN for those who ask."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["ip", "addr", "add", "10.77.0.1/32", "dev", "lo"], check=True)
-    os.environ["ORACLE_OWN_ADDR"] = "10.77.0.1"
-    try:
-        with open("/proc/sys/net/ipv4/tcp_fastopen", "w") as f:
-            f.write("3")
-    except OSError:
-        pass
 
 
 def main():
