@@ -50,7 +50,9 @@ void nextenv_init(void)
 {
 	size_t used = 0, n = 0;
 	bool room = true;
-	for (char **e = environ; e && *e; e++) {
+	if (!environ)
+		return;
+	for (char **e = environ; *e; e++) {
 		ours.hidden |= begins(*e, CARRIED);
 		if (is_ours(*e) && !begins(*e, OFF) && !begins(*e, CARRIED))
 			room &= keep(*e, &used);
