@@ -33,36 +33,47 @@ static void look_for_use(struct sock *s, void *arg)
 	*(bool *)arg |= flags & FAM_LISTEN ? s->server != NULL : pinned != (FAM_PIN_RX | FAM_PIN_TX);
 }
 
-/* Without a socket that may go up there is nothing for a thread to do; a program that lowers the limit before it has one stays in the kernel. */
-static void before_limit(pid_t pid, int which, const void *now)
+/*
+ * Without a socket that may go up there is nothing for a thread to do; a program that lowers the limit before it has one stays in the kernel.
+ */
+static void before_nproc(pid_t pid)
 {
 	bool of_use = false;
-	if (which != RLIMIT_NPROC || !now || (pid && pid != (pid_t)sys0(SYS_getpid)) || !fdtab_len || !wrap_own_process())
+	if ((pid && pid != (pid_t)sys0(SYS_getpid)) || !fdtab_len || !wrap_own_process())
 		return;
 	sock_each(look_for_use, &of_use);
 	if (of_use)
 		svc_ensure();
 }
 
-EXPORT int setrlimit(__rlimit_resource_t which, const struct rlimit *now)
+/* AddressSanitizer sets limits before it is ready itself: it cannot watch what it calls then. */
+#define EARLY __attribute__((no_sanitize_address))
+
+static EARLY void before_limit(pid_t pid, int which, const void *now)
+{
+	if (which == RLIMIT_NPROC && now)
+		before_nproc(pid);
+}
+
+EARLY EXPORT int setrlimit(__rlimit_resource_t which, const struct rlimit *now)
 {
 	before_limit(0, (int)which, now);
 	return real.setrlimit(which, now);
 }
 
-EXPORT int setrlimit64(__rlimit_resource_t which, const struct rlimit64 *now)
+EARLY EXPORT int setrlimit64(__rlimit_resource_t which, const struct rlimit64 *now)
 {
 	before_limit(0, (int)which, now);
 	return real.setrlimit64(which, now);
 }
 
-EXPORT int prlimit(pid_t pid, __rlimit_resource_t which, const struct rlimit *now, struct rlimit *was)
+EARLY EXPORT int prlimit(pid_t pid, __rlimit_resource_t which, const struct rlimit *now, struct rlimit *was)
 {
 	before_limit(pid, (int)which, now);
 	return real.prlimit(pid, which, now, was);
 }
 
-EXPORT int prlimit64(pid_t pid, __rlimit_resource_t which, const struct rlimit64 *now, struct rlimit64 *was)
+EARLY EXPORT int prlimit64(pid_t pid, __rlimit_resource_t which, const struct rlimit64 *now, struct rlimit64 *was)
 {
 	before_limit(pid, (int)which, now);
 	return real.prlimit64(pid, which, now, was);
