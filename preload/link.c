@@ -219,10 +219,22 @@ static bool peer_is_off(const struct endpoint *e)
 	return e && load_relaxed(&e->state) == EP_FOUND && load_relaxed(&e->ref.area->off);
 }
 
+/*
+ * While several processes hold a connection that has no channel, none makes one: the others would not know of it. Those of them that sleep in an epoll set would wait for the kernel's
+ * word, and octets come by the ring. (A channel that was there before the fork is known to all.) Under g_lock, as fork is; without it, a hint.
+ */
+static bool is_shared(struct sock *s)
+{
+	if (fam_holders(s->f) == 1)
+		return false;
+	set_why(s, WHY_FORK);
+	return true;
+}
+
 static bool try_locked(struct sock *s)
 {
 	if (leave_done() || load_acquire(&s->linked) || !load_acquire(&s->open) || load_acquire(&s->f->link) ||
-		load_relaxed(&ender) || switch_is_off())
+		load_relaxed(&ender) || switch_is_off() || is_shared(s))
 		return load_acquire(&s->linked);
 	if (sock_names(s) < 0)
 		return false;
@@ -269,7 +281,7 @@ bool link_try(struct sock *s, size_t bytes)
 		return false; /* the usual answer, in one load */
 	if (s->n_ops % OFF_OPS && load_relaxed(&s->f->tx_why) == WHY_OFF)
 		return false;
-	if (s->arrived && !adopt_due(s))
+	if ((s->arrived && !adopt_due(s)) || is_shared(s))
 		return false;
 	struct guard g;
 	guard_enter(&g);

@@ -69,7 +69,7 @@ static const char *advice(enum why why)
 		       "was passed "
 		       "twice, or kept by somebody in between, stays in the kernel.";
 	case WHY_FORK:
-		return "Close the socket in all processes but one: a UDP socket is upgraded while one process holds it.";
+		return "Close the socket in all processes but one: it is upgraded while one process holds it.";
 	case WHY_REUSE:
 		return "Clear SO_REUSEADDR and SO_REUSEPORT on the UDP socket, if no other shall share its port.";
 	case WHY_SYSV:
