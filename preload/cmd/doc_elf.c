@@ -23,7 +23,6 @@ static const char *const covered[] = {
 #undef Y
 };
 
-#define AIO "Let it use another way of waiting than POSIX aio, for sockets."
 #define URING "Switch io_uring off in the program, if it uses it for sockets: those calls do not pass the C library."
 #define FORKS "Nothing to do, unless the child goes on using the parent's sockets: fork() is seen, this is not."
 #define OTHER                                                                                                                  \
@@ -33,16 +32,9 @@ static const struct {
 	const char *name;
 	const char *advice;
 } names[] = {
-	{"aio_read", AIO},
-	{"aio_read64", AIO},
-	{"aio_write", AIO},
-	{"aio_write64", AIO},
-	{"lio_listio", AIO},
-	{"lio_listio64", AIO},
 	{"io_uring_queue_init", URING},
 	{"io_uring_queue_init_params", URING},
 	{"io_uring_setup", URING},
-	{"_Fork", FORKS},
 	{"clone", FORKS},
 	{"pidfd_spawn", FORKS},
 	{"pidfd_spawnp", FORKS},
