@@ -87,24 +87,52 @@ completes() {
 		[ ${#COMPREPLY[@]} -eq 0 ] || printf "%s\n" "${COMPREPLY[@]}"' completes "$ROOT/preload/cmd/dist/shunt.bash" "$@"
 }
 
+# sleeper: a process under shunt, by name sleeps
+sleeper() {
+	sides both
+	spawn server sleeps sleep 600
+	listed() { "$SHUNT" ps | grep -qE "^ *${PIDS[sleeps]} sleep"; }
+	wait_for 20 listed
+}
+
 @test "bash completes the commands, their options, and what options take" {
 	local cmd
 	completes shunt "" >"$D/cmds"
-	for cmd in run ps ep gc rules doctor unit tower --help --version; do
+	for cmd in run ps off on ab ep gc rules doctor unit tower --help --version; do
 		grep -qxF -e "$cmd" "$D/cmds" || fail "not offered: $cmd in $(cat "$D/cmds")" || return
 	done
 	absent ' ' "$D/cmds"
-	[ "$(completes shunt do)" = doctor ]
+	[ "$(completes shunt "do")" = doctor ]
 	[ "$(completes shunt ps --)" = $'--help\n--json\n--reasons\n--why' ]
 	for cmd in --stats --log --spin --spin-budget --only --not --share --help; do
 		completes shunt run -- | grep -qxF -e "$cmd" || fail "run: $cmd" || return
 	done
+	for cmd in --server --client --ready --metric --higher-better --lower-better --precision --max-time --run-limit --rounds --warmup --live --json --html --seed --help; do
+		completes shunt ab -- | grep -qxF -e "$cmd" || fail "ab: $cmd" || return
+	done
+	[ "$(completes shunt off --)" = $'--all\n--help' ]
+	[ "$(completes shunt on --)" = $'--all\n--help' ] # and none of shunt run, which its help speaks of
 	[ "$(completes shunt run --share u)" = user ]
+	[ "$(completes shunt ab --metric t)" = time ]
+	[ -z "$(completes shunt ab --rounds 1)" ]
+	completes shunt ab --rounds 9 -- ls | grep -qx ls
 	completes shunt run ls | grep -qx ls
 	touch "$D/afile"
 	[ "$(cd "$D" && completes shunt rules --check af)" = afile ]
+	[ "$(cd "$D" && completes shunt ab --html af)" = afile ]
 	[ "$(cd "$D" && completes shunt run --share all cat af)" = afile ] # the program's own words
+	[ "$(cd "$D" && completes shunt ab --max-time 9 cat af)" = afile ]
 	completes shunt doctor "${$:0:1}" | grep -qx "$$"
+}
+
+@test "bash completes the processes that can be switched, those under shunt alone" {
+	sleeper
+	completes shunt off "" | grep -qx "${PIDS[sleeps]}"
+	completes shunt on 1 "" | grep -qx "${PIDS[sleeps]}"
+	completes shunt on "" >"$D/pids"
+	absent "^$$\$" "$D/pids"
+	absent '[^0-9]' "$D/pids"
+	stop sleeps
 }
 
 @test "zsh completes the same" {
@@ -131,4 +159,10 @@ completes() {
 	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt " "doctor"
 	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt ps --" "--reasons"
 	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt run --share " "group"
+	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt ab --" "--run-limit"
+	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt ab --rounds 9 -- setpri" "setpriv"
+	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt on --" "--all"
+	sleeper
+	PATH=${SHUNT%/*}:$PATH timeout 60 zsh -f "$D/ask.zsh" "$D/fpath" "shunt off " "${PIDS[sleeps]}"
+	stop sleeps
 }

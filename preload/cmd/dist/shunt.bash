@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 #
-# What bash completes for shunt(1). Commands and options are asked of the command itself: its --help is the list.
+# What bash completes for shunt(1). Commands and options are asked of the command itself: its --help is the list (what is in backquotes there is
+# another command's).
 
 _shunt_commands() {
 	"$1" --help 2>/dev/null | sed -n 's/^  \([a-z]*\)  *[a-z].*/\1/p' | grep -vx shunt
 }
 
 _shunt_options() {
-	"$1" "$2" --help 2>/dev/null | grep -oE -e '(^|[[ |])--[a-z][a-z-]+' | tr -d ' [|' | sort -u
+	"$1" "$2" --help 2>/dev/null | sed 's/`[^`]*`//g' | grep -oE -e '(^|[[ |])--[a-z][a-z-]+' | tr -d ' [|' | sort -u
 }
 
 # Words that begin as `cur` does
@@ -20,9 +21,10 @@ _shunt_value() {
 	case $prev in
 	--share) _shunt_words "user group all" ;;
 	--spin) _shunt_words "auto off" ;;
-	--stats | --log | --check | --root) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	--stats | --log | --check | --root | --html) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	--only | --not) _shunt_words "tcp udp listen connect port by user any" ;;
-	--explain | --spin-budget | --interface | --transfer) ;;
+	--metric) _shunt_words "time" ;;
+	--explain | --spin-budget | --interface | --transfer | --server | --client | --ready | --precision | --max-time | --run-limit | --rounds | --warmup | --live | --seed) ;;
 	*) return 1 ;;
 	esac
 }
@@ -34,6 +36,7 @@ _shunt_program() {
 		case ${COMP_WORDS[i]} in
 		--) echo $((i + 1)) && return ;;
 		--stats | --log | --share | --spin | --spin-budget | --only | --not) i=$((i + 1)) ;;
+		--metric | --html | --server | --client | --ready | --precision | --max-time | --run-limit | --rounds | --warmup | --live | --seed) i=$((i + 1)) ;;
 		-*) ;;
 		*) echo "$i" && return ;;
 		esac
@@ -48,7 +51,7 @@ _shunt() {
 		_shunt_words "$(_shunt_commands "$command") --help --version"
 		return
 	fi
-	if [ "$sub" = run ]; then
+	if [ "$sub" = run ] || [ "$sub" = ab ]; then
 		at=$(_shunt_program)
 		if [ "$at" -lt "$COMP_CWORD" ]; then # the program's own words
 			if declare -F _command_offset >/dev/null; then
@@ -64,8 +67,9 @@ _shunt() {
 	-*) _shunt_words "$(_shunt_options "$command" "$sub")" ;;
 	*)
 		case $sub in
-		run) mapfile -t COMPREPLY < <(compgen -c -- "$cur") ;;
+		run | ab) mapfile -t COMPREPLY < <(compgen -c -- "$cur") ;;
 		doctor) mapfile -t COMPREPLY < <(compgen -c -- "$cur"; compgen -W "$(ps -o pid= -U "$UID" 2>/dev/null)" -- "$cur") ;;
+		off | on) _shunt_words "$("$command" ps 2>/dev/null | sed -n 's/^ *\([0-9][0-9]*\) .*/\1/p' | sort -un)" ;;
 		unit) _shunt_words "$(systemctl list-unit-files --type=service --no-legend --plain 2>/dev/null | cut -d ' ' -f 1)" ;;
 		esac
 		;;
