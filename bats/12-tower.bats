@@ -103,7 +103,7 @@ octets() {
 	run "$SHUNT" tower --help
 	[ "$status" -eq 0 ]
 	[ "${#lines[@]}" -le 24 ]
-	"$SHUNT" tower --help | tail -n 2 | sed "s|shunt tower|$SHUNT tower|g" >"$D/examples"
+	"$SHUNT" tower --help | sed -n '/^  shunt/,$p' | sed "s|shunt tower|$SHUNT tower|g" >"$D/examples"
 	[ "$(bash "$D/examples" | wc -l)" -eq 11 ]
 }
 

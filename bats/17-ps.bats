@@ -85,16 +85,6 @@ screen_has() {
 	absent '\?' "$D/reasons"
 }
 
-@test "the help of every command fits a screen of 80 columns, and ends with an example" {
-	local cmd
-	for cmd in $("$SHUNT" --help | sed -n 's/^  \([a-z]*\) .*/\1/p' | grep -v '^shunt$' | sort -u); do
-		"$SHUNT" "$cmd" --help >"$D/help"
-		[ "$(fold -w 80 "$D/help" | wc -l)" -le 24 ] || fail "$cmd: $(fold -w 80 "$D/help" | wc -l) lines" || return
-		tail -n 1 "$D/help" | grep -q "^  shunt $cmd" || fail "$cmd: no example" || return
-	done
-	[ "$("$SHUNT" --help | fold -w 80 | wc -l)" -le 24 ]
-}
-
 @test "ps: help, and a wrong use is one line" {
 	run "$SHUNT" ps --help
 	[ "${#lines[@]}" -le 24 ]

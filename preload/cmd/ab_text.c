@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ab.h"
+#include "table.h"
 
 const char *ab_number(double x, char buf[32])
 {
@@ -62,9 +63,10 @@ void ab_command_text(const struct ab_conf *c, char *buf, size_t len)
 		n += (size_t)snprintf(buf + n, len - n, "%s%s", n ? " " : "", *a);
 }
 
+/* The longest that there is, `transactions/s (more is better)` with a note of 25 letters, fits 80 columns. */
 static void row(const char *what, const char *a, const char *b, const char *note)
 {
-	printf("%-28s %12s %12s   %s\n", what, a, b, note);
+	printf("%-31s %10s %10s%s%s\n", what, a, b, *note ? "  " : "", note);
 }
 
 static void row_used(const struct ab_result *r, const char *what, enum ab_part p, bool switches)
@@ -120,6 +122,16 @@ static void put_trimmed(char *plot)
 	putchar('\n');
 }
 
+static void print_left_out(unsigned n, const char *what, const char *why)
+{
+	char line[512];
+
+	if (!n)
+		return;
+	snprintf(line, sizeof(line), "%u round%s left out, %s: %s", n, n == 1 ? "" : "s", what, why);
+	print_line(line, 4);
+}
+
 void ab_report_text(const struct ab_conf *c, const struct ab_result *r)
 {
 	char buf[512], terminal[64];
@@ -140,10 +152,8 @@ void ab_report_text(const struct ab_conf *c, const struct ab_result *r)
 			puts("\n(the runs are drawn here when there is gnuplot: apt-get install gnuplot-nox)\n");
 		free(plot);
 	}
-	if (r->n_failed)
-		printf("%u round%s left out, failed: %s\n", r->n_failed, r->n_failed == 1 ? "" : "s", r->failed);
-	if (r->n_same)
-		printf("%u round%s left out, nothing went through memory: %s\n", r->n_same, r->n_same == 1 ? "" : "s", r->same);
+	print_left_out(r->n_failed, "failed", r->failed);
+	print_left_out(r->n_same, "nothing went through memory", r->same);
 	ab_verdict(c, r, buf, sizeof(buf));
-	puts(buf);
+	print_line(buf, 0);
 }

@@ -2,8 +2,8 @@
 #include "advice.h"
 
 #include <stdio.h>
-#include <string.h>
 
+#include "table.h"
 #include "why.h"
 
 /* No default: a reason without advice does not compile. */
@@ -121,26 +121,6 @@ static const char *advice(enum why why)
 const char *why_advice(unsigned why)
 {
 	return why < WHY_N ? advice((enum why)why) : "?";
-}
-
-void print_wrapped(const char *text, unsigned indent, unsigned hang, unsigned width)
-{
-	size_t all = width ? width : 100;
-
-	while (*text) {
-		size_t room = all > indent + 20 ? all - indent : 20, len = strlen(text), n = len;
-
-		if (len > room) {
-			for (n = room; n && text[n] != ' '; n--)
-				;
-			n = n ? n : room; /* a word that is longer than a line */
-		}
-		printf("%*s%.*s\n", (int)indent, "", (int)n, text);
-		text += n;
-		text += strspn(text, " ");
-		indent += hang;
-		hang = 0;
-	}
 }
 
 void print_reasons(unsigned width)

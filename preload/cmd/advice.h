@@ -7,8 +7,6 @@
 
 /* Any value: "?" for one that is no reason (another build's). */
 const char *why_advice(unsigned why);
-/* Print `text` in lines of `width` letters (0: 100), each after `indent` blanks, and `hang` more from the second on. */
-void print_wrapped(const char *text, unsigned indent, unsigned hang, unsigned width);
 /* All reasons: word, what it means, what to do. */
 void print_reasons(unsigned width);
 

@@ -25,8 +25,8 @@ static int usage(void)
 {
 	puts("usage: shunt doctor [--json] [CMD | PID]\n"
 	     "\n"
-	     "Says whether sockets can be upgraded on this machine, and those of a program or of a running process, and what "
-	     "is to be done.\n"
+	     "Says whether sockets can be upgraded on this machine, and those of a program or\n"
+	     "of a running process, and what is to be done.\n"
 	     "\n"
 	     "  ok     as it should be\n"
 	     "  limit  works, but not for all, or not as well\n"
@@ -35,7 +35,8 @@ static int usage(void)
 	     "  --json  an object: verdict, and checks with state, check, text and advice\n"
 	     "  --help  this text\n"
 	     "\n"
-	     "Exit status: 0: all is well; 1: with limits; 2: nothing can be upgraded; 125: an error.\n"
+	     "Exit status: 0: all is well; 1: with limits; 2: nothing can be upgraded; 125: an\n"
+	     "error.\n"
 	     "\n"
 	     "  shunt doctor redis-server");
 	return 0;

@@ -24,12 +24,14 @@ static int usage(void)
 {
 	puts("usage: shunt ep [--long | --json]\n"
 	     "\n"
-	     "Lists the endpoint map: what servers under shunt have published, of this user, or of everybody for root.\n"
+	     "Lists the endpoint map: what servers under shunt have published, of this user,\n"
+	     "or of everybody for root.\n"
 	     "\n"
-	     "  ENDPOINT  where the kernel's socket is; of programs that use ncadg_sm(3): sm- and the name\n"
+	     "  ENDPOINT  where the kernel's socket is; of programs that use ncadg_sm(3): sm-\n"
+	     "            and the name\n"
 	     "  STATE     alive: a process holds it; stale: nobody does, `shunt gc` removes it\n"
 	     "  OWNER     the user who published it\n"
-	     "  PID       processes that hold it, the lowest of them; - if it is not one that we can see\n"
+	     "  PID       processes that hold it, the lowest of them; - if we cannot see it\n"
 	     "  ASSOC     associations: client processes whose memory is attached to it\n"
 	     "  BINDING   the string binding\n"
 	     "\n"
@@ -140,7 +142,7 @@ static void plain(char *text)
 static int print_table(struct list *l, int with_tower)
 {
 	static const struct table_col cols[] = {{"ENDPOINT", 0, 15, 0}, {"STATE", 0, 0, 0}, {"OWNER", 0, 6, 0},
-		{"PID", 1, 0, 0}, {"ASSOC", 1, 0, 0}, {"BINDING", 0, 20, 0}, {"TOWER", 0, 0, 0}};
+		{"PID", 1, 0, 0}, {"ASSOC", 1, 0, 0}, {"BINDING", 0, 20, 0}, {"TOWER", 0, 0, TABLE_BELOW}};
 	char name[32];
 	struct table t;
 	int err;
@@ -165,7 +167,7 @@ static int print_table(struct list *l, int with_tower)
 		if (with_tower)
 			table_cell(&t, "%s", e->tower);
 	}
-	err = table_print(&t, with_tower ? 0 : term_width());
+	err = table_print(&t, term_width());
 	table_fini(&t);
 	return err ? complain(EXIT_SHUNT, "%s", strerror(-err)) : 0;
 }

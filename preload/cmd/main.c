@@ -11,15 +11,15 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *text;
 } cmds[] = {
-	{"run", cmd_run, "run a program with its local TCP traffic in shared memory"},
+	{"run", cmd_run, "run a program with its local TCP and UDP traffic in shared memory"},
 	{"ps", cmd_ps, "list the processes under shunt, and the path of each of their sockets"},
 	{"off", cmd_switch, "take running processes out of shared memory"},
 	{"on", cmd_switch, "let them use it again"},
-	{"ab", cmd_ab, "run a program without and with shunt in turn, and say how much faster it is"},
+	{"ab", cmd_ab, "run a program without and with shunt in turn: how much faster is it?"},
 	{"ep", cmd_ep, "list the endpoint map: what servers have published"},
 	{"gc", cmd_gc, "remove what killed processes left behind"},
 	{"unit", cmd_unit, "print or write the systemd drop-in that starts a service under shunt"},
-	{"doctor", cmd_doctor, "say whether this machine, a program or a process can be upgraded, and what to do"},
+	{"doctor", cmd_doctor, "can this machine, a program or a process be upgraded, and what to do?"},
 	{"rules", cmd_rules, "print, check and explain the rules: which sockets are upgraded"},
 	{"tower", cmd_tower, "print the protocol tower of a string binding, and the reverse"},
 };
@@ -54,8 +54,8 @@ static int help(void)
 
 	puts("usage: shunt COMMAND [OPTION...] [ARGUMENT...]\n"
 	     "\n"
-	     "shunt moves TCP between programs on this machine out of the kernel and into shared memory. The programs are not "
-	     "changed.\n");
+	     "shunt moves TCP and UDP between programs on this machine out of the kernel and\n"
+	     "into shared memory. The programs are not changed.\n");
 	for (i = 0; i < N_CMDS; i++)
 		printf("  %-6s %s\n", cmds[i].name, cmds[i].text);
 	puts("\n"

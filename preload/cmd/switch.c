@@ -29,20 +29,19 @@ static int usage(const char *sub)
 	       "       shunt %s --all\n"
 	       "\n",
 		sub, sub);
-	puts(off ? "Takes the connections of running processes out of shared memory: both directions of each go to the kernel, "
-		   "in the\n"
-		   "middle of the stream, within milliseconds, and stay there, as do new ones, until `shunt on`. The programs "
-		   "notice\n"
-		   "nothing; the other side's processes need not be named. What the processes start is switched off too.\n"
-		 : "Lets the connections of processes that were switched off (`shunt off`, `shunt run --start-off`) go through "
-		   "shared\n"
-		   "memory again: those that they have, as soon as they are used, and new ones.\n");
+	puts(off ? "Takes the connections of running processes out of shared memory: both directions\n"
+		   "of each go to the kernel, in the middle of the stream, within milliseconds, and\n"
+		   "stay there, as do new ones, until `shunt on`. The programs notice nothing; the\n"
+		   "other side's processes need not be named. What the processes start is switched\n"
+		   "off too.\n"
+		 : "Lets the connections of processes that were switched off (`shunt off`,\n"
+		   "`shunt run --start-off`) go through shared memory again: those that they have,\n"
+		   "as soon as they are used, and new ones.\n");
 	puts("  --all   every process under shunt of this user (of everybody, for root)\n"
 	     "  --help  this text\n"
 	     "\n"
-	     "The exit status is 0 if all of them have been switched, and 125 otherwise. A process that is stopped follows "
-	     "when it "
-	     "runs again.\n");
+	     "Exit status: 0 if all of them have been switched, and 125 otherwise. A process\n"
+	     "that is stopped follows when it runs again.\n");
 	puts(off ? "  shunt off $(pidof redis-server)" : "  shunt on --all");
 	return 0;
 }

@@ -103,6 +103,9 @@ static void fit(const struct table *t, unsigned w[MAX_COLS], unsigned width)
 {
 	size_t c;
 
+	for (c = 0; sum(t, w) > width && c < t->n_cols; c++)
+		if (t->cols[c].drop == TABLE_BELOW)
+			w[c] = 0;
 	while (sum(t, w) > width && (c = next_drop(t, w)) < t->n_cols)
 		w[c] = 0;
 	while (sum(t, w) > width && (c = next_cut(t, w)) < t->n_cols)
@@ -135,6 +138,14 @@ static void print_row(const struct table *t, const unsigned w[MAX_COLS], char *c
 	printf("%.*s\n", (int)n, line);
 }
 
+/* Cells that have no place in the row. */
+static void print_below(const struct table *t, const unsigned w[MAX_COLS], char *const *cells, unsigned width)
+{
+	for (size_t c = 0; c < t->n_cols; c++)
+		if (t->cols[c].drop == TABLE_BELOW && !w[c])
+			print_wrapped(cells ? cells[c] : t->cols[c].head, 4, 0, width);
+}
+
 int table_print(const struct table *t, unsigned width)
 {
 	unsigned w[MAX_COLS];
@@ -142,9 +153,12 @@ int table_print(const struct table *t, unsigned width)
 	natural(t, w);
 	if (width)
 		fit(t, w, width);
-	print_row(t, w, NULL);
-	for (size_t i = 0; i + t->n_cols <= t->n_cells; i += t->n_cols)
-		print_row(t, w, t->cells + i);
+	for (size_t i = 0; i <= t->n_cells; i += t->n_cols) { /* the heads, then row by row */
+		char *const *cells = i ? t->cells + i - t->n_cols : NULL;
+
+		print_row(t, w, cells);
+		print_below(t, w, cells, width);
+	}
 	return t->err;
 }
 
@@ -166,4 +180,34 @@ unsigned term_width(void)
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) == 0 && ws.ws_col)
 		return ws.ws_col;
 	return columns && atoi(columns) > 0 ? (unsigned)atoi(columns) : 80;
+}
+
+void print_wrapped(const char *text, unsigned indent, unsigned hang, unsigned width)
+{
+	size_t all = width ? width : 100;
+
+	while (*text) {
+		size_t room = all > indent + 20 ? all - indent : 20, len = strlen(text), n = len;
+
+		if (len > room) {
+			for (n = room; n && text[n] != ' '; n--)
+				;
+			n = n ? n : room; /* a word that is longer than a line */
+		}
+		printf("%*s%.*s\n", (int)indent, "", (int)n, text);
+		text += n;
+		text += strspn(text, " ");
+		indent += hang;
+		hang = 0;
+	}
+}
+
+void print_line(const char *text, unsigned hang)
+{
+	unsigned width = term_width();
+
+	if (width)
+		print_wrapped(text, 0, hang, width);
+	else
+		puts(text);
 }

@@ -13,13 +13,15 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "table.h"
 #include "twr.h"
 
 #define MAX_OCTETS 65536 /* of a tower to decode; none that we know has a thousand */
 
 static int usage(void)
 {
-	puts("usage: shunt tower [--interface UUID[:VERSION]] [--transfer UUID[:VERSION]] BINDING\n"
+	puts("usage: shunt tower [--interface UUID[:VERSION]] [--transfer UUID[:VERSION]]\n"
+	     "                   BINDING\n"
 	     "       shunt tower --decode HEX...\n"
 	     "\n"
 	     "Prints the protocol tower of a DCE string binding in hexadecimal digits, and its\n"
@@ -36,16 +38,19 @@ static int usage(void)
 	     "  --transfer UUID[:VERSION]   the transfer syntax (NDR 2.0)\n"
 	     "  --help                      this text\n"
 	     "\n"
-	     "  shunt tower --interface e1af8308-5d1f-11c9-91a4-08002b14a0fa:3.0 'ncacn_ip_tcp:127.0.0.1[135]'\n"
+	     "Exit status: 0, or 125 if an error occurs.\n"
+	     "\n"
+	     "  shunt tower --interface e1af8308-5d1f-11c9-91a4-08002b14a0fa:3.0 \\\n"
+	     "              'ncacn_ip_tcp:127.0.0.1[135]'\n"
 	     "  shunt tower --decode $(shunt tower 'ncadg_sm[id=0,ftok=/tmp/x]' | head -n 1)");
 	return 0;
 }
 
 /* What a tower says may come from anybody: nothing of it reaches a terminal as a command. */
-static void put_text(const uint8_t *text, size_t len)
+static void put_text(FILE *to, const uint8_t *text, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		putchar(isprint(text[i]) ? text[i] : '?');
+		fputc(isprint(text[i]) ? text[i] : '?', to);
 }
 
 /* ---- floors in words ---- */
@@ -87,56 +92,69 @@ static unsigned be16(const uint8_t *p)
 }
 
 /* The tower has been parsed: lengths are as they should be. */
-static void print_rhs(unsigned n, const struct twr_flr *f)
+static void put_rhs(FILE *to, unsigned n, const struct twr_flr *f)
 {
 	const uint8_t *r = f->rhs;
 
 	switch (f->lhs[0]) {
 	case TWR_TCP:
 	case TWR_UDP:
-		printf("port %u\n", be16(r));
+		fprintf(to, "port %u", be16(r));
 		break;
 	case TWR_IP:
-		printf("address %u.%u.%u.%u\n", r[0], r[1], r[2], r[3]);
+		fprintf(to, "address %u.%u.%u.%u", r[0], r[1], r[2], r[3]);
 		break;
 	case TWR_UUID:
-		printf("minor version %u", le16(r));
+		fprintf(to, "minor version %u", le16(r));
 		if (n == 4) {
-			printf(", uid %u, path ", be16(r + 2) << 16 | be16(r + 4));
-			put_text(r + 6, f->rhs_len - 6u);
+			fprintf(to, ", uid %u, path ", be16(r + 2) << 16 | be16(r + 4));
+			put_text(to, r + 6, f->rhs_len - 6u);
 		}
-		putchar('\n');
 		break;
 	case TWR_SMB:
 	case TWR_PIPE:
 	case TWR_NETBIOS:
-		printf("name ");
-		put_text(r, f->rhs_len - 1u);
-		putchar('\n');
+		fputs("name ", to);
+		put_text(to, r, f->rhs_len - 1u);
 		break;
 	default:
-		printf("minor version %u\n", le16(r));
+		fprintf(to, "minor version %u", le16(r));
 	}
 }
 
-static void print_floor(unsigned n, const struct twr_flr *f)
+static void put_floor(FILE *to, unsigned n, const struct twr_flr *f)
 {
 	static const char *const what[] = {NULL, "interface", "transfer syntax", "protocol", "endpoint", "address"};
 	char text[TWR_SYNTAX_STR_LEN];
 	struct twr_syntax s;
 	size_t end = f->at + 4u + f->lhs_len + f->rhs_len;
 
-	printf("floor %u  octets %3zu-%-3zu  %-15s  ", n, f->at, end - 1, what[n]);
+	fprintf(to, "floor %u  octets %3zu-%-3zu  %-15s  ", n, f->at, end - 1, what[n]);
 	if (f->lhs[0] == TWR_UUID) {
 		twr_syntax_get(&s, f->lhs);
 		twr_syntax_compose(&s, text);
 		text[36] = '\0'; /* the UUID alone */
-		printf("0d UUID %s%s, version %u", text, n == 4 ? " (ncadg_sm)" : "", s.major);
+		fprintf(to, "0d UUID %s%s, version %u", text, n == 4 ? " (ncadg_sm)" : "", s.major);
 	} else {
-		printf("%02x %s", f->lhs[0], proto_word(f->lhs[0]));
+		fprintf(to, "%02x %s", f->lhs[0], proto_word(f->lhs[0]));
 	}
-	printf(" | ");
-	print_rhs(n, f);
+	fputs(" | ", to);
+	put_rhs(to, n, f);
+}
+
+static void print_floor(unsigned n, const struct twr_flr *f)
+{
+	char *line = NULL;
+	size_t len;
+	FILE *to = open_memstream(&line, &len);
+
+	if (to) {
+		put_floor(to, n, f);
+		fclose(to);
+	}
+	if (line)
+		print_line(line, 9);
+	free(line);
 }
 
 static void print_floors(const uint8_t *oct, size_t len)
@@ -182,6 +200,7 @@ static int encode(struct twr *t, const char *str)
 {
 	char why[STRBND_WHY_LEN];
 	uint8_t oct[TWR_LEN];
+	char hex[2 * TWR_LEN + 1] = "";
 	int err, len;
 
 	if (strbnd_parse(&t->bnd, str, why))
@@ -193,8 +212,8 @@ static int encode(struct twr *t, const char *str)
 	if (len < 0)
 		return complain(EXIT_SHUNT, "%s: %s; see `shunt tower --help`", str, strerror(-len));
 	for (int i = 0; i < len; i++)
-		printf("%02x", oct[i]);
-	putchar('\n');
+		snprintf(hex + 2 * (size_t)i, 3, "%02x", oct[i]);
+	print_line(hex, 0);
 	print_floors(oct, (size_t)len);
 	return finish();
 }
@@ -239,11 +258,10 @@ static int decode(char **argv)
 	len = strbnd_compose(&t.bnd, str, sizeof(str));
 	if (len < 0)
 		return complain(EXIT_SHUNT, "--decode: %s", strerror(-len));
-	if (isatty(STDOUT_FILENO))
-		put_text((const uint8_t *)str, (size_t)len);
-	else
-		fputs(str, stdout); /* a script wants it as it is */
-	putchar('\n');
+	for (char *p = str; isatty(STDOUT_FILENO) && *p; p++) /* a script wants it as it is */
+		if (!isprint((unsigned char)*p))
+			*p = '?';
+	print_line(str, 0);
 	print_floors(oct, n);
 	return finish();
 }

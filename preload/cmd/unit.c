@@ -20,19 +20,21 @@
 
 static int usage(void)
 {
-	puts("usage: shunt unit [--enable | --disable] [--user] [--only RULE] [--not RULE] [--share WHOM] NAME.service\n"
+	puts("usage: shunt unit [--enable | --disable] [--user] [--root DIR] [--only RULE]\n"
+	     "                  [--not RULE] [--share WHOM] NAME.service\n"
 	     "\n"
-	     "Prints a drop-in for systemd that starts the service under shunt. The clients must run under shunt too. The "
-	     "rules in force\n"
-	     "and those of the options go into it.\n"
+	     "Prints a drop-in for systemd that starts the service under shunt. The clients\n"
+	     "must run under shunt too. The rules in force and those of the options go into\n"
+	     "it.\n"
 	     "\n"
-	     "  --enable   write it to /etc/systemd/system/NAME.service.d/shunt.conf (as root)\n"
-	     "  --disable  remove it from there\n"
-	     "  --user     for a service of the user's own systemd: in ~/.config/systemd/user\n"
+	     "  --enable    write to /etc/systemd/system/NAME.service.d/shunt.conf (as root)\n"
+	     "  --disable   remove it from there\n"
+	     "  --user      for a service of the user's own systemd: in ~/.config/systemd/user\n"
 	     "  --root DIR  of another system, below this folder\n"
-	     "  --help     this text\n"
+	     "  --help      this text\n"
 	     "\n"
-	     "systemd must be told then: systemctl daemon-reload, and systemctl restart NAME.service.\n"
+	     "systemd must be told then: systemctl daemon-reload, and systemctl restart\n"
+	     "NAME.service; with --user, systemctl --user.\n"
 	     "\n"
 	     "Exit status: 0, or 125 if an error occurs.\n"
 	     "\n"
@@ -81,7 +83,8 @@ static void put_unit(FILE *f, const struct unit *u)
 	const char *map = getenv("SHUNT_MAP");
 
 	fprintf(f,
-		"# Starts %s under shunt; see shunt(1). Made by `shunt unit`, removed by `shunt unit --disable%s %s`.\n"
+		"# Starts %s under shunt; see shunt(1). Made by `shunt unit`,\n"
+		"# removed by `shunt unit --disable%s %s`.\n"
 		"[Service]\n",
 		u->name, u->user ? " --user" : "", u->name);
 	put_env(f, "LD_PRELOAD", u->lib);
@@ -93,8 +96,8 @@ static void put_unit(FILE *f, const struct unit *u)
 	if (!u->user)
 		fputs("PrivateIPC=no\nReadWritePaths=-/run/shunt\n", f);
 	if (!map || !map[0])
-		fputs("# A service with a /tmp of its own (PrivateTmp=yes) needs the map in /run/shunt, which tmpfiles.d "
-		      "makes.\n",
+		fputs("# A service with a /tmp of its own (PrivateTmp=yes) needs the map in /run/shunt,\n"
+		      "# which tmpfiles.d makes.\n",
 			f);
 }
 
@@ -130,6 +133,13 @@ static int make_folders(const char *path)
 		}
 }
 
+static void tell_systemd(const struct unit *u, const char *what)
+{
+	const char *user = u->user ? " --user" : "";
+
+	printf("Let it %s:\n  systemctl%s daemon-reload\n  systemctl%s restart %s\n", what, user, user, u->name);
+}
+
 /* Whole or not at all: systemd may read it at any moment. */
 static int enable(const struct unit *u)
 {
@@ -154,8 +164,8 @@ static int enable(const struct unit *u)
 		unlink(tmp);
 		return complain(EXIT_SHUNT, "%s: %s", path, strerror(err));
 	}
-	printf("%s\nsystemctl%s daemon-reload, and systemctl%s restart %s, let it begin.\n", path, u->user ? " --user" : "",
-		u->user ? " --user" : "", u->name);
+	puts(path);
+	tell_systemd(u, "begin");
 	return 0;
 }
 
@@ -171,8 +181,8 @@ static int disable(const struct unit *u)
 		return complain(EXIT_SHUNT, "%s: %s%s", path, strerror(errno),
 			errno == ENOENT ? "; it was not enabled" : "; as root, or --user for a service of your own");
 	rmdir(dir); /* if nothing else is in it */
-	printf("removed %s\nsystemctl%s daemon-reload, and systemctl%s restart %s, let it end.\n", path,
-		u->user ? " --user" : "", u->user ? " --user" : "", u->name);
+	printf("removed %s\n", path);
+	tell_systemd(u, "end");
 	return 0;
 }
 
