@@ -138,8 +138,8 @@ man_commands() {
 	done
 	piped 0 ps
 	on_screen 0 ps
-	grep -qE "^ *${PIDS[waiter]} .* shm +shm" "$D/screen"
-	grep -qE "^ *${PIDS[waiter]} .* shm +[0-9]+/[0-9]+ +shm +[0-9]+/[0-9]+$" "$D/piped"
+	grep -qE "^ *${PIDS[waiter]} .* (shm|kernel [a-z-]+)" "$D/screen"
+	grep -qE "^ *${PIDS[waiter]} .* (shm|kernel [a-z-]+) +[0-9]+/[0-9]+ +(shm|kernel [a-z-]+) +[0-9]+/[0-9]+$" "$D/piped"
 	both 0 off "${PIDS[waiter]}" "${PIDS[echod]}"
 	piped 0 ps
 	grep -E "^ *${PIDS[waiter]} .*:$PORT " "$D/piped" | grep -q 'kernel off'
