@@ -239,7 +239,9 @@ static bool rest_in_kernel(struct sock *s, struct take *t, long *r)
 		store_relaxed(&s->chan.my->consent, 0);
 		fence_storeload(); /* faces move_up: epoch, fence, consent */
 	}
-	bool same = rests && load_acquire(&s->chan.peer->tx_epoch) == load_relaxed(&f->rx_epoch);
+	uint32_t epoch = load_relaxed(
+		&f->rx_epoch); /* who has followed an up since may_rest() looked has nothing to wait for here */
+	bool same = rests && !(epoch & 1) && load_acquire(&s->chan.peer->tx_epoch) == epoch;
 	token_drop(s, &f->rx_token, how);
 	if (same)
 		*r = kernel_wait(s, t);
