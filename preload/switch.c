@@ -93,6 +93,13 @@ static void mark(struct sock *s)
 	set_why(s, WHY_OFF);
 }
 
+/* The sockets are to be gone through once more. */
+static void ask_again(void)
+{
+	store_release(&switch_again, AGAIN_ASKED);
+	svc_nudge();
+}
+
 bool switch_moves(const struct sock *s)
 {
 	uint32_t mine = load_relaxed(&s->f->flags) & FAM_OFF;
@@ -103,8 +110,11 @@ bool switch_moves(const struct sock *s)
 
 void switch_down(struct sock *s)
 {
-	if (switch_is_off())
+	if (switch_is_off()) {
 		mark(s);
+		if (!switch_is_off()) /* the word has been taken back since, and the service thread may have been here before the mark */
+			ask_again();
+	}
 	if (s->f->tx_epoch & 1)
 		move_down(s, WHY_OFF);
 }
@@ -293,10 +303,8 @@ void switch_noticed(void)
 
 void switch_linked(void)
 {
-	if (!switch_is_off())
-		return;
-	store_release(&switch_again, AGAIN_ASKED);
-	svc_nudge();
+	if (switch_is_off())
+		ask_again();
 }
 
 void switch_asked(struct sock *s)
