@@ -46,6 +46,7 @@
 #define DUP_RPOS 16 /* the sender's end; dup_len is the tail less this: all is sent */
 #define DUP_EPOCH 17
 #define N_MEM 18
+#define DUPS
 #else
 #define N_MEM 16
 #endif
@@ -55,6 +56,11 @@
 
 #define A_FUTEX 1
 #define A_BELL 2
+
+/* why a direction does not go up, and a reader does not consent: rest.pml has more reasons */
+#define STAYS_DOWN false
+#define KEPT_DOWN false
+#define NO_CONSENT pin_rx
 
 #define WRITER 0
 #define N_CPU 4
@@ -90,6 +96,7 @@ bool watch_in, watch_hup; /* the service thread's one-shot registration */
 /* ---- guarded by the rx token */
 byte head, rx_tail, rx_kepoch = 255, rx_kleft, dropped;
 byte ring[N];
+#define RING_OCTET ring[n_read]
 
 byte n_read;
 bool moved[2]; /* the futex word has changed since thread i loaded it */
@@ -116,38 +123,100 @@ inline got(octet_)
 #define NOBODY_CARES (n_read == N) /* another thread has read the last octet */
 #endif
 
-#define NOTHING 0
-#define AGAIN 1
-#define END 2
-
-/* recv(MSG_DONTWAIT), at most one octet. Who has left the ring takes a duplicate for what it is. */
-inline kernel_read(peek_)
-{
-	atomic {
-		if
-		:: ARRIVED ->
-			if
-			:: peek_ -> skip
-			:: else -> kq?o; assert(is_out || !(o & DUPLICATE)); got((o & ~DUPLICATE)); k_read++; o = 0
-			fi;
-			r = AGAIN
-		:: len(kq) == 0 && k_fin -> r = END
-		:: else -> r = NOTHING
-		fi
-	}
-}
-
-/* The kernel's own, blocking call. */
-inline blocking_read()
-{
-	if
-	:: atomic { ARRIVED -> kq?o; assert(is_out || !(o & DUPLICATE)); got((o & ~DUPLICATE)); k_read++; o = 0; r = NOTHING }
-	:: atomic { len(kq) == 0 && k_fin -> r = END }
-	:: NOBODY_CARES
-	fi
-}
-
 #include "move_send.pml"
+
+#ifdef KILLED
+#define LIVES provided(!dead)
+#else
+#define LIVES
+#endif
+
+#ifdef WITHDRAW /* its service thread writes them too */
+byte tx_epoch, tx_tail, n_back;
+byte ring_at[N]; /* which octet lies at a place */
+bool asked;
+#define MINE
+#else
+#define MINE byte tx_epoch, tx_tail;
+#endif
+
+proctype sender(byte me) LIVES
+{
+	MINE
+	byte sent, downs, x;
+	bool pinned;
+	do
+	:: sent == N -> break
+	:: else ->
+		take_tx();
+		if
+		:: tx_epoch % 2 == 0 && !pinned -> move_up()
+		:: else
+		fi;
+		if
+		:: tx_epoch % 2 == 0 ->
+			drop_tx();
+			k_write(sent);
+			sent++
+		:: tx_epoch % 2 == 1 ->
+			ring[sent] = sent; /* by octet, not by place */
+#ifdef WITHDRAW
+			ring_at[tx_tail] = sent;
+#endif
+			ST(TAIL, tx_tail + 1);
+			FENCE;
+			atomic { drop_tx(); tx_tail++; sent++ };
+			notify_armed()
+		:: tx_epoch % 2 == 1 && downs < DOWNS ->
+			downs++;
+			go_down();
+			drop_tx();
+#ifndef NO_NOTIFY_FENCE
+			FENCE; /* notify_peer */
+#endif
+#ifndef NO_WORD_OF_DOWN
+			notify_armed()
+#endif
+#ifdef PIN
+		:: !pinned ->
+			pinned = true;
+			if
+			:: tx_epoch % 2 -> go_down()
+			:: else
+			fi;
+			OR(FLAGS, PINNED);
+			drop_tx();
+			FENCE;
+			notify_armed()
+#endif
+		fi
+	od;
+#ifdef CLOSES
+#ifdef WITHDRAW /* end_marks */
+	take_tx();
+	if
+	:: tx_epoch % 2 -> go_down()
+	:: else
+	fi;
+	drop_tx();
+#endif
+	OR(FLAGS, FIN);
+	FENCE;
+	notify_armed();
+	k_fin = true
+#endif
+}
+
+#ifdef KILLED
+active proctype killer()
+{
+	dead = true;
+	MEMORY_FENCED(WRITER);
+	k_fin = true;
+	timeout;
+	assert(ended) /* run with -E: the dead do not end */
+}
+#endif
 
 /* ---- the reader's service thread: on_sock */
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* move_recv.pml - what the readers of move.pml are made of: turn, move_follow, sleep_for_news, poll, move_withdraw. */
+/* move_recv.pml - what the readers of move.pml and rest.pml are made of: turn, move_follow, sleep_for_news, poll, move_withdraw. */
 
-#if defined KWAIT || defined POLLER || defined REST
+#if defined BOTH
+inline take() { atomic { (me == 1 - d || (sb[me].n == 0 && MEMORY_FENCED(1 - d))) && mem[TOKEN] == 0 -> mem[TOKEN] = 1 } }
+inline drop() { atomic { (me == 1 - d || sb[me].n == 0) -> mem[TOKEN] = 0 } }
+#elif defined KWAIT || defined POLLER || defined REST
 inline take() { atomic { sb[me].n == 0 && mem[TOKEN] == 0 -> mem[TOKEN] = 1 } }
 inline drop() { atomic { sb[me].n == 0 -> mem[TOKEN] = 0 } }
 #else
@@ -20,7 +23,7 @@ inline drop() { skip }
 #define UPTO 2
 #define IN_RING 3
 
-#ifdef WITHDRAW
+#ifdef DUPS
 #define READ_OF_IT (head - SEE(DUP_RPOS))
 /* dup_drop: what has been read, as far as it has come. rx token held. */
 inline drop_dup()
@@ -87,6 +90,19 @@ inline follow()
 	its = 0
 }
 
+#if defined POLLER || defined BOTH
+/* The token is tried, never waited for. */
+inline try_follow()
+{
+	if
+	:: take();
+		follow();
+		atomic { drop(); where = 0; mine = 0 }
+	:: mem[TOKEN] == 1 -> unsure = true
+	fi
+}
+#endif
+
 inline read_kernel_safely()
 {
 #ifndef NO_WITHDRAWAL
@@ -105,7 +121,7 @@ inline read_kernel_safely()
 	:: else -> r = AGAIN
 	fi;
 	if
-	:: !pin_rx ->
+	:: !NO_CONSENT ->
 		if
 		:: !SEE(IN_KERNEL_N) -> ST(CONSENT, 1)
 		:: else
@@ -118,7 +134,7 @@ inline read_kernel_safely()
 /* The kernel has octets that no epoch has announced. */
 inline octets_behind()
 {
-#ifdef WITHDRAW
+#ifdef DUPS
 	if
 	:: SEE(TX_EPOCH) != mine
 #ifndef NO_LOOK_BEFORE_DROP
@@ -183,7 +199,7 @@ inline turn()
 		if
 		:: rx_tail != head ->
 			atomic {
-				got(ring[n_read]);
+				got(RING_OCTET);
 				head++;
 				r = AGAIN
 			}
@@ -223,7 +239,11 @@ inline turn()
 
 inline want_input()
 {
+#ifdef BOTH
+	watch_in = true
+#else
 	d_step { watch_in = true; watch_hup = true }
+#endif
 }
 
 inline sleep_for_news()
@@ -286,18 +306,12 @@ proctype worker(byte me)
 #endif
 
 #ifdef POLLER
-/* ready.h: ready_follow. The token is tried, never waited for. */
+/* ready.h: ready_follow */
 inline ready_follow()
 {
 	unsure = false;
 	if
-	:: SEE(TX_EPOCH) != SEE(RX_EPOCH) ->
-		if
-		:: atomic { sb[me].n == 0 && mem[TOKEN] == 0 -> mem[TOKEN] = 1 };
-			follow();
-			atomic { drop(); where = 0; mine = 0 }
-		:: mem[TOKEN] == 1 -> unsure = true
-		fi
+	:: SEE(TX_EPOCH) != SEE(RX_EPOCH) -> try_follow()
 	:: else
 	fi
 }
@@ -427,7 +441,7 @@ inline link_consent()
 {
 	take();
 	if
-	:: !SEE(IN_KERNEL_N) -> ST(CONSENT, 1)
+	:: !SEE(IN_KERNEL_N) && !NO_CONSENT -> ST(CONSENT, 1)
 	:: else
 	fi;
 	drop()

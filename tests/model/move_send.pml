@@ -1,14 +1,53 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* move_send.pml - the sender of move.pml, and who wakes whom: move_up, move_down, send_linked, notify.c. */
+/* move_send.pml - what the senders of move.pml and rest.pml are made of, who wakes whom, and how the kernel is read: move_up, move_down, notify.c. */
+
+#define NOTHING 0
+#define AGAIN 1
+#define END 2
+
+/* recv(MSG_DONTWAIT), at most one octet. Who has left the ring takes a duplicate for what it is. */
+inline kernel_read(peek_)
+{
+	atomic {
+		if
+		:: ARRIVED ->
+			if
+			:: peek_ -> skip
+			:: else -> kq?o; assert(is_out || !(o & DUPLICATE)); got((o & ~DUPLICATE)); k_read++; o = 0
+			fi;
+			r = AGAIN
+		:: len(kq) == 0 && k_fin -> r = END
+		:: else -> r = NOTHING
+		fi
+	}
+}
+
+/* The kernel's own, blocking call. */
+inline blocking_read()
+{
+	if
+	:: atomic { ARRIVED -> kq?o; assert(is_out || !(o & DUPLICATE)); got((o & ~DUPLICATE)); k_read++; o = 0; r = NOTHING }
+	:: atomic { len(kq) == 0 && k_fin -> r = END }
+	:: NOBODY_CARES
+	fi
+}
 
 inline add_futex()
 {
+#ifdef BOTH
+	d_step { sb[me].n == 0 -> moved[d] = true }
+#else
 	d_step { sb[me].n == 0 -> moved[0] = true; moved[1] = true }
+#endif
 }
 
 inline wake_all()
 {
+#ifdef BOTH
+	asleep[d] = false
+#else
 	d_step { asleep[0] = false; asleep[1] = false }
+#endif
 }
 
 inline ring_bells()
@@ -51,7 +90,10 @@ inline k_write(octet_)
 }
 
 /* Tokens: of a thread that has no rival a bias (token.h), which fences nothing; else a locked word. */
-#ifdef WITHDRAW
+#if defined BOTH /* the program's thread has a bias: whoever else takes it, has it fenced */
+inline take_tx() { atomic { (me == d || (sb[me].n == 0 && MEMORY_FENCED(d))) && mem[TX_TOKEN] == 0 -> mem[TX_TOKEN] = 1 } }
+inline drop_tx() { atomic { (me == d || sb[me].n == 0) -> mem[TX_TOKEN] = 0 } }
+#elif defined DUPS
 inline take_tx() { atomic { sb[me].n == 0 && mem[TX_TOKEN] == 0 -> mem[TX_TOKEN] = 1 } }
 inline drop_tx() { atomic { sb[me].n == 0 -> mem[TX_TOKEN] = 0 } }
 #else
@@ -59,7 +101,7 @@ inline take_tx() { skip }
 inline drop_tx() { skip }
 #endif
 
-#ifdef WITHDRAW
+#ifdef DUPS
 /* dup_make */
 inline make_dup()
 {
@@ -81,7 +123,8 @@ inline make_dup()
 		ST(DUP_RPOS, head);
 		ST(DUP_EPOCH, tx_epoch)
 #endif
-	fi
+	fi;
+	n_back = 0
 }
 #else
 inline make_dup() { skip }
@@ -108,10 +151,10 @@ inline go_down()
 inline move_up()
 {
 	if
-	:: !SEE(CONSENT)
+	:: !SEE(CONSENT) || STAYS_DOWN
 	:: else ->
 		if
-		:: SEE(RX_EPOCH) != tx_epoch
+		:: SEE(RX_EPOCH) != tx_epoch || KEPT_DOWN
 		:: else ->
 #ifdef EPOCH_BEFORE_KPOS
 			ST(TX_EPOCH, tx_epoch + 1);
@@ -138,97 +181,3 @@ inline move_up()
 		fi
 	fi
 }
-
-#ifdef KILLED
-#define LIVES provided(!dead)
-#else
-#define LIVES
-#endif
-
-#ifdef WITHDRAW /* its service thread writes them too */
-byte tx_epoch, tx_tail, n_back;
-byte ring_at[N]; /* which octet lies at a place */
-bool asked;
-#define MINE
-#else
-#define MINE byte tx_epoch, tx_tail;
-#endif
-
-proctype sender(byte me) LIVES
-{
-	MINE
-	byte sent, downs, x;
-	bool pinned;
-	do
-	:: sent == N -> break
-	:: else ->
-		take_tx();
-		if
-		:: tx_epoch % 2 == 0 && !pinned -> move_up()
-		:: else
-		fi;
-		if
-		:: tx_epoch % 2 == 0 ->
-			drop_tx();
-			k_write(sent);
-			sent++
-		:: tx_epoch % 2 == 1 ->
-			ring[sent] = sent; /* by octet, not by place */
-#ifdef WITHDRAW
-			ring_at[tx_tail] = sent;
-#endif
-			ST(TAIL, tx_tail + 1);
-			FENCE;
-			atomic { drop_tx(); tx_tail++; sent++ };
-			notify_armed()
-		:: tx_epoch % 2 == 1 && downs < DOWNS ->
-			downs++;
-			go_down();
-			drop_tx();
-#ifndef NO_NOTIFY_FENCE
-			FENCE; /* notify_peer */
-#endif
-#ifndef NO_WORD_OF_DOWN
-			notify_armed()
-#endif
-#ifdef PIN
-		:: !pinned ->
-			pinned = true;
-			if
-			:: tx_epoch % 2 -> go_down()
-			:: else
-			fi;
-			OR(FLAGS, PINNED);
-			drop_tx();
-			FENCE;
-			notify_armed()
-#endif
-		fi
-	od;
-#ifdef CLOSES
-#ifdef WITHDRAW /* end_marks */
-	take_tx();
-	if
-	:: tx_epoch % 2 -> go_down()
-	:: else
-	fi;
-	drop_tx();
-#endif
-	OR(FLAGS, FIN);
-	FENCE;
-	notify_armed();
-	k_fin = true
-#endif
-}
-
-#ifdef KILLED
-active proctype killer()
-{
-	dead = true;
-	MEMORY_FENCED(WRITER);
-	k_fin = true;
-	timeout;
-	assert(ended) /* run with -E: the dead do not end */
-}
-#endif
-

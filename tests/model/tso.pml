@@ -9,6 +9,8 @@
  * A model defines N_MEM (addresses), N_CPU (processors) and maybe DEPTH (stores that a queue holds), and each of its processes has a variable or parameter `me`,
  * its processor. STRICT: that a queue is never full is checked, too; else a store waits for room. Several processes on one processor are interrupt handlers of each other.
  *
+ * SC: no queues, for what is large and not a matter of fences.
+ *
  * WEAK adds what aarch64 allows around a locked operation that is acquire and release only: a later load may be carried out before it. EARLY(a), written
  * before the operation, is that load; whoever looks at `a` with SEE() later sees the early value, unless a fence has come between.
  */
@@ -30,7 +32,9 @@ queue sb[N_CPU];
 #define Q3(a) Q(2, a, Q2(a))
 #define Q4(a) Q(3, a, Q3(a))
 #define Q5(a) Q(4, a, Q4(a))
-#if DEPTH == 3
+#if defined SC
+#define SB_OR_MEM(a) mem[a]
+#elif DEPTH == 3
 #define SB_OR_MEM(a) Q3(a)
 #elif DEPTH == 4
 #define SB_OR_MEM(a) Q4(a)
@@ -65,6 +69,9 @@ inline EARLY(where_)
 
 inline ST(where_, what_)
 {
+#ifdef SC
+	mem[where_] = what_
+#else
 	atomic {
 #ifdef STRICT
 		assert(sb[me].n < DEPTH);
@@ -75,6 +82,7 @@ inline ST(where_, what_)
 		sb[me].v[sb[me].n] = what_;
 		sb[me].n++
 	}
+#endif
 }
 
 /* Locked operations; `old_` gets the value before. */
@@ -92,6 +100,14 @@ inline OR(where_, bits_)
 	atomic {
 		sb[me].n == 0;
 		mem[where_] = mem[where_] | (bits_)
+	}
+}
+
+inline AND(where_, but_)
+{
+	atomic {
+		sb[me].n == 0;
+		mem[where_] = mem[where_] & (255 - (but_))
 	}
 }
 
