@@ -238,7 +238,7 @@ static void woken_client(void)
 	await("closed");
 	pthread_t t = start_thread(blocked, &fd);
 	for (int64_t end = now_ms() + SOON; !done && now_ms() < end;) { /* until the receiver, and not send, has got it */
-		if (send(fd, "x", 1, 0) < 0) /* as often as the receiver is late */
+		if (send(fd, "x", 1, 0) < 0)				/* as often as the receiver is late */
 			refused_only &= errno == ECONNREFUSED;
 		done = pthread_tryjoin_np(t, NULL) == 0;
 		poll(NULL, 0, 2);
