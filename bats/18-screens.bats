@@ -17,12 +17,17 @@ setup() {
 	export HOME=$D
 	unset XDG_CONFIG_HOME SHUNT_RULES
 	PATH=/usr/local/bin:/usr/bin:/bin # root's may hold folders that others may not look into
+	SCREENS=0
 	COMMANDS=$("$SHUNT" --help | sed -n 's/^  \([a-z]*\) .*/\1/p' | grep -vx shunt)
 }
 
 teardown() {
 	# shellcheck disable=SC2317
-	[ ! -S "$D/tmux" ] || tmux -S "$D/tmux" kill-server || :
+	local s
+	# shellcheck disable=SC2317
+	for s in "$D"/tmux.*; do
+		[ ! -S "$s" ] || tmux -S "$s" kill-server 2>/dev/null || :
+	done
 	test_end
 }
 
@@ -30,14 +35,14 @@ teardown() {
 # -J joins what the terminal has wrapped: a line that was too long is then seen in one piece. (A complaint is one line, whatever it takes;
 # and a path is as long as it is: those of this build and of the test's folder count as ones of an ordinary length.)
 on_screen() {
-	local status=$1 lines
+	local status=$1 lines s=$D/tmux.$((SCREENS += 1)) # a server of its own: one that ends still listens for a moment
 	shift
 	rm -f "$D/status"
 	echo "cd '$D'; ${AS[*]} '$SHUNT' ${*@Q}; echo \$? >status; exec sleep 60" >"$D/typed"
-	tmux -S "$D/tmux" -f /dev/null new-session -d -x 80 -y 200 "sh '$D/typed'"
+	tmux -S "$s" -f /dev/null new-session -d -x 80 -y 200 "sh '$D/typed'"
 	wait_for 60 test -s "$D/status" || fail "$*: does not end" || return
-	tmux -S "$D/tmux" capture-pane -pJ | sed 's/ *$//' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >"$D/screen"
-	tmux -S "$D/tmux" kill-server
+	tmux -S "$s" capture-pane -pJ | sed 's/ *$//' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >"$D/screen"
+	tmux -S "$s" kill-server
 	[ "$(cat "$D/status")" -eq "$status" ] || fail "$*: status $(cat "$D/status"): $(cat "$D/screen")" || return
 	lines=$(sed "s|$ROOT/build|/usr/lib/shunt|g; s|$D|/home/me|g" "$D/screen" | awk 'length > 80 && !/^shunt [a-z]+: /')
 	[ -z "$lines" ] || fail "$*: longer than 80 columns: $lines" || return
@@ -50,6 +55,7 @@ piped() {
 	(cd "$D" && "${AS[@]}" "$SHUNT" "$@" >piped 2>err </dev/null 3>&- 4>&-) || got=$?
 	[ "$got" -eq "$status" ] || fail "$*: status $got: $(cat "$D/err")" || return
 	LC_ALL=C absent '[^ -~]' "$D/piped" || return
+	sed -i '/^shunt: [0-9]* does not answer/d' "$D/err" # a busy machine's
 	[ ! -s "$D/err" ] || fail "$*: $(cat "$D/err")" || return
 }
 
@@ -219,7 +225,7 @@ man_commands() {
 @test "ab, as an ordinary user: no escape sequence and no progress where no terminal is" {
 	! "$SHUNT" ab true 2>&1 | grep -q 'built without it' || skip "built without libgsl or jansson"
 	local B=$ROOT/build/tests/bench
-	both 0 ab --rounds 6 --server "$B/rr_server -p {port} -n 1" --client "$B/rr_client -p {port} -t 50" --metric 'rate ([0-9.e+]+)'
+	both 0 ab --rounds 6 --server "$B/rr_server -p {port} -n 1" --client "$B/rr_client -p {port} -t 300" --metric 'rate ([0-9.e+]+)'
 	both 1 ab --rounds 1 true
 	on_screen 1 ab --rounds 1 sh -c 'echo a program that fails and says why it does so in many words, more than a line can hold >&2; exit 9'
 }

@@ -133,7 +133,7 @@ hand_over() {
 	server second haproxy -db -f "$D/haproxy.conf" -x "$D/haproxy.sock" -sf "$old"
 	done_by 30 haproxy
 	[ "$CODE" -eq 0 ]
-	get 300000
+	for _ in 1 2 3 4 5 6 7 8; do get 300000; done # and meanwhile the second one gets channels
 	asked
 	stop second USR1
 	[ "$CODE" -eq 0 ]

@@ -8,7 +8,7 @@ load lib
 setup_file() {
 	file_begin
 	cat >"$T/heir.py" <<-'PY'
-		import mmap, os, signal, socket, sys
+		import mmap, os, signal, socket, sys, time
 		role, port = sys.argv[1], int(sys.argv[2])
 		def ask(s, n):
 		    for i in range(n):
@@ -27,7 +27,11 @@ setup_file() {
 		    if (pid := os.fork()) == 0:
 		        fd = socket.recv_fds(b, 1, 1)[1][0]
 		        s = socket.socket(fileno=fd)
-		        ask(s, 1000)
+		        for i in range(500): # until the giver has closed its copy, and this one has noticed
+		            ask(s, 100)
+		            if "SYSV" in open("/proc/self/maps").read():
+		                break
+		            time.sleep(0.02)
 		        print("heir", os.getpid(), flush=True)
 		        sys.stdin.readline()
 		        s.close()

@@ -18,7 +18,7 @@ ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 SHUNT=${SHUNT:-$ROOT/build/shunt} # or an installed one
 # shellcheck disable=SC2034 # for the files
 PROGS=$ROOT/bats/progs PYTHON=/usr/bin/python3
-export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-120}
+export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-300}
 
 # ---- a file, a test ----
 

@@ -34,7 +34,7 @@
 	X(RULE, "rule", "a rule says so (shunt.conf, --only, --not, SHUNT_RULES)")                                             \
 	X(SHARE, "share", "the other side's user is not one that --share accepts")                                             \
 	X(OFF, "off", "shunt is switched off")                                                                                 \
-	X(AIO, "aio", "asynchronous I/O of the kernel (io_submit)")                                                            \
+	X(AIO, "aio", "asynchronous I/O (io_submit, aio_read, aio_write, lio_listio)")                                         \
 	X(THREAD, "thread", "no thread could be started for shunt's own use (RLIMIT_NPROC)")                                   \
 	X(CHROOT, "chroot", "the root directory has changed, and the endpoint map is not below it")
 

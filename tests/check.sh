@@ -153,8 +153,8 @@ if [ -z "$SAN" ]; then
 	part model 900 tests/model/run
 	part oracle 1200 tests/run_oracle.sh -j "$jobs"
 	part random 600 tests/random/check "$jobs"
-	part fault 300 tests/run_faults.sh -j "$jobs" ${SOAK:+--soak}
-	part bats 900 bats/run -j "$jobs" --tap
+	part fault 900 tests/run_faults.sh -j "$jobs" ${SOAK:+--soak}
+	part bats 1500 bats/run -j "$jobs" --tap
 	# What of make conformance takes seconds.
 	part conformance 300 env BUILD="$B" python3 -B tests/conformance/run --tap -j "$jobs" -w eager \
 		test_httplib test_socketserver test_smtplib test_epoll test_poll test_select

@@ -119,11 +119,13 @@ def run(lanes, cases, found, report):
         report(name_of(case), [] if why else ["nobody came there"], f"SKIP {why}" if why else "")
 
 
+def missing(where, found):
+    return sorted(set(where.values()) - {point for _, point in found} - set(RARE))
+
+
 def all_are_reached(where, found, report):
     """A point that no conversation leads to is tested by nobody."""
-    reached = {point for _, point in found}
-    missing = sorted(set(where.values()) - reached - set(RARE))
-    report("each point is reached", [f"nobody comes to: {point}" for point in missing])
+    report("each point is reached", [f"nobody comes to: {point}" for point in missing(where, found)])
     report("the list of rare points is right", [f"no such point: {p}" for p in sorted(set(RARE) - set(where.values()))])
 
 
@@ -139,6 +141,11 @@ def main():
             run(lanes, exact, {}, report)
         else:
             found = discover(lanes, where, report)
+            for _ in range(TRIES - 1):  # a busy machine misses a moment
+                if not missing(where, found):
+                    break
+                for key, by in discover(lanes, where, report).items():
+                    found.setdefault(key, {}).update(by)
             if opt.l:
                 for (side, point), by in sorted(found.items(), key=lambda x: x[0][::-1]):
                     print(f"# {point} | {side}: " + ", ".join(f"{c} {n}" for c, n in by.items()))

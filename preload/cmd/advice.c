@@ -99,9 +99,9 @@ static const char *advice(enum why why)
 		return "Run both sides as one user, or say --share group or --share all; the narrowest of all lists of rules "
 		       "counts.";
 	case WHY_AIO:
-		return "Let the program use read and write on sockets: the kernel does its asynchronous I/O by itself, on what "
-		       "its own "
-		       "socket holds.";
+		return "Let the program use read and write on sockets: asynchronous I/O is done by the kernel, or by threads "
+		       "of the C "
+		       "library that shunt does not see, on what the kernel's socket holds.";
 	case WHY_THREAD:
 		return "Raise what limits the threads of the process or its user (ulimit -u, LimitNPROC=, TasksMax=), or let "
 		       "it lower the "

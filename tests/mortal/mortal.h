@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * mortal.h - plain programs, of which one is killed at any instruction, and which leave behind what is needed to tell whether the other one saw what the kernel would
+ * mortal.h - plain programs, of which one is killed at any point of core/fault.h, and which leave behind what is needed to tell whether the other one saw what the kernel would
  * have shown it. They know nothing of shunt.
  *
  * Octet i of a stream is a function of i. What a role has sent and received stands in a file that both roles map (struct witness), not in the processes: so it outlives them, and another

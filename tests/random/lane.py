@@ -351,8 +351,11 @@ class Lane:
 
     def end(self):
         """What is left at the very end. Names of killed processes are removed by the next shunt process that looks."""
-        subprocess.run([self.shunt, "ps"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        wait_for(lambda: not names(self.map) - self.at_start)
+        def is_gone():
+            subprocess.run([self.shunt, "ps"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            return not names(self.map) - self.at_start
+
+        wait_for(is_gone, 4)  # what had not even got its values is told by its age
         return [f"left: {what}" for what in sorted(names(self.map) - self.at_start)]
 
     def answer(self, told):
