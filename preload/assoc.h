@@ -130,7 +130,9 @@ struct server *server_at(uint32_t i); /* for iteration; NULL at the end */
 /* Can it be had again, should it be needed? The segment that an endpoint of ours made would be gone; who got its channels from another process is as a server. */
 static inline bool assoc_may_go(const struct assoc *a)
 {
-	return !load_relaxed(&a->n_linked) && (a->side == SM_SERVER || !a->endpoint || load_relaxed(&a->ended));
+	return !load_relaxed(&a->n_linked) &&
+	       (a->side == SM_SERVER || !a->endpoint || load_relaxed(&a->ended) ||
+		       load_acquire(&a->endpoint->assoc) != a); /* nobody will offer there again */
 }
 struct assoc *assoc_add(const struct seg *g, int side);
 bool assoc_room(void); /* assoc_add will find an entry */

@@ -42,8 +42,10 @@ static void now_hot(struct epset *e, struct member *m)
 /* A process that shares the set by fork may have taken the member out, as far as the kernel knows of it. */
 static bool is_out(const struct epset *e, const struct member *m)
 {
-	struct epoll_event none = {0};
+	struct epoll_event none = {.data = m->data}; /* who sleeps there hears of an error, if there is one */
 	int at = m->side ? epset_side(e) : e->fd;
+	if (m->side)
+		none.data.u64 = epset_data(m);
 	if (!e->shared || !m->in_kernel || sys4(SYS_epoll_ctl, at, EPOLL_CTL_ADD, m->fd, &none) < 0)
 		return false;
 	sys4(SYS_epoll_ctl, at, EPOLL_CTL_DEL, m->fd, 0);

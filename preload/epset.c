@@ -157,6 +157,7 @@ static void end_side(struct epset *e)
 	fdtab_close_hidden(e->bell_fd);
 	store_relaxed(&e->side, -1);
 	e->bell_fd = -1;
+	e->rung = false;
 }
 
 /* No descriptor leads here, and nobody sleeps here. Under g_lock. */

@@ -67,9 +67,9 @@ static bool is_in_use(const struct fam_sock *f)
 {
 	if (load_acquire(&f->rx_inkernel) || load_acquire(&f->tx_inkernel))
 		return true;
-	if (!(load_acquire(&f->flags) & FAM_USED))
-		return false;
-	return fam_holders(f) || fam_proc_alive(own, load_relaxed(&f->leaver));
+	if (fam_holders(f)) /* also of one that is just being released: its flags go first */
+		return true;
+	return load_acquire(&f->flags) & FAM_USED && fam_proc_alive(own, load_relaxed(&f->leaver));
 }
 
 struct fam_sock *fam_alloc(struct arena **out)
@@ -119,6 +119,8 @@ uint32_t fam_let_go(struct fam_sock *f, uint32_t nr, uint32_t *gen)
 {
 	store_relaxed(&f->leaver, nr); /* seen by who sees that nobody holds it (acquire in fam_holders) */
 	uint32_t h = sub_acqrel(&f->holders, 1u);
+	if ((h & FAM_HOLDERS) == 1) /* another one may have come between */
+		store_relaxed(&f->leaver, nr);
 	*gen = h & ~FAM_HOLDERS;
 	return h & FAM_HOLDERS;
 }
@@ -147,10 +149,11 @@ bool fam_leave(struct fam_sock *f)
 
 bool fam_release(struct fam_sock *f)
 {
-	if (!fam_is_last(f) && fam_leave(f))
-		return false;
-	sub_acqrel(&f->holders, 1u);
-	store_release(&f->flags, 0);
+	while (!fam_is_last(f)) /* who has let go for an exec meanwhile must see another generation */
+		if (fam_leave(f))
+			return false;
+	store_relaxed(&f->flags, 0);
+	sub_acqrel(&f->holders, 1u); /* from here on it is free: the flags are seen by who sees this */
 	if (own)
 		own->hdr->n_free++;
 	return true;

@@ -194,8 +194,11 @@ EXPORT int daemon(int nochdir, int noclose)
 {
 	long pid = sys0(SYS_getpid);
 	int r = real.daemon(nochdir, noclose);
-	if (r < 0 && sys0(SYS_getpid) == pid)
+	if (sys0(SYS_getpid) == pid)
 		return forked(r);
+	int saved = errno;
+	sock_fork_failed(); /* the parent has left inside of libc, unseen: what it held it holds no more */
+	errno = saved;
 	for (int fd = 0; r == 0 && !noclose && fd <= 2; fd++) {
 		int e = errno;
 		fd_forget(fd);

@@ -136,9 +136,23 @@ static bool exec_arrived(struct sock *s, bool known)
 	return still;
 }
 
-void pass_exec(struct sock *s, bool known)
+/* The program that this process becomes is the only one that has it then. Under g_lock. */
+static void leave_to_program(struct sock *s, bool known)
 {
 	struct mark m;
+	bool may = known && may_be_linked(s);
+	if (link_ready(s))
+		orphan_leave(s);
+	FAULT_POINT("pass: exec, orphan, before marks");
+	if (may && describe(s, &m) && mark_exec(s->fd, (uint32_t)sys0(SYS_getpid))) {
+		FAULT_POINT("pass: exec, one mark, before ready");
+		mark_ready(s->fd, &m);
+	}
+}
+
+void pass_exec(struct sock *s, bool known)
+{
+	struct guard g;
 	if (sock_flags(s) & FAM_LISTEN) { /* the new program shall publish it at once, as this one has */
 		if (known && s->server && s->server->ept.lock_fd >= 0 &&
 			s->server->ept.owner_pid == (uint32_t)sys0(SYS_getpid) && mark_exec(s->fd, s->server->ept.owner_pid))
@@ -150,47 +164,40 @@ void pass_exec(struct sock *s, bool known)
 	pass_begin(s, WHY_EXEC, known);
 	if (sock_is_dgram(s))
 		return;
+	guard_enter(&g); /* a fork of another thread's comes before it, or sees exec_left (sock.c: hold) */
 	s->exec_left = sock_let_go(s) ? EXEC_LAST : EXEC_LEFT;
 	FAULT_POINT("pass: exec, one holder less, before orphan");
-	if (s->exec_left != EXEC_LAST)
-		return;
-	struct guard g;
-	guard_enter(&g);
-	bool may = known && may_be_linked(s);
-	if (link_ready(s))
-		orphan_leave(s);
-	FAULT_POINT("pass: exec, orphan, before marks");
-	if (may && describe(s, &m) && mark_exec(s->fd, (uint32_t)sys0(SYS_getpid))) {
-		FAULT_POINT("pass: exec, one mark, before ready");
-		mark_ready(s->fd, &m);
-	}
+	if (s->exec_left == EXEC_LAST)
+		leave_to_program(s, known);
 	guard_leave(&g);
 }
 
-/* As pass_last, but for the case that it is not the last: until the exec has closed it nobody else may have it. */
+/* As pass_last, but for the case that it is not the last: until the exec has closed it nobody else may have it. Under g_lock. */
 static void give_up(struct sock *s)
 {
 	struct mark m;
-	struct guard g;
-	guard_enter(&g);
 	bool may = may_be_linked(s) && mark_closing(s->fd, true);
 	if (link_ready(s))
 		orphan_leave(s);
 	if (may && describe(s, &m))
 		mark_ready(s->fd, &m);
-	guard_leave(&g);
 }
 
 void pass_exec_closed(struct sock *s)
 {
-	bool last = fam_holders(s->f) == 1;
-	s->exec_left = EXEC_CLOSED;
-	if (last && load_acquire(&s->f->passes) && !sock_is_dgram(s)) {
-		s->exec_left = EXEC_GIVEN;
+	struct guard g;
+	guard_enter(&g); /* as in pass_exec */
+	bool last = fam_holders(s->f) == 1, given = last && load_acquire(&s->f->passes) && !sock_is_dgram(s);
+	s->exec_left = given ? EXEC_GIVEN : EXEC_CLOSED;
+	if (given) {
 		give_up(s);
-	} else if (last) {
-		link_before_end(s);
+		sock_let_go(s);
 	}
+	guard_leave(&g);
+	if (given)
+		return;
+	if (last)
+		link_before_end(s);
 	if (sock_let_go(s) && !last) /* the others have closed theirs since */
 		link_before_end(s);
 }
@@ -198,7 +205,12 @@ void pass_exec_closed(struct sock *s)
 /* It was not closed. */
 static void take_back(struct sock *s, uint8_t left)
 {
-	if (!sock_hold_again(s) || left == EXEC_CLOSED)
+	bool again = sock_hold_again(s);
+	if (!again && left == EXEC_GIVEN) { /* somebody else has given it up too, and here there is a copy still */
+		mark_never(s->fd);
+		mark_closing(s->fd, false);
+	}
+	if (!again || left == EXEC_CLOSED)
 		return;
 	mark_unready(s->fd);
 	mark_closing(s->fd, false);

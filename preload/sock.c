@@ -314,6 +314,7 @@ static void start_over(struct sock *s, void *arg)
 	if (sock_is_dgram(s))
 		dg_fork_child(s);
 	store_relaxed(&s->watched, 0);
+	s->exec_left = EXEC_NOT;						    /* another thread's exec, in the parent */
 	s->tx_shm = s->tx_kernel = s->rx_shm = s->rx_kernel = (struct count){0, 0}; /* the parent's doing */
 }
 

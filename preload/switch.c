@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "switch.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,7 +260,7 @@ static void tell_clients(bool off)
 		struct server *v = server_at(i);
 		if (!load_acquire(&v->live) || !v->refs || !v->ept.area)
 			continue;
-		if (!off || v->ept.owner_pid == me || sys2(SYS_kill, v->ept.owner_pid, 0) < 0)
+		if (!off || v->ept.owner_pid == me || sys2(SYS_kill, v->ept.owner_pid, 0) == -ESRCH)
 			store_relaxed(&v->ept.area->off, off);
 	}
 	guard_leave(&g);
