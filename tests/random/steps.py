@@ -146,7 +146,7 @@ def recv(m, i, a, t, s, n, how, flags):
     if d.kind == "pipe" and d.peer:  # its other end
         m.tell(i, a, t, line)
         return
-    want = n if flags & WAITALL else 1
+    want = n if flags & WAITALL and n else 1  # for none, too, it waits until there is something
 
     def done():
         if not flags & PEEK:
