@@ -92,9 +92,9 @@ static void pass_server(void)
 	int fd = p->fresh ? serve_one() : serve_some();
 	pass_fd(over, fd);
 	TRY(close(fd));
+	join_child(pid);
 	if (p->chain)
 		join_child(between);
-	join_child(pid);
 	close(over);
 }
 
@@ -119,8 +119,8 @@ static void by_exec_server(void)
 		execvp("true", argv);
 		_exit(127);
 	}
+	join_child(pid); /* first who writes, then who ends whenever he ends */
 	join_child(giver);
-	join_child(pid);
 	close(over);
 }
 
