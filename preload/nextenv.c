@@ -15,6 +15,7 @@
 #define PREFIX "SHUNT_"
 #define OFF "SHUNT_OFF="
 #define CARRIED "SHUNT_CARRIED="
+#define CARRY "SHUNT_CARRY="
 
 extern char **environ;
 
@@ -23,7 +24,7 @@ static struct {
 	char text[TEXT_LEN];
 	char *var[N_VAR];
 	size_t n;
-	bool hidden;
+	bool hidden, wanted;
 } ours;
 
 static bool begins(const char *entry, const char *with)
@@ -54,6 +55,7 @@ void nextenv_init(void)
 		return;
 	for (char **e = environ; *e; e++) {
 		ours.hidden |= begins(*e, CARRIED);
+		ours.wanted |= begins(*e, CARRY) && (*e)[sizeof(CARRY) - 1];
 		if (is_ours(*e) && !begins(*e, OFF) && !begins(*e, CARRIED))
 			room &= keep(*e, &used);
 	}
@@ -84,7 +86,7 @@ bool nextenv_names_us(char *const envp[])
 
 static bool carries(char *const envp[])
 {
-	return ours.n && !find(envp, PRELOAD) && (ours.hidden || (envp != environ && nextenv_names_us(environ)));
+	return ours.wanted && ours.n && !find(envp, PRELOAD) && (ours.hidden || (envp != environ && nextenv_names_us(environ)));
 }
 
 bool nextenv_has_us(char *const envp[])

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * nextenv.h - the environment of the next program: shunt goes on in it, unless the program does not want that.
+ * nextenv.h - the environment of the next program: with SHUNT_CARRY in ours, shunt goes on in it, unless the program does not want that.
+ *
+ * (Not without: a listener that is inherited over such an exec by `shunt run` and on is not served yet where it arrives.)
  *
  * Who makes an environment from scratch for another program does not mean us: what `shunt run` has put into ours (LD_PRELOAD and SHUNT_*) is added to it, and SHUNT_CARRIED. By that the interposer
  * over there knows that the program is not to see any of them: they are taken out of `environ` before main(). Who means us can say so:

@@ -306,7 +306,7 @@ const struct oracle_case oracle_cases[] = {
 	{"client", stays_server, exec_client, CASE_HEIR_CLIENT, NULL},
 	{"child", fork_exec_server, adopt_client, CASE_HEIR, NULL},
 	{"busy", busy_exec_server, adopt_busy_client, CASE_HEIR, NULL},
-	{"scratch", scratch_server, adopt_client, CASE_HEIR, NULL},
+	{"scratch", scratch_server, adopt_client, 0, NULL},
 	{"detour", detour_server, adopt_client, 0, NULL},
 	{"second_try", second_try_server, adopt_client, CASE_HEIR, NULL},
 	{"failed", failed_server, adopt_client, 0, NULL},
