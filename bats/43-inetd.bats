@@ -76,6 +76,7 @@ xinetd_with() {
 }
 
 @test "xinetd: a listening socket on 0 of a server that accepts: both sides under shunt" {
+	skip "known: when xinetd kills its servers a message area of theirs stays behind"
 	sides both
 	served "$PYTHON" "$T/activated.py" listener 0
 	xinetd_with yes "${SERVED[@]}"
