@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # The guard (preload/trial.h): where waking by way of memory is slow a connection goes to the kernel and stays there for a while. build/slow is the library with such a fault
-# (tests/faults/slow.c): each ring takes longer, as long as the file $SLOW is there. Nobody spins, so that every answer is slept for.
+# (tests/faults/slow.c): each ring takes longer, as long as the file $SLOW is there. Nobody spins, and between two questions there is a pause, so that both sides
+# sleep for each other: who meets his peer awake does not ring, is fast whatever a ring takes, and rightly so.
 
 load lib
 
@@ -45,8 +46,12 @@ path() {
 	"$SHUNT" ps --json | jq -r --argjson pid "${PIDS[hold]}" '.[] | select(.pid == $pid) | .sockets[0] | "\(.tx.path) \(.tx.why) \(.rx.path) \(.rx.why)"'
 }
 is_on() {
-	ask "use 200"
+	ask "every 3000 100"
 	[ "$(path)" = "$1" ]
+}
+# rests: judged, and not only in a turn of a trial, which is over behind some fifty answers
+rests() {
+	is_on "kernel slower kernel slower" && is_on "kernel slower kernel slower"
 }
 
 leave() {
@@ -63,14 +68,12 @@ slower() {
 	export SHUNT_TEST_BELL_US=1000 SHUNT_TEST_KERNEL_US=300
 	hold "$1"
 	wait_for 10 is_on "shm upgraded shm upgraded"
-	ask "use 2000" # as fast as ever: no reason to go, but for a trial
-	wait_for 5 is_on "shm upgraded shm upgraded"
 	touch "$SLOW"
-	wait_for 60 is_on "kernel slower kernel slower"
+	wait_for 100 rests
 	rm "$SLOW"
-	wait_for 20 is_on "shm upgraded shm upgraded"
-	ask "use 2000"
-	wait_for 5 is_on "shm upgraded shm upgraded"
+	wait_for 40 is_on "shm upgraded shm upgraded"
+	ask "every 500 1000" # as fast as ever: no reason to go, but for a trial
+	wait_for 10 is_on "shm upgraded shm upgraded"
 	leave
 	jq -e '.slower >= 1 and .trials >= .slower' "$D/hold.stats"
 }
@@ -94,7 +97,7 @@ slower() {
 		for mode in blocking epoll; do
 			rm -f "$D/hold.stats" "$D/in"
 			hold $mode "$how"
-			ask "use 1000"
+			ask "every 1000 1000"
 			leave
 			jq -es 'map(.slower) | add == 0' "$D/hold.stats"
 			jq -es 'map(.trials) | add >= 1' "$D/hold.stats"
