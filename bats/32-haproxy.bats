@@ -99,7 +99,6 @@ other_worker() {
 }
 
 reload() {
-	skip "known: HAProxy has its connections in the kernel (reason thread): RLIMIT_NPROC is 0 before our thread is there"
 	need haproxy nginx curl
 	sides "$1"
 	origin
@@ -125,7 +124,6 @@ reload() {
 
 # By hand, as before there was a master: the new process asks the old one for its listening sockets, then tells it to finish.
 hand_over() {
-	skip "known: HAProxy has its connections in the kernel (reason thread): RLIMIT_NPROC is 0 before our thread is there"
 	need haproxy nginx
 	sides both
 	origin
@@ -148,7 +146,6 @@ hand_over() {
 @test "a second process takes over from the first under load and fails no request" { hand_over; }
 
 wrk_through() {
-	skip "known: HAProxy has its connections in the kernel (reason thread): RLIMIT_NPROC is 0 before our thread is there"
 	need haproxy nginx wrk
 	sides both
 	origin

@@ -93,11 +93,10 @@ int ns_close_range(unsigned first, unsigned last, int flags)
 	return end(&p, fd_close_range(first, last, flags));
 }
 
-/* What a thread has of its own, and the next one inherits. */
+/* What a thread has of its own, and the next one inherits. Not PR_SET_NO_NEW_PRIVS: the service thread gives itself that when it comes up. */
 static bool of_a_thread(int op)
 {
-	return op == PR_SET_NO_NEW_PRIVS || op == PR_CAPBSET_DROP || op == PR_SET_SECUREBITS || op == PR_CAP_AMBIENT ||
-	       op == PR_SET_KEEPCAPS;
+	return op == PR_CAPBSET_DROP || op == PR_SET_SECUREBITS || op == PR_CAP_AMBIENT || op == PR_SET_KEEPCAPS;
 }
 
 /* Asked with no filter, the kernel only says whether it knows the operation. */
@@ -129,6 +128,8 @@ EXPORT int prctl(int op, ...)
 	va_end(ap);
 	if (filters(op, a[0], a[1]))
 		seal();
+	if (op == PR_SET_NO_NEW_PRIVS && wrap_own_process())
+		svc_await();
 	if (!of_a_thread(op) || !begin(&p, 0))
 		return real.prctl(op, a[0], a[1], a[2], a[3]);
 	return end(&p, real.prctl(op, a[0], a[1], a[2], a[3]));

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "assoc.h"
@@ -29,18 +30,20 @@
 #define LINGER_MS 250	       /* while an endpoint waits to be taken off the map */
 #define N_EVENT 64
 #define AGAIN_NS INT64_C(1000000000) /* between two attempts to start it */
-#define PARK_NS INT64_C(2000000000)  /* how long to wait for the thread to leave: a rendezvous takes half a second at most */
+#define AWAIT_NS INT64_C(1000000)
+#define PARK_NS                                                                                                                \
+	INT64_C(2000000000) /* how long to wait for the thread to come or leave: a rendezvous takes half a second at most */
 
 static struct {
 	_Atomic uint32_t running;
 	_Atomic uint32_t parker; /* 0; or the tid of who has parked it, high bit: others wait */
 	_Atomic uint32_t leave;	 /* STAY .. */
-	_Atomic int tid;
-	int64_t failed_ns; /* when it could not be started; 0: it could. Under g_lock */
-	bool wanted;	   /* while parked somebody wanted it; under g_lock */
-	int ep;		   /* hidden */
-	int bell_fd;	   /* hidden */
-	int ring_fd;	   /* hidden; rings others' bells; the one that a child of fork keeps */
+	_Atomic uint32_t tid;	 /* 0: it has not come up yet */
+	int64_t failed_ns;	 /* when it could not be started; 0: it could. Under g_lock */
+	bool wanted;		 /* while parked somebody wanted it; under g_lock */
+	int ep;			 /* hidden */
+	int bell_fd;		 /* hidden */
+	int ring_fd;		 /* hidden; rings others' bells; the one that a child of fork keeps */
 	uint8_t bell_name[BELL_NAME_LEN];
 } svc = {.ep = -1, .bell_fd = -1, .ring_fd = -1};
 
@@ -238,8 +241,11 @@ static void *svc_main(void *arg)
 	struct epoll_event ev[N_EVENT];
 	struct chores chores = {0};
 	(void)arg;
-	store_relaxed(&svc.tid, (int)sys0(SYS_gettid));
-	sys4(SYS_prctl, 15 /* PR_SET_NAME */, "shunt", 0, 0);
+	sys4(SYS_prctl, PR_SET_NAME, "shunt", 0, 0);
+	/* It executes nothing, so this costs it nothing: a program that gives up privileges thread by thread, and then its right to new threads, keeps us. */
+	sys5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	store_release(&svc.tid, (uint32_t)sys0(SYS_gettid));
+	futex_wake(&svc.tid, INT32_MAX);
 	on_bell(); /* whatever came before we looked */
 	while (!leaves()) {
 		long n = sys6(SYS_epoll_pwait, svc.ep, ev, N_EVENT, chores_until(&chores), 0, 0);
@@ -296,6 +302,7 @@ void svc_start(void)
 		svc.wanted = true;
 		return;
 	}
+	store_relaxed(&svc.tid, 0u);
 	store_release(&svc.running, 1);
 	store_relaxed(&token_keeps, true);
 	switch_has_bell(svc.ring_fd, svc.bell_name);
@@ -343,6 +350,13 @@ void svc_ensure(void)
 	guard_enter(&g);
 	svc_start();
 	guard_leave(&g);
+}
+
+void svc_await(void)
+{
+	int64_t end = now_ns() + PARK_NS, left;
+	while (load_acquire(&svc.running) && !load_acquire(&svc.tid) && (left = end - now_ns()) > 0)
+		futex_wait(&svc.tid, 0, left < AWAIT_NS ? left : AWAIT_NS); /* nobody wakes us if it could not be started */
 }
 
 void svc_nudge(void)

@@ -28,6 +28,8 @@ bool svc_runs(void);
 bool svc_failed(void);
 /* svc_start(), not under g_lock. */
 void svc_ensure(void);
+/* When another thread is starting it: it is up, or could not be started; after 2 s neither. Any program thread, not under g_lock. */
+void svc_await(void);
 /* A thread that uses a socket again and again would keep its token, if there were a service thread (token.h): there shall be one. No token held. */
 static inline void svc_for_token(void)
 {
