@@ -275,6 +275,8 @@ static void hold(struct sock *s, void *arg)
 		dg_fork_prepare(s);
 	if (s->exec_left > EXEC_CLOSED) /* another thread is about to exec, and has left it to the new program alone */
 		mark_never(s->fd);
+	if (link_ends() && !fam_holders(s->f)) /* another thread ends the process, and has given the channel back */
+		store_release(&s->f->link, LINK_NEVER);
 	add_acqrel(&s->f->holders, 1u);
 	fence_storeload(); /* faces token_bias: word, fence, holders */
 	*(bool *)arg |= token_unbias_begin(s);
