@@ -402,7 +402,8 @@ static void log_kernel(struct sock *s)
 		(!s->endpoint && !s->server && load_relaxed(&s->f->tx_why) != WHY_NO_ENDPOINT &&
 			load_relaxed(&s->f->tx_why) != WHY_CHROOT && load_relaxed(&s->f->tx_why) != WHY_RULE))
 		return;
-	sock_names(s);
+	if (sock_names(s) < 0) /* refused: there was none */
+		return;
 	log_line("tcp fd %d %s %s: kernel (%s: %s)", s->fd, addr_text(&s->f->own, own, sizeof(own)),
 		addr_text(&s->f->peer, peer, sizeof(peer)), why_word(load_relaxed(&s->f->tx_why)),
 		why_text(load_relaxed(&s->f->tx_why)));
