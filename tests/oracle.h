@@ -97,6 +97,7 @@ void poll_is(int fd, unsigned events, unsigned want); /* poll() reports `want` *
 void epoll_is(int ep, unsigned want);		      /* epoll_wait() reports one member with `want`; 0: none, at once */
 void unread_is(int fd, int want);		      /* FIONREAD */
 int wait_until(int (*is_true)(void *), void *arg);    /* 1, or 0 after the limit */
+int task_state(int tid); /* of a thread, or of a process's first one: the letter that ps shows; 0: there is none */
 int64_t now_ms(void);
 int64_t rare_ms(int64_t ms);	   /* how long to look for a rare moment: all of it only where both parts are under shunt */
 void set_nonblock(int fd, int on); /* fcntl */

@@ -206,6 +206,20 @@ int wait_until(int (*is_true)(void *), void *arg)
 	return 0;
 }
 
+int task_state(int tid)
+{
+	char path[40], text[256] = "";
+
+	snprintf(path, sizeof path, "/proc/%d/stat", tid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t n = read(fd, text, sizeof text - 1);
+	close(fd);
+	const char *end = n > 0 ? strrchr(text, ')') : NULL;
+	return end ? end[2] : 0;
+}
+
 struct readiness {
 	int fd;
 	unsigned events, want, got;

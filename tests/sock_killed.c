@@ -213,14 +213,7 @@ static void in_epoll(int fd)
 
 static int has_stopped(void *arg)
 {
-	char path[40], line[200] = "";
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", *(int *)arg);
-	f = fopen(path, "r");
-	MUST(f && fgets(line, sizeof line, f) ? 0 : -1);
-	fclose(f);
-	return strstr(line, ") T ") != NULL;
+	return task_state(*(int *)arg) == 'T';
 }
 
 static void stop(int pid)

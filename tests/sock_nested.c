@@ -2,7 +2,6 @@
 /* sock_nested.c - sets in sets in sets, and others' changes, while a thread sleeps outside. */
 #include "oracle.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,17 +16,9 @@ static _Atomic int thread_tid;
 
 static int thread_sleeps(void *arg)
 {
-	char path[64], text[256] = {0};
 	int tid = *(_Atomic int *)arg;
 
-	if (!tid)
-		return 0;
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-	close(fd);
-	char *p = n > 0 ? strrchr(text, ')') : NULL;
-	return p && p[2] == 'S';
+	return tid && task_state(tid) == 'S';
 }
 
 /* The thread sleeps, and goes on doing so. */

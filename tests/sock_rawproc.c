@@ -175,9 +175,16 @@ static void ending_client(void)
 
 static int talk_fd;
 
+static int first_has_ended(void *arg)
+{
+	(void)arg;
+	return task_state(getpid()) == 'Z';
+}
+
 static void *last_exits(void *arg)
 {
 	answer(talk_fd, 0, ROUNDS);
+	wait_until(first_has_ended, NULL);
 	RAW(exit, 5);
 	return arg;
 }

@@ -82,10 +82,14 @@ static void until(int fd, const struct addr *to, char generation)
 static void again_turns(int fd, const struct addr *to, char generation)
 {
 	char buf[10];
+	ssize_t n;
 
 	for (unsigned i = 0; i < 300; i++) {
 		MUST(sendto(fd, "turn", 4, 0, to ? &to->sa : NULL, to ? to->len : 0));
-		if (recv(fd, buf, sizeof buf, 0) != 5 || buf[4] != generation)
+		while ((n = recv(fd, buf, sizeof buf, 0)) ==
+			3) /* of a "hi" that was sent again before the first was answered */
+			;
+		if (n != 5 || buf[4] != generation)
 			say("FALSE: not the answer of %c in turn %u", generation, i);
 		if (i % 4 == 0)
 			poll(NULL, 0, 1);
