@@ -14,6 +14,7 @@
 #include "barrier.h"
 #include "dg.h"
 #include "epset.h"
+#include "filter.h"
 #include "leave.h"
 #include "link.h"
 #include "mark.h"
@@ -88,7 +89,7 @@ struct sock *sock_new(int fd, uint32_t fam_flags)
 {
 	struct guard g;
 	struct sock *s = NULL;
-	if (leave_done())
+	if (leave_done() || filter_forbids())
 		return NULL;
 	guard_enter(&g);
 	struct arena *a;
