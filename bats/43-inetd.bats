@@ -27,16 +27,17 @@ setup_file() {
 	PY
 }
 
-# served CMD...: SERVED, the words for CMD under shunt where the environment is a new one, as xinetd and systemd-socket-activate give it
+# served CMD...: SERVED, the words for CMD under shunt where the environment is a new one, as xinetd and systemd-socket-activate give it. It works in $D, where it is found.
 served() {
-	SERVED=("$@")
-	[ -n "${SHUNT_NONE:-}" ] || SERVED=(/usr/bin/env "SHUNT_MAP=$SHUNT_MAP" "$SHUNT" run --stats "$D/activated.stats" -- "$@")
+	SERVED=(/usr/bin/env -C "$D")
+	[ -n "${SHUNT_NONE:-}" ] || SERVED+=("SHUNT_MAP=$SHUNT_MAP" "$SHUNT" run --stats "$D/activated.stats" --)
+	SERVED+=("$@")
 }
 
-# echoes N: the data go there and back so often
+# echoes N [NAME]: the data go there and back so often
 echoes() {
 	for _ in $(seq "$1"); do
-		client nc nc -N 127.0.0.1 "$PORT" <"$T/data" >"$D/back"
+		client "${2:-nc}" nc -N 127.0.0.1 "$PORT" <"$T/data" >"$D/back"
 		cmp "$T/data" "$D/back"
 	done
 }
@@ -76,14 +77,18 @@ xinetd_with() {
 }
 
 @test "xinetd: a listening socket on 0 of a server that accepts: both sides under shunt" {
-	skip "known: when xinetd kills its servers a message area of theirs stays behind"
 	sides both
 	served "$PYTHON" "$T/activated.py" listener 0
 	xinetd_with yes "${SERVED[@]}"
 	echoes 2
-	stop xinetd # it kills those that it has started: they write no line, and leave their names
-	paths nc
-	look
+	stop xinetd
+	ours # the server stays, and listens where xinetd did: on the map again from the next connection on
+	[ ${#OURS[@]} -eq 1 ]
+	# shellcheck disable=SC2034,SC2154 # for lib.bash; a name
+	PIDS[activated]=${OURS[0]}
+	echoes 2 after
+	stop activated
+	paths activated nc after
 }
 
 # alone NAME: the kernel has carried all
