@@ -276,9 +276,8 @@ signal.pause()' "$PORT"
 	stop echod INT
 }
 
-# `under ENV`: started by a program that gives it an environment made from scratch, does another one run under shunt, and what does it see?
-@test "with SHUNT_CARRY shunt goes on in programs that are given an environment of their own, unseen; not where it has been taken out" {
-	export SHUNT_CARRY=1
+# Started by a program that gives it an environment made from scratch, does another one run under shunt, and what does it see?
+@test "shunt goes on in programs that are given an environment of their own, unseen; not where it has been taken out" {
 	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
 	cat >"$D/start" <<-'EOT'
 		import os, sys
@@ -288,23 +287,41 @@ signal.pause()' "$PORT"
 		    env["LD_PRELOAD"] = ""
 		if how == "unset":
 		    del os.environ["LD_PRELOAD"]
-		argv = ["/bin/sh", "-c", "/usr/bin/env; /bin/grep -c 'r-x.*libshunt.so' /proc/self/maps || :"]
+		if how == "given":
+		    env["SHUNT_RULES"] = "not port 1"
+		if how == "gone":
+		    os.unlink(os.environ["LD_PRELOAD"].split(":")[0])
+		if how == "asan":
+		    env["ASAN_OPTIONS"] = "verbosity=0"
+		argv = ["/bin/sh", "-c", "/usr/bin/env; /bin/grep -cE 'r-x.*lib(shunt|resolv)' /proc/self/maps || :"]
 		sys.stdout.flush()
 		if kind == "spawn":
 		    os.waitpid(os.posix_spawn(argv[0], argv, env), 0)
 		else:
 		    os.execve(argv[0], argv, env)
 	EOT
-	local kind how want
+	mkdir "$D/bin"
+	local kind how want lib=${SHUNT%/*}/libshunt.so
+	[ -e "$lib" ] || lib=${SHUNT%/*}/../lib/shunt/libshunt.so
 	for kind in exec spawn; do
-		for how in plain empty unset; do
-			want=$([ $how = plain ] && echo 1 || echo 0)
-			"$SHUNT" run -- "$PYTHON" "$D/start" $kind $how >"$D/seen"
-			[ "$(grep -cE '^(LD_PRELOAD=.|SHUNT_|ASAN_)' "$D/seen")" -eq 0 ]
+		for how in plain given empty unset gone asan; do
+			cp "$SHUNT" "$lib" "$D/bin"
+			case $how in plain | given) want=1 ;; *) want=0 ;; esac # and not what else has been loaded before it
+			LD_PRELOAD=libresolv.so.2 "$D/bin/shunt" run -- "$PYTHON" "$D/start" $kind $how >"$D/seen" 2>"$D/said"
+			[ ! -s "$D/said" ] || fail "$kind $how: $(cat "$D/said")" || return
+			grep -E '^(LD_PRELOAD=.|SHUNT_|ASAN_)' "$D/seen" >"$D/ours" || :
+			case $how in given) echo "SHUNT_RULES=not port 1" ;; asan) echo ASAN_OPTIONS=verbosity=0 ;; esac | diff - "$D/ours"
 			[ "$(tail -n 1 "$D/seen")" -eq "$want" ] || fail "$kind $how: $(cat "$D/seen")" || return
 		done
 	done
+	SHUNT_CARRY=0 "$SHUNT" run -- "$PYTHON" "$D/start" exec plain >"$D/seen"
+	[ "$(tail -n 1 "$D/seen")" -eq 0 ]
 	[ "$("$SHUNT" run -- env -i /bin/grep -c libshunt.so /proc/self/maps)" -eq 0 ]
+	# where it cannot be, its environment is the program's own
+	cc -static -O2 -o "$D/static" -x c - <<<'#include <stdio.h>
+extern char **environ;
+int main(void) { for (char **e = environ; *e; e++) puts(*e); }'
+	[ "$("$SHUNT" run -- "$PYTHON" -c 'import os, sys; os.execve(sys.argv[1], ["static"], {"A": "1"})' "$D/static")" = A=1 ]
 	# over more than one program, with a statistics line of each
 	"$SHUNT" run --stats "$D/st" -- "$PYTHON" -c 'import os; os.execve("/bin/sh", ["sh", "-c", "exec /usr/bin/env -u A /bin/true"], {"A": "1"})'
 	[ "$(wc -l <"$D/st")" -eq 4 ]

@@ -205,8 +205,8 @@ quick() {
 		for how in sys.stdin:
 		    if how.strip() == "system":
 		        os.system("echo -$SHUNT_OFF")
-		    elif how.strip() == "clean":
-		        subprocess.run(["/bin/sh", "-c", "echo -$SHUNT_OFF"], env={"A": "b"})
+		    elif how.strip() == "clean": # where it does not see it
+		        subprocess.run(["/bin/sh", "-c", "echo -$SHUNT_OFF$(grep -zo '^SHUNT_OFF=1' /proc/self/environ | tr -dc 1)"], env={"A": "b"})
 		    elif not os.fork():
 		        os.execl("/bin/sh", "sh", "-c", "echo -$SHUNT_OFF")
 		    else:

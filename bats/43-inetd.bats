@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Servers that others start: xinetd (a connection on 0, 1 and 2, or the listening socket on 0), systemd-socket-activate (LISTEN_FDS), ncat. A connection
-# that is standard input stays in the kernel, and only the answer counts; one that is accepted from an inherited listening socket goes up.
+# that is standard input stays in the kernel, and only the answer counts; one that is accepted from an inherited listening socket, or inherited under another number, goes up.
 
 load lib
 
@@ -112,9 +112,16 @@ activate() {
 	stop activate
 	paths activated nc
 }
-@test "systemd-socket-activate: a program that inherits the listening socket, and is not under shunt" {
+@test "systemd-socket-activate: a program that inherits the listening socket, and an environment without us: both sides under shunt" {
 	sides both
 	activate "$PYTHON" "$T/activated.py" listener 3
+	echoes 2
+	stop activate
+	paths activate nc
+}
+@test "systemd-socket-activate: a program that inherits the listening socket, and is kept out of shunt on purpose" {
+	sides both
+	activate --setenv=LD_PRELOAD= "$PYTHON" "$T/activated.py" listener 3
 	echoes 2
 	stop activate
 	alone nc
@@ -125,7 +132,7 @@ activate() {
 	activate --accept "${SERVED[@]}"
 	echoes 2
 	stop activate
-	alone nc
+	paths activated nc
 }
 
 @test "ncat: the program of a connection sits behind pipes, and inherits the connection without knowing" {

@@ -58,11 +58,9 @@ static bool find_program(const char *name, char path[PATH_LEN])
 	return false;
 }
 
-static bool is_served(const struct program *p)
+static bool can_be_interposed(const struct program *p)
 {
 	char path[PATH_LEN];
-	if (!(p->as_is ? nextenv_names_us(p->envp) : nextenv_has_us(p->envp)))
-		return false;
 	if (!p->path || (p->at != AT_FDCWD && p->path[0] != '/')) {
 		int n = fmt_buf(path, sizeof(path), "/proc/self/fd/%d", p->at);
 		if (p->path && p->path[0])
@@ -72,6 +70,17 @@ static bool is_served(const struct program *p)
 	if (!p->search || strchr(p->path, '/'))
 		return !elf_why_not(p->path, "/proc/self/exe");
 	return find_program(p->path, path) && !elf_why_not(path, "/proc/self/exe");
+}
+
+static bool is_served(const struct program *p)
+{
+	return (p->as_is ? nextenv_names_us(p->envp) : nextenv_has_us(p->envp)) && can_be_interposed(p);
+}
+
+/* Its environment says nothing of us: do we say it? */
+static bool is_carried_to(const struct program *p)
+{
+	return nextenv_carries(p->envp) && (p->is == UNKNOWN ? can_be_interposed(p) : p->is == SERVED);
 }
 
 static void leave_to(struct sock *s, struct program *p)
@@ -209,38 +218,44 @@ EXPORT int daemon(int nochdir, int noclose)
 
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
-	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .envp = envp});
-	return exec_failed(real.execve(path, argv, NEXT_ENV(envp)));
+	struct program p = {.path = path, .at = AT_FDCWD, .envp = envp};
+	before_own_exec(&p);
+	return exec_failed(real.execve(path, argv, NEXT_ENV(envp, is_carried_to(&p))));
 }
 
 EXPORT int execv(const char *path, char *const argv[])
 {
-	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .envp = environ});
-	return exec_failed(real.execve(path, argv, NEXT_ENV(environ)));
+	struct program p = {.path = path, .at = AT_FDCWD, .envp = environ};
+	before_own_exec(&p);
+	return exec_failed(real.execve(path, argv, NEXT_ENV(environ, is_carried_to(&p))));
 }
 
 EXPORT int execvp(const char *path, char *const argv[])
 {
-	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .search = true, .envp = environ});
-	return exec_failed(real.execvpe(path, argv, NEXT_ENV(environ)));
+	struct program p = {.path = path, .at = AT_FDCWD, .search = true, .envp = environ};
+	before_own_exec(&p);
+	return exec_failed(real.execvpe(path, argv, NEXT_ENV(environ, is_carried_to(&p))));
 }
 
 EXPORT int execvpe(const char *path, char *const argv[], char *const envp[])
 {
-	before_own_exec(&(struct program){.path = path, .at = AT_FDCWD, .search = true, .envp = envp});
-	return exec_failed(real.execvpe(path, argv, NEXT_ENV(envp)));
+	struct program p = {.path = path, .at = AT_FDCWD, .search = true, .envp = envp};
+	before_own_exec(&p);
+	return exec_failed(real.execvpe(path, argv, NEXT_ENV(envp, is_carried_to(&p))));
 }
 
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
-	before_own_exec(&(struct program){.at = fd, .envp = envp});
-	return exec_failed(real.fexecve(fd, argv, NEXT_ENV(envp)));
+	struct program p = {.at = fd, .envp = envp};
+	before_own_exec(&p);
+	return exec_failed(real.fexecve(fd, argv, NEXT_ENV(envp, is_carried_to(&p))));
 }
 
 EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	before_own_exec(&(struct program){.path = path, .at = dir, .envp = envp});
-	return exec_failed(real.execveat(dir, path, argv, NEXT_ENV(envp), flags));
+	struct program p = {.path = path, .at = dir, .envp = envp};
+	before_own_exec(&p);
+	return exec_failed(real.execveat(dir, path, argv, NEXT_ENV(envp, is_carried_to(&p)), flags));
 }
 
 /* The execl family: the arguments become an array, on the stack since a child of vfork may call it. */
@@ -275,15 +290,17 @@ EXECL(execle, char *const *envp = va_arg(ap, char *const *), execve(path, argv, 
 EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
 	char *const argv[], char *const envp[])
 {
-	before_exec(&(struct program){.path = path, .at = AT_FDCWD, .envp = envp});
-	return real.posix_spawn(pid, path, fa, at, argv, NEXT_ENV(envp));
+	struct program p = {.path = path, .at = AT_FDCWD, .envp = envp};
+	before_exec(&p);
+	return real.posix_spawn(pid, path, fa, at, argv, NEXT_ENV(envp, is_carried_to(&p)));
 }
 
 EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
 	char *const argv[], char *const envp[])
 {
-	before_exec(&(struct program){.path = path, .at = AT_FDCWD, .search = true, .envp = envp});
-	return real.posix_spawnp(pid, path, fa, at, argv, NEXT_ENV(envp));
+	struct program p = {.path = path, .at = AT_FDCWD, .search = true, .envp = envp};
+	before_exec(&p);
+	return real.posix_spawnp(pid, path, fa, at, argv, NEXT_ENV(envp, is_carried_to(&p)));
 }
 
 EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int fd, int to)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "nextenv.h"
 
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "startup.h"
 #include "switch.h"
+#include "sys.h"
 
 #define ENV_MAX 16384 /* entries */
 #define N_VAR 16
@@ -15,7 +17,9 @@
 #define PREFIX "SHUNT_"
 #define OFF "SHUNT_OFF="
 #define CARRIED "SHUNT_CARRIED="
-#define CARRY "SHUNT_CARRY="
+#define NO_CARRY "SHUNT_CARRY=0"
+#define ASAN "ASAN_OPTIONS="
+#define ASAN_ORDER "verify_asan_link_order" /* as `shunt run` sets it */
 
 extern char **environ;
 
@@ -23,8 +27,9 @@ extern char **environ;
 static struct {
 	char text[TEXT_LEN];
 	char *var[N_VAR];
-	size_t n;
-	bool hidden, wanted;
+	size_t n, names_len;
+	const char *lib; /* where the dynamic linker will look for us */
+	bool hidden, unwanted;
 } ours;
 
 static bool begins(const char *entry, const char *with)
@@ -32,66 +37,124 @@ static bool begins(const char *entry, const char *with)
 	return strncmp(entry, with, strlen(with)) == 0;
 }
 
-static bool is_ours(const char *entry)
+static size_t name_len(const char *entry)
 {
-	return begins(entry, PREFIX) || (begins(entry, PRELOAD) && startup_is_in(entry + strlen(PRELOAD)));
-}
-
-static bool keep(const char *entry, size_t *used)
-{
-	size_t len = strlen(entry) + 1;
-	if (ours.n == N_VAR || TEXT_LEN - *used < len)
-		return false;
-	ours.var[ours.n++] = memcpy(ours.text + *used, entry, len);
-	*used += len;
-	return true;
-}
-
-void nextenv_init(void)
-{
-	size_t used = 0, n = 0;
-	bool room = true;
-	if (!environ)
-		return;
-	for (char **e = environ; *e; e++) {
-		ours.hidden |= begins(*e, CARRIED);
-		ours.wanted |= begins(*e, CARRY) && (*e)[sizeof(CARRY) - 1];
-		if (is_ours(*e) && !begins(*e, OFF) && !begins(*e, CARRIED))
-			room &= keep(*e, &used);
-	}
-	if (!room) /* half of them would be another shunt */
-		ours.n = 0;
-	for (char **e = environ; ours.hidden && *e; e++)
-		if (!is_ours(*e))
-			environ[n++] = *e;
-	if (ours.hidden)
-		environ[n] = NULL;
+	return strcspn(entry, "=");
 }
 
 /* The entry of the variable that `entry` is of. */
 static const char *find(char *const envp[], const char *entry)
 {
-	size_t len = strcspn(entry, "=") + 1;
+	size_t len = name_len(entry) + 1;
 	for (; envp && *envp; envp++)
 		if (!strncmp(*envp, entry, len))
 			return *envp;
 	return NULL;
 }
 
+static char *keep(const char *entry, size_t len)
+{
+	static size_t used;
+	char *to = ours.text + used;
+	if (ours.n == N_VAR || TEXT_LEN - used <= len)
+		return NULL;
+	*(char *)mempcpy(to, entry, len) = 0;
+	ours.var[ours.n++] = to;
+	ours.names_len += name_len(to) + 1;
+	used += len + 1;
+	return to;
+}
+
+/* What stands behind us in the list is the program's own, and not for others. */
+static bool keep_preload(const char *entry)
+{
+	const char *end = startup_find_in(entry + strlen(PRELOAD));
+	char *kept = end ? keep(entry, (size_t)(end - entry)) : NULL;
+	if (!kept)
+		return !end;
+	ours.lib = kept + strlen(PRELOAD);
+	for (const char *p = ours.lib; *p; p++)
+		if (*p == ':' || *p == ' ')
+			ours.lib = p + 1;
+	return true;
+}
+
+static bool keep_if_ours(const char *entry)
+{
+	if (begins(entry, PRELOAD))
+		return keep_preload(entry);
+	return !begins(entry, PREFIX) || begins(entry, OFF) || begins(entry, CARRIED) || keep(entry, strlen(entry));
+}
+
+/* Is it one of the words? */
+static bool is_among(const char *entry, const char *words)
+{
+	size_t len;
+	for (; *words; words += len + (words[len] == ' ')) {
+		len = strcspn(words, " ");
+		if (len == name_len(entry) && !memcmp(words, entry, len))
+			return true;
+	}
+	return false;
+}
+
+static void hide(const char *words)
+{
+	size_t n = 0;
+	for (char **e = environ; *e; e++)
+		if (!begins(*e, CARRIED) && !begins(*e, OFF) && !is_among(*e, words))
+			environ[n++] = *e;
+	environ[n] = NULL;
+}
+
+void nextenv_init(void)
+{
+	static const char asan[] = ASAN ASAN_ORDER "=0";
+	if (!environ)
+		return;
+	const char *carried = find(environ, CARRIED);
+	bool room = keep(asan, sizeof(asan) - 1);
+	for (char **e = environ; *e; e++) {
+		ours.unwanted |= strcmp(*e, NO_CARRY) == 0;
+		room &= keep_if_ours(*e);
+	}
+	if (!room) /* half of them would be another shunt */
+		ours.lib = NULL;
+	ours.hidden = carried;
+	if (carried)
+		hide(carried + strlen(CARRIED));
+}
+
 bool nextenv_names_us(char *const envp[])
 {
 	const char *e = find(envp, PRELOAD);
-	return e && startup_is_in(e + strlen(PRELOAD));
+	return e && startup_find_in(e + strlen(PRELOAD));
 }
 
-static bool carries(char *const envp[])
+/* In another root directory, or of a user who may not read it? The dynamic linker would complain. */
+static bool can_be_loaded(void)
 {
-	return ours.wanted && ours.n && !find(envp, PRELOAD) && (ours.hidden || (envp != environ && nextenv_names_us(environ)));
+	if (!strchr(ours.lib, '/'))
+		return true;
+	long fd = sys4(SYS_openat, AT_FDCWD, ours.lib, O_RDONLY | O_CLOEXEC, 0);
+	if (fd >= 0)
+		sys1(SYS_close, fd);
+	return fd >= 0;
+}
+
+bool nextenv_carries(char *const envp[])
+{
+	if (ours.unwanted || !ours.lib || (uintptr_t)envp < 4096 || find(envp, PRELOAD))
+		return false;
+	if (!ours.hidden && (envp == environ || !nextenv_names_us(environ)))
+		return false;
+	const char *asan = find(envp, ASAN);
+	return (!asan || strstr(asan, ASAN_ORDER)) && can_be_loaded();
 }
 
 bool nextenv_has_us(char *const envp[])
 {
-	return (uintptr_t)envp >= 4096 && (nextenv_names_us(envp) || carries(envp));
+	return (uintptr_t)envp >= 4096 && (nextenv_names_us(envp) || nextenv_carries(envp));
 }
 
 /* SHUNT_OFF is there once if we are off, and not at all otherwise. */
@@ -106,38 +169,58 @@ static bool tells_off(char *const envp[])
 	return switch_is_off() ? n == 1 && right == 1 : !n;
 }
 
-size_t nextenv_len(char *const envp[])
+/* Entries of what is made of n: ours, SHUNT_CARRIED, SHUNT_OFF, and the end. */
+static size_t n_made(size_t n)
+{
+	return n + ours.n + 3;
+}
+
+size_t nextenv_len(char *const envp[], bool add)
 {
 	size_t n = 0;
-	if ((uintptr_t)envp < 4096 || (tells_off(envp) && !carries(envp)))
+	if ((uintptr_t)envp < 4096 || (!add && tells_off(envp)))
 		return 0;
 	while (envp[n])
 		n++;
-	return n < ENV_MAX ? (n + ours.n + 3) * sizeof(char *) : 0;
+	return n < ENV_MAX ? n_made(n) * sizeof(char *) + sizeof(CARRIED) + ours.names_len : 0;
 }
 
-char *const *nextenv_make(char *const envp[], char **room)
+/* Ours, where envp has none of that name, and their names. Where the entries end. */
+static char **add_ours(char **to, char *const envp[], char *text)
 {
-	static char off[] = OFF "1", carried[] = CARRIED "1";
-	bool add = carries(envp);
-	size_t n = 0;
-	for (char *const *e = envp; *e; e++)
-		if (!begins(*e, OFF))
-			room[n++] = *e;
-	for (size_t i = 0; add && i < ours.n; i++)
-		if (!find(envp, ours.var[i]))
-			room[n++] = ours.var[i];
+	char *end = stpcpy(text, CARRIED);
+	for (size_t i = 0; i < ours.n; i++) {
+		if (find(envp, ours.var[i]))
+			continue;
+		*to++ = ours.var[i];
+		if (end > text + strlen(CARRIED))
+			*end++ = ' ';
+		end = mempcpy(end, ours.var[i], name_len(ours.var[i]));
+	}
+	*end = 0;
+	*to++ = text;
+	return to;
+}
+
+char *const *nextenv_make(char *const envp[], bool add, char **room)
+{
+	static char off[] = OFF "1";
+	char *const *e = envp;
+	char **to = room;
+	for (; *e; e++)
+		if (!begins(*e, OFF) && !(add && begins(*e, CARRIED)))
+			*to++ = *e;
 	if (add)
-		room[n++] = carried;
+		to = add_ours(to, envp, (char *)(room + n_made((size_t)(e - envp))));
 	if (switch_is_off())
-		room[n++] = off;
-	room[n] = NULL;
+		*to++ = off;
+	*to = NULL;
 	return room;
 }
 
 void nextenv_set(void)
 {
-	if (tells_off(environ))
+	if (ours.hidden || tells_off(environ)) /* who does not see us starts others without us there */
 		return;
 	if (switch_is_off())
 		setenv("SHUNT_OFF", "1", 1);

@@ -119,12 +119,12 @@ static char own_name[64]; /* of this library's file */
 static void note_own_name(void)
 {
 	Dl_info info;
-	const char *name = dladdr((void *)(uintptr_t)startup_is_in, &info) && info.dli_fname ? info.dli_fname : "";
+	const char *name = dladdr((void *)(uintptr_t)startup_find_in, &info) && info.dli_fname ? info.dli_fname : "";
 	const char *slash = strrchr(name, '/');
 	fmt_buf(own_name, sizeof(own_name), "%s", slash ? slash + 1 : name);
 }
 
-bool startup_is_in(const char *list)
+const char *startup_find_in(const char *list)
 {
 	for (const char *end; *list; list = *end ? end + 1 : end) {
 		const char *at = list;
@@ -132,9 +132,9 @@ bool startup_is_in(const char *list)
 		for (const char *p = list; p < end; p++)
 			at = *p == '/' ? p + 1 : at;
 		if ((size_t)(end - at) == strlen(own_name) && end > at && !memcmp(at, own_name, (size_t)(end - at)))
-			return true;
+			return end;
 	}
-	return false;
+	return NULL;
 }
 
 static void at_exit(void);

@@ -10,8 +10,8 @@
 extern uint32_t startup_pid;
 /* The process is about to end, or to become another program: counters, and the names that we own. */
 void startup_end(bool exec);
-/* Does a value of LD_PRELOAD name this library? */
-bool startup_is_in(const char *list);
+/* Where the name of this library ends in a value of LD_PRELOAD; NULL: it is not in it. */
+const char *startup_find_in(const char *list);
 /* That exec failed. */
 void startup_goes_on(void);
 /* What fork does with us, for a fork that pthread_atfork() does not see. */
