@@ -98,13 +98,15 @@ static bool is_among(const char *entry, const char *words)
 	return false;
 }
 
+/* Behind the end of the array is the auxiliary vector, which some runtimes (Go's) look for there themselves: they find none. */
 static void hide(const char *words)
 {
-	size_t n = 0;
+	char **to = environ;
 	for (char **e = environ; *e; e++)
 		if (!begins(*e, CARRIED) && !begins(*e, OFF) && !is_among(*e, words))
-			environ[n++] = *e;
-	environ[n] = NULL;
+			*to++ = *e;
+	while (*to)
+		*to++ = NULL;
 }
 
 void nextenv_init(void)

@@ -6,11 +6,14 @@
 #include "oracle_heir.h"
 
 #include <fcntl.h>
+#include <link.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -220,6 +223,19 @@ static void detour_server(void)
 	_exit(127);
 }
 
+/* Behind the environment stands the auxiliary vector, or nothing. */
+static bool auxv_is_sound(void)
+{
+	char **e = environ;
+
+	while (*e)
+		e++;
+	for (const ElfW(auxv_t) *a = (const void *)(e + 1); a->a_type != AT_NULL; a++)
+		if (a->a_type == AT_PAGESZ)
+			return a->a_un.a_val == getauxval(AT_PAGESZ);
+	return e[1] == NULL;
+}
+
 /* By way of an environment made from scratch, of which the next program sees what it was given, and no more. */
 static void scratch_server(void)
 {
@@ -231,6 +247,7 @@ static void scratch_server(void)
 		for (char **e = environ; *e; e++)
 			others += strcmp(*e, name) && strncmp(*e, "ORACLE_", 7);
 		HOLDS(!others);
+		HOLDS(auxv_is_sound());
 		go_on(HEIR_FD, 1);
 		return;
 	}
