@@ -73,6 +73,7 @@ begin() {
 }
 
 segments() { grep -c SYSV "/proc/$HEIR/maps"; }
+thread_rests() { grep -qE '^[0-9]+ 0x[0-9a-f]+ 0x[0-9a-f]+ 0x[0-9a-f]+ 0xffffffff(ffffffff)? ' "/proc/$HEIR"/task/*/syscall; }
 no_segment() { [ "$(segments)" = 0 ]; }
 done_times() { [ "$(grep -c "done" "$D/ask.out")" -eq "$1" ]; }
 
@@ -81,6 +82,7 @@ done_times() { [ "$(grep -c "done" "$D/ask.out")" -eq "$1" ]; }
 	wait_for 20 says give '^heir '
 	HEIR=$(sed -n 's/^heir //p' "$D/give.out")
 	[ "$(segments)" -gt 0 ] # it has gone on through memory
+	! cat "/proc/$HEIR/syscall" >/dev/null 2>&1 || wait_for 30 thread_rests # nothing has moved for so long that no time is set to look
 	echo >&7
 	wait_for 10 says give '^closed'
 	wait_for 30 no_segment

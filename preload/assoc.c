@@ -146,6 +146,16 @@ struct assoc *assoc_find(int shmid, uint64_t nonce)
 	return NULL;
 }
 
+void assoc_chan_ends(struct assoc *a)
+{
+	if (sub_acqrel(&a->n_linked, 1u) != 1)
+		return;
+	a->idle_since_ns = (uint64_t)now_ns();
+	fence_storeload(); /* faces chores_do: the service thread sees it idle before it sleeps, or we see that it may sleep for ever */
+	if (assoc_may_go(a))
+		svc_stir();
+}
+
 void assoc_gc(int64_t now)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {

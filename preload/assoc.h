@@ -134,6 +134,8 @@ static inline bool assoc_may_go(const struct assoc *a)
 	       (a->side == SM_SERVER || !a->endpoint || load_relaxed(&a->ended) ||
 		       load_acquire(&a->endpoint->assoc) != a); /* nobody will offer there again */
 }
+/* One channel less is linked. Without any, it is let go in a while. Under g_lock. */
+void assoc_chan_ends(struct assoc *a);
 struct assoc *assoc_add(const struct seg *g, int side);
 bool assoc_room(void); /* assoc_add will find an entry */
 struct assoc *assoc_find(int shmid, uint64_t nonce);

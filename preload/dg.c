@@ -306,8 +306,7 @@ void dg_detach(struct dg_peer *p)
 	token_drop(s, &s->f->tx_token, tx);
 	if (load_relaxed(&a->chan_sock[p->c.idx]) == s)
 		store_release(&a->chan_sock[p->c.idx], NULL);
-	if (sub_acqrel(&a->n_linked, 1u) == 1)
-		a->idle_since_ns = (uint64_t)now_ns();
+	assoc_chan_ends(a);
 	FAULT_POINT("dg end: unlinked, before gone");
 	if (load_acquire(&a->live))
 		seg_chan_leave(&a->seg, p->c.idx, p->c.side);

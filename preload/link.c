@@ -423,8 +423,7 @@ static void unlink_chan(struct sock *s)
 	svc_unwatch(s);
 	if (load_relaxed(&a->chan_sock[c->idx]) == s)
 		store_release(&a->chan_sock[c->idx], NULL);
-	if (sub_acqrel(&a->n_linked, 1u) == 1)
-		a->idle_since_ns = (uint64_t)now_ns();
+	assoc_chan_ends(a);
 	FAULT_POINT("end: unwatched, before own sleepers");
 	/* A process that is asleep on this socket in another thread must look again. */
 	add_acqrel(&c->my->futex, 1u);

@@ -219,8 +219,10 @@ static void chores_do(struct chores *c)
 	}
 	if (c->trim_due && now >= c->trim_due) {
 		c->trim_due = 0;
-		if (!trim_pass())
+		if (!trim_pass()) {
 			store_release(&svc_stirred, 0);
+			fence_storeload(); /* faces assoc_chan_ends */
+		}
 	}
 }
 
