@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "leave.h"
 #include "startup.h"
 #include "switch.h"
 #include "sys.h"
@@ -146,7 +147,7 @@ static bool can_be_loaded(void)
 
 bool nextenv_carries(char *const envp[])
 {
-	if (ours.unwanted || !ours.lib || (uintptr_t)envp < 4096 || find(envp, PRELOAD))
+	if (ours.unwanted || !ours.lib || (uintptr_t)envp < 4096 || leave_sealed() || find(envp, PRELOAD))
 		return false;
 	if (!ours.hidden && (envp == environ || !nextenv_names_us(environ)))
 		return false;
