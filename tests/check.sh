@@ -153,7 +153,7 @@ if [ -z "$SAN" ]; then
 	part model 900 tests/model/run
 	part oracle 1200 tests/run_oracle.sh -j "$jobs"
 	part fault 900 tests/run_faults.sh -j "$jobs" ${SOAK:+--soak}
-	part bats 1500 bats/run -j "$jobs" --tap
+	part bats 1500 bats/run -j $((jobs + 1)) --tap # they wait most of the time
 	# What of make conformance takes seconds.
 	part conformance 300 env BUILD="$B" python3 -B tests/conformance/run --tap -j "$jobs" -w eager \
 		test_httplib test_socketserver test_smtplib test_epoll test_poll test_select
