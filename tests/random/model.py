@@ -62,10 +62,11 @@ class Desc:
 
 
 class Wait:
-    """A call that sleeps: until ready(); then done() has happened. in_part: also when a signal has ended it."""
+    """A call that sleeps: until ready(); then done() has happened. in_part: also when a signal has ended it. fills: (actor, slot) that it puts a descriptor into."""
 
-    def __init__(self, step, ready, done, descs, restarts, in_part=False):
+    def __init__(self, step, ready, done, descs, restarts, in_part=False, fills=None):
         self.id, self.ready, self.done, self.descs, self.restarts, self.in_part = step, ready, done, descs, restarts, in_part
+        self.fills = fills
 
 
 class Actor:
@@ -113,8 +114,11 @@ class Model:
             raise Cannot("another kind")
         return d
 
+    def is_empty(self, a, s):
+        return not self.actor(a).slots[s] and all(wait.fills != (a, s) for wait in self.waits.values())
+
     def empty(self, a, s):
-        if self.actor(a).slots[s]:
+        if not self.is_empty(a, s):
             raise Cannot("slot in use")
 
     def holders(self, d):

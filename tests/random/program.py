@@ -50,7 +50,7 @@ class Maker:
         return self.r.randrange(self.m.actors[a].threads)
 
     def slot(self, a):
-        return self.r.choice([s for s in range(LOW) if not self.m.actors[a].slots[s]] or [None])
+        return self.r.choice([s for s in range(LOW) if self.m.is_empty(a, s)] or [None])
 
     def connection(self):
         """(actor, slot, actor, slot) of both its ends"""
@@ -232,7 +232,7 @@ class Maker:
     def make_splice(self):
         a, s, d = self.some("tcp")
         if not self.mine(a, "pipe"):
-            x, y = [z for z in range(LOW) if not self.m.actors[a].slots[z]][:2]
+            x, y = [z for z in range(LOW) if self.m.is_empty(a, z)][:2]
             self.add("pair", a, x, y, "pipe")
         x, y = self.mine(a, "pipe")[:2]
         if d.unread and self.r.random() < 0.6:

@@ -85,7 +85,7 @@ def accept(m, i, a, t, s, to, how, flags):
     elif not d.blocking():
         m.tell(i, a, t, line)
     else:
-        m.sleep(i, a, t, line, Wait(i, lambda: d.pending, done, [d], not d.timed))
+        m.sleep(i, a, t, line, Wait(i, lambda: d.pending, done, [d], not d.timed, fills=(a, to)))
 
 
 def shut(m, i, a, t, s, how, number):
@@ -346,6 +346,8 @@ def dgchat(m, i, a, s, b, z, turns, n, how, how2):
     m.free(a)
     m.free(b)
     ends = [m.desc(a, s, "udp"), m.desc(b, z, "udp")]
+    if ends[0] is ends[1]:
+        raise Cannot("one socket")
     no_waiter(*ends)
     lines = []
     for k, (d, e) in enumerate((ends, ends[::-1])):
