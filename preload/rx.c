@@ -322,7 +322,8 @@ static long recv_linked(struct sock *s, struct take *t)
 		if (__builtin_expect(r == 1, 1)) {
 			if (t->done == t->len && (t->len || tail != load_relaxed(&s->f->rx_head)))
 				break;
-			if (t->done >= target && (t->flags & MSG_PEEK || !switch_ahead(s)))
+			/* A turn that has only followed a switch has not looked behind it. */
+			if (t->done >= target && (t->flags & MSG_PEEK || (t->done != had && !switch_ahead(s))))
 				break;
 			/* Reasons to look again that lead to nothing: an honest peer's are a few. */
 			idle = t->done == had ? idle + 1 : 0;
@@ -357,6 +358,7 @@ static long recv_linked(struct sock *s, struct take *t)
 			continue;
 		}
 		over = sleep_for_news(s, &deadline, tail, t);
+		t->slept = true;
 		woken(s);
 	}
 	return (long)t->done;

@@ -106,6 +106,11 @@ long rx_after_kernel(struct sock *s, struct take *t, long r)
 		return end_of_file(s, t);
 	if (r != -EAGAIN)
 		t->ended = true;
+	/* The kernel says it once; a call that returns octets, or has waited for none, leaves it to the next one. */
+	if (r == -ECONNRESET && (t->done || (!t->len && t->slept))) {
+		or_acqrel(&s->f->flags, FAM_RESET);
+		return 0;
+	}
 	return r;
 }
 

@@ -13,6 +13,7 @@ struct take {
 	size_t len;  /* of the buffers */
 	size_t done; /* octets handed over (PEEK: looked at) */
 	bool ended;  /* end of file, or an error after some octets: do not wait for more */
+	bool slept;  /* who waits to read nothing gets it, however the wait ends */
 	struct rx_control *control;
 	struct sig_mark since;
 };
