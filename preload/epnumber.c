@@ -67,9 +67,16 @@ static void member_loses_number(struct epset *e, struct member *m, bool last)
 		epset_to_program(e, m);
 }
 
+/* By a process that has it by fork, by one that it was passed to (or will be: it may be on its way), or by the one that it came from. Of datagram sockets passes are not counted. */
+static bool is_held_elsewhere(const struct sock *s)
+{
+	return fam_holders(s->f) > 1 || load_acquire(&s->f->passes) || s->arrived ||
+	       (sock_is_dgram(s) && sock_flags(s) & FAM_PIN_RX);
+}
+
 void epset_number_closes(struct sock *s, int fd)
 {
-	bool last = load_acquire(&s->open) == 1 && fam_holders(s->f) > 1;
+	bool last = load_acquire(&s->open) == 1 && is_held_elsewhere(s);
 	for (struct member *m = s->members, *next; m; m = next) {
 		struct epset *e = m->set;
 		next = m->next;
