@@ -455,6 +455,8 @@ bool link_end(struct sock *s)
 	struct assoc *a = c->assoc;
 	if (last)
 		end_marks(s);
+	else
+		move_stop_serving(s);
 	unlink_chan(s);
 	if (!last)
 		return false;

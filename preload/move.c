@@ -9,6 +9,7 @@
 #include <linux/sockios.h>
 #include <sys/socket.h>
 
+#include "assoc.h"
 #include "dup.h"
 #include "fault.h"
 #include "log.h"
@@ -88,6 +89,12 @@ bool move_up(struct sock *s)
 		return false;
 	/* All that was ever in the ring has been read (the receiver has followed), or the peer writes nonsense. */
 	if (load_acquire(&c->peer->rx_head) != load_relaxed(&f->tx_tail))
+		return false;
+	/* Whom the peer asks to go down again: ours, or that of another process that has the socket by fork. */
+	uint32_t bell = c->assoc->svc_bell;
+	if (bell)
+		store_relaxed(&c->my->svc_bell, bell);
+	else if (!load_relaxed(&c->my->svc_bell))
 		return false;
 	f->tx_head = load_relaxed(&f->tx_tail);
 	f->tx_limit = 0;

@@ -60,5 +60,10 @@ void move_pass(struct sock *s, enum why why);
 void move_unread_to_kernel(struct sock *s);
 /* The peer's reader asked for its unread octets back: service thread. */
 void move_give_back(struct sock *s);
+/*
+ * This process lets go of a linked socket, and others go on with it, by fork, which may have no service thread: if ours is the one that the peer would ask to leave the ring, nobody would
+ * answer from now on. So the direction goes down; who has a service thread goes up again.
+ */
+void move_stop_serving(struct sock *s);
 
 #endif

@@ -248,3 +248,17 @@ void move_give_back(struct sock *s)
 	FAULT_POINT("back: answered, before bell");
 	notify_peer(c);
 }
+
+void move_stop_serving(struct sock *s)
+{
+	struct chan *c = &s->chan;
+	uint32_t bell = c->assoc->svc_bell;
+	if (!bell || load_relaxed(&c->my->svc_bell) != bell)
+		return;
+	int how = token_take(s, &s->f->tx_token);
+	if (s->f->tx_epoch & 1)
+		move_down(s, WHY_FORK);
+	token_drop(s, &s->f->tx_token, how);
+	cas_acqrel(&c->my->svc_bell, bell, 0u);
+	notify_peer(c);
+}
