@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sock_left.c - what is left to others: an error to the next call, a connection to a child that does nothing with it, a member of a set to the process that has the socket now. */
+#include "oracle.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ALL (POLLIN | POLLOUT | POLLRDHUP)
+
+/* ---- octets, and behind them a reset: the call that gets the former does not take the latter ---- */
+
+static void reset_server(void)
+{
+	int fd = serve_warm();
+	char buf[8];
+
+	put(fd, 100, 2, 0);
+	tell("sent");
+	await("closed");
+	poll_is(fd, ALL, ALL | POLLHUP | POLLERR);
+	TRY(recv(fd, buf, sizeof buf, 0));
+	TRY(recv(fd, buf, sizeof buf, 0));
+	TRY(recv(fd, buf, sizeof buf, 0));
+	TRY(close(fd));
+}
+
+static void reset_client(void)
+{
+	int fd = connect_warm();
+
+	await("sent");
+	unread_is(fd, 100);
+	put(fd, 1, 1, 0);
+	TRY(close(fd));
+	tell("closed");
+}
+
+/* ---- the writer's parent has closed it, the writer sleeps elsewhere, the reader has to leave memory ---- */
+
+static void idle_server(void)
+{
+	int sv[2], fd = serve_warm();
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	await("closed");
+	pass_fd(sv[0], fd);
+	int other = take_fd(sv[1]);
+	TRY(recv(other, (char[1]){0}, 1, MSG_DONTWAIT));
+	tell("passed");
+	put(other, 20, 2, 0);
+	get(other, 30, 1, 0);
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+	TRY(close(other));
+	close(sv[0]);
+	close(sv[1]);
+}
+
+static void idle_client(void)
+{
+	int fd = connect_warm(), turn[2];
+
+	MUST(pipe(turn));
+	pid_t pid = fork_part();
+	if (pid == 0) {
+		MUST(read(turn[0], (char[1]){0}, 1) == 1 ? 0 : -1);
+		get(fd, 20, 2, 0);
+		put(fd, 30, 1, 0);
+		exit(0);
+	}
+	TRY(close(fd));
+	tell("closed");
+	await("passed");
+	MUST(write(turn[1], "t", 1));
+	join_child(pid);
+	close(turn[0]);
+	close(turn[1]);
+}
+
+/* ---- a set goes on with a member whose number is closed, as long as a message on its way, or another number, holds it ---- */
+
+static void member_server(void)
+{
+	int sv[2], fd = serve_warm(), ep = new_set();
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	set_add(ep, fd, EPOLLIN, 1);
+	pass_fd(sv[0], fd);
+	TRY(close(fd));
+	set_says(ep, 0);
+	send_me(5);
+	set_says(ep, SOON);
+	fd = take_fd(sv[1]);
+	get(fd, 5, 1, 0);
+	set_says(ep, 0);
+	close_yours();
+	set_says(ep, SOON);
+	TRY(close(fd));
+	set_says(ep, 0);
+	close(ep);
+	close(sv[0]);
+	close(sv[1]);
+}
+
+const struct oracle_case oracle_cases[] = {
+	{"reset", reset_server, reset_client, 0, NULL},
+	{"idle_child", idle_server, idle_client, 0, NULL},
+	{"member", member_server, sender_client, 0, NULL},
+	{NULL, NULL, NULL, 0, NULL},
+};
