@@ -56,6 +56,20 @@ class Barrier:
         os.sched_setaffinity(0, self.cores)
 
 
+def sleeps(pid):
+    """All its threads but the first"""
+    if pid is None:
+        return True
+    try:
+        for tid in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{tid}/stat", "rb") as f:
+                if int(tid) != pid and f.read().rpartition(b")")[2].split(None, 1)[0] == b"R":
+                    return False
+    except OSError:  # it has ended
+        pass
+    return True
+
+
 class Run:
     """One run of a plan: its actors, and what they have said."""
 
@@ -189,6 +203,13 @@ class Run:
     def skip(self, what):
         self.said.append([what.id, f"left out: {what.why}"])
 
+    def quiet(self):
+        """What a step has set off in threads that are not the actor's own has been done: they all sleep, seen twice, since one may have woken another before it fell asleep."""
+        end = time.monotonic() + LIMIT
+        calm = 0
+        while calm < 2 and time.monotonic() < end:
+            calm = calm + 1 if all(map(sleeps, self.pids)) else 0
+
     def perform(self, plan):
         acts = {Do: self.do, Join: self.join, Par: self.par, Kill: self.kill, Signal: self.signal, Switch: self.switch, Skip: self.skip}
         self.told = {what.id: what for what in plan if isinstance(what, Do)}
@@ -201,6 +222,8 @@ class Run:
                 return
             if not isinstance(what, (Skip, Switch)):
                 self.lane.barrier()
+                if self.lane.under:
+                    self.quiet()
 
     hung = False
 

@@ -40,7 +40,7 @@ class Desc:
         self.pending = []  # of a listener
         self.queue, self.to, self.error = [], None, False  # datagrams
         self.members, self.owner = {}, None  # of an epoll set: tag -> (desc, events); who has made it
-        self.shared = False  # by fork
+        self.shared, self.whose = False, None  # by fork; the one that has changed it since
         self.edge = False  # in a set that reports edges: nothing may depend on acknowledgements
         self.size = self.at = 0  # of a file
         self.waiter = None
@@ -50,6 +50,8 @@ class Desc:
             return bool(self.pending)
         if self.kind == "udp":
             return bool(self.queue) or self.error or self.rd_shut
+        if self.kind == "pipe" and self.peer:
+            return self.peer.closed  # an error
         if self.kind in ("tcp", "unix", "pipe"):
             return self.unread > 0 or self.fin or self.reset or self.rd_shut
         return True

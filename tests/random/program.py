@@ -175,6 +175,8 @@ class Maker:
         _, _, d = self.some("listen")
         a = self.who()
         s = self.slot(a)
+        if s is None:
+            return None
         way = d.family if d.family == 4 or not d.wild else self.r.choice((4, 5, 6))
         self.add("socket", a, s, 4 if way == 4 else 6, 1, self.how(4))
         return "connect", a, s, way, d.port
@@ -372,7 +374,7 @@ class Maker:
             return self.add("sendto", b, 0, z, 100, 4 if not e.to else 0, 0, None if e.to else d.port)
         elif d.kind == "listen":
             made = self.make_another()
-            return None not in made and self.add(*made)
+            return bool(made) and self.add(*made)
         return self.add("signal", a)
 
     def end(self):

@@ -93,6 +93,8 @@ def shut(m, i, a, t, s, how, number):
     d = m.desc(a, s, "tcp", "udp", "unix")
     if d.kind == "udp" and (d.queue or d.waiter):
         raise Cannot("datagrams wait")
+    if d.edge and (d.reset or d.fin):
+        raise Cannot("an edge without news")
     m.tell(i, a, t, f"shut {s} {how} {number}")
     if how in (0, 2):
         d.rd_shut = True

@@ -12,6 +12,16 @@ def no_waiter(*descs):
         raise Cannot("somebody waits there")
 
 
+def keeps_edges(m, a, *slots):
+    """docs/COMPATIBILITY.md: a member whose last number here is closed, while others hold the socket, is told of once more"""
+    sets = [e for _, _, e in m.all("epoll")]
+    for d in {id(d): d for d in (m.actors[a].slots[s] for s in slots) if d}.values():
+        mine = [s for s, x in enumerate(m.actors[a].slots) if x is d]
+        edges = any(x is d and events & (EDGE | ONESHOT) for e in sets for x, events in e.members.values())
+        if edges and set(mine) <= set(slots) and d.refs > len(mine):
+            raise Cannot("an edge would be told of again")
+
+
 # ---- descriptors ----
 
 
@@ -22,6 +32,7 @@ def close(m, i, a, t, s, how):
         raise Cannot("somebody waits there")
     if s >= LOW or (how == 3 and d.kind == "epoll"):
         raise Cannot("stays")
+    keeps_edges(m, a, s)
     m.tell(i, a, t, f"close {s} {how}")
     m.take(a, s)
 
@@ -42,6 +53,7 @@ def dup(m, i, a, s, to, how):
         m.empty(a, to)
     if m.actors[a].slots[to]:
         no_waiter(m.actors[a].slots[to])
+        keeps_edges(m, a, to)
     m.tell(i, a, 0, f"dup {s} {to} {how} {number}")
     m.put(a, to, d, how in (2, 4))
 
@@ -163,6 +175,12 @@ def epnew(m, i, a, s, flag):
     m.tell(i, a, 0, f"epnew {s} {flag}")
 
 
+def whose_set(m, a, e):
+    """docs/COMPATIBILITY.md: what one process adds or modifies in a set that several have by fork, others do not know"""
+    if e.whose not in (None, a):
+        raise Cannot("another process has changed the set")
+
+
 def epctl(m, i, a, s, op, member, events, tag):
     """op: 1 add, 2 del, 3 mod; tag: of the step that has added it"""
     m.free(a)
@@ -172,9 +190,12 @@ def epctl(m, i, a, s, op, member, events, tag):
     no_waiter(e)
     if e.shared and (events & ONESHOT or any(ev & ONESHOT for _, ev in e.members.values())):
         raise Cannot("a one-shot in a shared set")
+    whose_set(m, a, e)
     if d.kind == "udp" and events & EDGE and events & select.POLLOUT:
         raise Cannot("each datagram sent is an edge")
     m.tell(i, a, 0, f"epctl {s} {op} {member} {events} {tag}")
+    if e.shared and op != 2:
+        e.whose = a
     if op == 2:
         e.members = {k: v for k, v in e.members.items() if v[0] is not d}
     else:
@@ -185,6 +206,7 @@ def epctl(m, i, a, s, op, member, events, tag):
 def epwait(m, i, a, t, s, how, waits):
     m.free(a, t)
     e = m.desc(a, s, "epoll")
+    whose_set(m, a, e)
     no_waiter(e)
     descs = [d for d, _ in e.members.values()]
     quiet = all(events == select.POLLIN and not d.readable() for d, events in e.members.values())
@@ -231,6 +253,8 @@ def fork(m, i, a, who):
     sets = [d for d in m.actor(a).slots if d and d.kind == "epoll"]
     if any(events & ONESHOT for d in sets for _, events in d.members.values()):
         raise Cannot("a one-shot in a shared set")
+    if any(events & EDGE and x.unread for d in sets for x, events in d.members.values()):
+        raise Cannot("an edge would be told of again")
     for d in sets:
         d.shared = True
     new_actor(m, i, a, who, f"fork {who}", False)
@@ -280,7 +304,7 @@ def kill(m, i, a):
     m.all_free(a)
     mine = [(s, d) for s, d in enumerate(m.actors[a].slots) if d]
     for _, d in mine:
-        if d.waiter or d.unread or d.queue or (d.peer and d.peer.unread) or d.pending:
+        if d.waiter or d.unread or d.queue or (d.peer and (d.peer.unread or d.peer.rd_shut)) or d.pending:
             raise Cannot("not quiet")
     for s, d in mine:
         if d.kind == "tcp":
