@@ -8,9 +8,7 @@ load lib
 bats_require_minimum_version 1.5.0
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
-	sides both
+	about_shunt
 }
 
 @test "the exit status is the program's, as env(1) has it" {
@@ -278,7 +276,6 @@ signal.pause()' "$PORT"
 
 # Started by a program that gives it an environment made from scratch, does another one run under shunt, and what does it see?
 @test "shunt goes on in programs that are given an environment of their own, unseen; not where it has been taken out" {
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
 	cat >"$D/start" <<-'EOT'
 		import os, sys
 		kind, how = sys.argv[1:3]

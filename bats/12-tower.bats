@@ -7,8 +7,7 @@ load lib
 bats_require_minimum_version 1.5.0
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
+	about_shunt
 }
 
 DRSUAPI=e3514235-4b06-11d1-ab04-00c04fc2dcd2
@@ -108,7 +107,6 @@ octets() {
 }
 
 @test "the endpoint of a running server tells its tower" {
-	sides both
 	PORT=$(free_port)
 	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
 	up echod ready

@@ -8,8 +8,7 @@ load lib
 bats_require_minimum_version 1.5.0
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
+	about_shunt
 	! "$SHUNT" ab true 2>&1 | grep -q 'built without it' || skip "built without libgsl or jansson"
 	B=$ROOT/build/tests/bench
 	PAIR=(--server "$B/rr_server -p {port} -n 1" --client "$B/rr_client -p {port} -t 150")

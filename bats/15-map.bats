@@ -7,9 +7,7 @@ load lib
 bats_require_minimum_version 1.5.0
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
-	sides both
+	about_shunt
 }
 
 # listener NAME [USER]: a server with a published endpoint, on PORT

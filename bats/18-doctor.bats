@@ -7,11 +7,8 @@ load lib
 bats_require_minimum_version 1.5.0
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
-	sides both
-	export HOME=$D
-	unset XDG_CONFIG_HOME SHUNT_RULES
+	about_shunt
+	no_settings
 }
 
 # found CHECK STATE [REGEX]: the report in $D/json has that

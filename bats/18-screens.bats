@@ -8,14 +8,11 @@ load lib
 bats_require_minimum_version 1.5.0
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
-	sides both
+	about_shunt
 	export RUN_AS=daemon # who is root here becomes that one
 	user_words
 	chmod 777 "$D"
-	export HOME=$D
-	unset XDG_CONFIG_HOME SHUNT_RULES
+	no_settings
 	PATH=/usr/local/bin:/usr/bin:/bin # root's may hold folders that others may not look into
 	SCREENS=0
 	COMMANDS=$("$SHUNT" --help | sed -n 's/^  \([a-z]*\) .*/\1/p' | grep -vx shunt)

@@ -7,10 +7,8 @@ load lib
 bats_require_minimum_version 1.5.0
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
-	export HOME=$D
-	unset XDG_CONFIG_HOME SHUNT_RULES
+	about_shunt
+	no_settings
 }
 
 @test "the drop-in is one that systemd takes, and starts the service's own command under shunt with the rules" {
@@ -89,7 +87,6 @@ completes() {
 
 # sleeper: a process under shunt, by name sleeps
 sleeper() {
-	sides both
 	spawn server sleeps sleep 600
 	listed() { "$SHUNT" ps | grep -qE "^ *${PIDS[sleeps]} sleep"; }
 	wait_for 20 listed

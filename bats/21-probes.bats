@@ -6,12 +6,10 @@
 load lib
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
+	about_shunt
 	LIB=$(dirname "$SHUNT")/libshunt.so
 	need readelf
 	readelf -n "$LIB" | grep -q stapsdt || skip "this build has no sys/sdt.h"
-	sides both
 }
 
 @test "the library's probes are those of the manual, where each has a line for bpftrace" {

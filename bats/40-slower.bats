@@ -10,9 +10,7 @@ load lib
 BENCH=$ROOT/build/tests/bench
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
-	sides both
+	about_shunt
 	SLOW=$D/slow
 	export SHUNT_SPIN=off SHUNT_TEST_BELL_US=300 SHUNT_TEST_BELL_FILE=$SLOW
 }

@@ -8,10 +8,8 @@ load lib
 BENCH=$ROOT/build/tests/bench
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
+	about_shunt
 	[ -n "${SHUNT_BATS_NS:-}" ] || skip "changes limits: needs an IPC namespace of its own (root)"
-	sides both
 }
 
 in_use() { # KIND

@@ -33,9 +33,7 @@ setup_file() {
 }
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
-	sides both
+	about_shunt
 	SERVE_OPTS=() ASK_OPTS=()
 }
 

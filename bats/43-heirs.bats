@@ -54,9 +54,7 @@ setup_file() {
 }
 
 setup() {
-	test_begin
-	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
-	sides both
+	about_shunt
 	PORT=$(free_port)
 	server serve "$PYTHON" "$T/heir.py" serve "$PORT"
 	up serve ready

@@ -64,6 +64,19 @@ test_end() {
 	rm -rf "$D"
 }
 
+# about_shunt: test_begin for a test of shunt itself, which has nothing to say without it; both sides are under shunt
+about_shunt() {
+	test_begin
+	[ -z "${SHUNT_NONE:-}" ] || skip "is about shunt itself"
+	sides both
+}
+
+# no_settings: no user's rules but those that the test writes itself, below D, its home
+no_settings() {
+	export HOME=$D
+	unset XDG_CONFIG_HOME SHUNT_RULES
+}
+
 # Says why and fails; for checks that run where errexit is off, as `|| fail "..." || return`.
 fail() {
 	echo "$*"
