@@ -63,9 +63,7 @@ setup() {
 
 # echo_pair: a server and a client of Python that move bytes through memory, on PORT
 echo_pair() {
-	PORT=$(free_port)
-	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up echod ready
+	echo_server echod
 	[ "$(client echo "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
 }
 
@@ -164,9 +162,7 @@ signal.pause()' "$PORT"
 	grep -q "$PORT" "$D/echo.log"
 	grep -q "$PORT" "$D/echod.log"
 	sides client
-	PORT=$(free_port)
-	server plain "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up plain ready
+	echo_server plain
 	[ "$(client alone "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
 	stop plain INT
 	grep "$PORT" "$D/alone.log" | grep -q no-endpoint
@@ -200,27 +196,8 @@ signal.pause()' "$PORT"
 	[ "$(wc -l <"$D/s")" -ge 2 ]
 }
 
-# A pair that waits in the middle of a connection which is upgraded each way.
-waiting_pair() {
-	PORT=$(free_port)
-	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up echod ready
-	spawn client waiter "$PYTHON" -c '
-import signal, socket, sys
-s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-for i in range(2000):
-    s.sendall(b"0123456789")
-    n = 0
-    while n < 10:
-        n += len(s.recv(10))
-signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
-print("waits", flush=True)
-signal.pause()' "$PORT"
-	up waiter waits
-}
-
 @test "shunt ps --json lists a pair, with the path of each direction" {
-	waiting_pair
+	held_pair
 	"$SHUNT" ps --json >"$D/json"
 	local c=${PIDS[waiter]} s=${PIDS[echod]}
 	jq -e --argjson c "$c" --argjson s "$s" --arg to "127.0.0.1:$PORT" '
@@ -232,32 +209,20 @@ signal.pause()' "$PORT"
 		(.[] | select(.pid == $s).sockets) as $all | ($all[] | select(.local == $at and (.listens | not))) as $k |
 		any($all[]; .listens and .local == $at) and $k.peer_pid == $c and
 		$k.tx.path == "shm" and $k.rx.path == "shm" and $k.rx.shm_bytes > 1000' "$D/json"
-	stop waiter
-	stop echod INT
+	end_held_pair
 	"$SHUNT" ps --json | jq -e --argjson c "$c" --argjson s "$s" 'all(.[]; .pid != $c and .pid != $s)'
 }
 
 @test "shunt ps prints a line for each socket of a pair, and a reason where the kernel carries it" {
-	waiting_pair
+	held_pair
 	"$SHUNT" ps >"$D/table"
 	grep -E "^ *${PIDS[waiter]} python3 .* 127.0.0.1:$PORT ${PIDS[echod]}/python3 +shm .* shm " "$D/table"
 	grep -E "^ *${PIDS[echod]} python3 .* 127.0.0.1:$PORT +127.0.0.1:[0-9]+ ${PIDS[waiter]}/python3 +shm .* shm " "$D/table"
 	grep -E "^ *${PIDS[echod]} python3 .* 127.0.0.1:$PORT +\(listens\)" "$D/table"
-	stop waiter
-	stop echod INT
+	end_held_pair
 	sides client
-	PORT=$(free_port)
-	server plain "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up plain ready
-	spawn client alone "$PYTHON" -c '
-import signal, socket, sys
-s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-s.sendall(b"x")
-s.recv(1)
-signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
-print("waits", flush=True)
-signal.pause()' "$PORT"
-	up alone waits
+	echo_server plain
+	holding_client alone 1
 	"$SHUNT" ps | grep -E "^ *${PIDS[alone]} python3 .* 127.0.0.1:$PORT .*kernel no-endpoint .*kernel no-endpoint"
 	stop alone
 	stop plain INT
@@ -265,13 +230,12 @@ signal.pause()' "$PORT"
 
 @test "a user sees only the own processes" {
 	[ "$(id -u)" -eq 0 ] || skip "needs root"
-	waiting_pair
+	held_pair
 	"$SHUNT" ps | grep -q "${PIDS[waiter]} python3"
 	run setpriv --reuid nobody --regid nogroup --clear-groups "$SHUNT" ps
 	[ "$status" -eq 0 ]
 	[[ $output != *"${PIDS[waiter]} python3"* ]]
-	stop waiter
-	stop echod INT
+	end_held_pair
 }
 
 # Started by a program that gives it an environment made from scratch, does another one run under shunt, and what does it see?

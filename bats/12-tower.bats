@@ -107,9 +107,7 @@ octets() {
 }
 
 @test "the endpoint of a running server tells its tower" {
-	PORT=$(free_port)
-	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up echod ready
+	echo_server echod
 	local file
 	file=$(ls "$SHUNT_MAP"/*/tcp-*-"$PORT")
 	[ "$("$SHUNT" tower --decode "$(sed -n 's/^tower=//p' "$file")" | head -n 1)" = "$(tail -n 1 "$file")" ]

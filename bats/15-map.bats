@@ -10,13 +10,6 @@ setup() {
 	about_shunt
 }
 
-# listener NAME [USER]: a server with a published endpoint, on PORT
-listener() {
-	PORT=$(free_port)
-	RUN_AS=${2:-} server "$1" "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up "$1" ready
-}
-
 # ep JQ: is it true of the endpoint on PORT?
 ep() {
 	"$SHUNT" ep --json >"$D/ep.json"
@@ -25,24 +18,13 @@ ep() {
 }
 
 @test "shunt ep: an endpoint with its binding, tower, owner, process and associations; gone when its server has ended" {
-	listener echod
+	echo_server echod
 	ep 'length == 1 and (.[0] | .state == "alive" and .proto == "tcp" and .pids == [$pid] and .associations == 0 and .dual == false)'
 	ep ".[0].owner == $(id -u) and .[0].netns > 0"
 	# what the binding says is what the tower says
 	[ "$("$SHUNT" tower --decode "$(jq -r '.[0].tower' "$D/ep.json")" | head -n 1)" = "$(jq -r '.[0].binding' "$D/ep.json")" ]
 	[ "$("$SHUNT" tower "$(jq -r '.[0].binding' "$D/ep.json")" | head -n 1)" = "$(jq -r '.[0].tower' "$D/ep.json")" ]
-	spawn client waiter "$PYTHON" -c '
-import signal, socket, sys
-s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-for i in range(2000):
-    s.sendall(b"0123456789")
-    n = 0
-    while n < 10:
-        n += len(s.recv(10))
-signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
-print("waits", flush=True)
-signal.pause()' "$PORT"
-	up waiter waits
+	holding_client waiter
 	ep '.[0].associations == 1'
 	"$SHUNT" ep >"$D/table"
 	grep -qE "^tcp 127.0.0.1:$PORT +alive +$(id -un) +${PIDS[echod]} +1 ncadg_sm\[id=$(id -u),ftok=/" "$D/table"
@@ -81,7 +63,7 @@ signal.pause()' "$PORT"
 }
 
 @test "what a killed server left is stale; gc -n says so and leaves it, gc removes it, and says so" {
-	listener echod
+	echo_server echod
 	kill -9 "${PIDS[echod]}"
 	done_by 10 echod
 	ep 'length == 1 and .[0].state == "stale" and .[0].pids == []'
@@ -100,7 +82,7 @@ signal.pause()' "$PORT"
 }
 
 @test "gc removes nothing that lives, nor files that are not ours" {
-	listener echod
+	echo_server echod
 	touch "$SHUNT_MAP/$(id -u)/keep"
 	run "$SHUNT" gc
 	[ "$status" -eq 0 ]
@@ -116,7 +98,7 @@ signal.pause()' "$PORT"
 @test "a user sees and removes only the own; root everybody's" {
 	[ "$(id -u)" -eq 0 ] || skip "needs root"
 	local as=(setpriv --reuid daemon --regid daemon --clear-groups)
-	listener echod
+	echo_server echod
 	kill -9 "${PIDS[echod]}"
 	done_by 10 echod
 	[ "$("${as[@]}" "$SHUNT" ep --json)" = "[]" ]
@@ -125,7 +107,7 @@ signal.pause()' "$PORT"
 	[ -z "$output" ]
 	ep '.[0].state == "stale"'
 	"$SHUNT" gc
-	listener other daemon
+	RUN_AS=daemon echo_server other
 	kill -9 "${PIDS[other]}"
 	done_by 10 other
 	ep ".[0].state == \"stale\" and .[0].owner == $(id -u daemon)"
@@ -173,7 +155,7 @@ would_remove_one() {
 
 @test "in 80 columns no line is longer, and none wraps" {
 	need tmux
-	listener echod
+	echo_server echod
 	tmux -S "$D/tmux" new-session -d -x 80 -y 24 "'$SHUNT' ep; echo end; sleep 60"
 	wait_for 10 screen_has end
 	tmux -S "$D/tmux" capture-pane -p >"$D/screen"

@@ -136,15 +136,7 @@ for i in range(500):
 	sides none
 	server echod "$SHUNT" run --not "port $PORT" -- "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
 	up echod ready
-	spawn client waiter "$SHUNT" run --not "port $PORT" -- "$PYTHON" -c '
-import signal, socket, sys
-s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-for i in range(9):
-    s.sendall(b"x")
-    s.recv(1)
-signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
-print("waits", flush=True)
-signal.pause()' "$PORT"
+	spawn client waiter "$SHUNT" run --not "port $PORT" -- "$PYTHON" "$PROGS/pyhold.py" "$PORT" 9
 	up waiter waits
 	"$SHUNT" ps --json >"$D/json"
 	local who
@@ -153,8 +145,7 @@ signal.pause()' "$PORT"
 			length > 0 and all(.[]; .tx.why == "rule" and .rx.why == "rule")' "$D/json"
 	done
 	[ "$("$SHUNT" ep --json | jq length)" -eq 0 ]
-	stop waiter
-	stop echod INT
+	end_held_pair
 }
 
 @test "files, SHUNT_RULES and options are lists that must all let a socket pass; an inner run only adds" {

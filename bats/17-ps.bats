@@ -10,28 +10,9 @@ setup() {
 	about_shunt
 }
 
-# talker NAME PORT: a client in the middle of a connection
-talker() {
-	spawn client "$1" "$PYTHON" -c '
-import signal, socket, sys
-s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-for i in range(int(sys.argv[2])):
-    s.sendall(b"0123456789")
-    n = 0
-    while n < 10:
-        n += len(s.recv(10))
-signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
-print("waits", flush=True)
-signal.pause()' "$2" "$3"
-	up "$1" waits
-}
-
 @test "in 80 columns every line fits, and tells of both ends and both paths; in 200 nothing is cut" {
 	need tmux
-	PORT=$(free_port)
-	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up echod ready
-	talker waiter "$PORT" 2000
+	held_pair
 	local width
 	for width in 80 200; do
 		tmux -S "$D/tmux" new-session -d -x $width -y 200 "'$SHUNT' ps; echo end; sleep 60"
@@ -47,8 +28,7 @@ signal.pause()' "$2" "$3"
 		[ "$(head -1 "$D/screen80" | tr -s ' ' | sed 's/^ //')" = "PID COMM FD PROTO LOCAL PEER TX RX" ]
 	absent '~' "$D/screen200"
 	grep -qE "^ *${PIDS[waiter]} python3 +[0-9]+ tcp .* 127.0.0.1:$PORT ${PIDS[echod]}/python3 +shm +[0-9]+/[0-9]+ +shm +[0-9]+/[0-9]+$" "$D/screen200"
-	stop waiter
-	stop echod INT
+	end_held_pair
 }
 
 screen_has() {
@@ -56,11 +36,9 @@ screen_has() {
 }
 
 @test "--why: each path through the kernel in words, with what to do" {
-	PORT=$(free_port)
 	sides client
-	server plain "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up plain ready
-	talker alone "$PORT" 9
+	echo_server plain
+	holding_client alone 9
 	"$SHUNT" ps --why >"$D/why"
 	grep -q '^no-endpoint: the server does not run under shunt$' "$D/why"
 	grep -qE '^    Start the server by `shunt run` too' "$D/why"

@@ -60,34 +60,6 @@ both() {
 	piped "$@" && on_screen "$@"
 }
 
-# a_pair: a server and a client of the user, in the middle of a connection that is upgraded each way
-a_pair() {
-	PORT=$(free_port)
-	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up echod ready
-	client_that_waits waiter "$PORT"
-}
-
-client_that_waits() {
-	spawn client "$1" "$PYTHON" -c '
-import signal, socket, sys
-s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-for i in range(2000):
-    s.sendall(b"0123456789")
-    n = 0
-    while n < 10:
-        n += len(s.recv(10))
-signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
-print("waits", flush=True)
-signal.pause()' "$2"
-	up "$1" waits
-}
-
-end_pair() {
-	stop waiter
-	stop echod INT
-}
-
 @test "help: of every command 24 lines of 80 columns at most, status 0, and an example at the end" {
 	local cmd
 	[ "$(wc -w <<<"$COMMANDS")" -ge 11 ]
@@ -133,7 +105,7 @@ man_commands() {
 }
 
 @test "ps, off and on, as an ordinary user, with a pair of one's own" {
-	a_pair
+	held_pair
 	local what
 	for what in "" --why --reasons; do
 		# shellcheck disable=SC2086 # none or one
@@ -150,11 +122,11 @@ man_commands() {
 	[ ! -s "$D/piped" ]
 	on_screen 125 off 4194304
 	grep -qE '^shunt off: 4194304: no such process; ' "$D/screen"
-	end_pair
+	end_held_pair
 }
 
 @test "ep and gc, as an ordinary user, with an endpoint that is used and one whose server was killed" {
-	a_pair
+	held_pair
 	local port=$PORT
 	both 0 ep
 	grep -qE "^tcp 127.0.0.1:$port +alive +daemon " "$D/piped" || [ "$(id -u)" -ne 0 ]
@@ -191,7 +163,7 @@ man_commands() {
 }
 
 @test "doctor, as an ordinary user: of the machine, a program, a process of one's own and of root's" {
-	a_pair
+	held_pair
 	local status=0 what
 	for what in "" "$PYTHON" "${PIDS[waiter]}" 1 --json; do
 		# shellcheck disable=SC2086 # none or one
@@ -203,7 +175,7 @@ man_commands() {
 		[ "$what" = --json ] || on_screen "$status" doctor $what # JSON is not for the eye
 	done
 	on_screen 125 doctor no-such-program-here
-	end_pair
+	end_held_pair
 }
 
 @test "unit and tower, as an ordinary user" {

@@ -49,9 +49,7 @@ setup() {
 	need gdb
 	gdb -batch -ex "info probes stap shunt" "$LIB" >"$D/list" 2>&1 || skip "gdb knows no probes"
 	grep -q rendezvous "$D/list" || skip "gdb knows no probes"
-	PORT=$(free_port)
-	server echod "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
-	up echod ready
+	echo_server echod
 	prefix client talker
 	cat >"$D/script" <<-'GDB'
 		set pagination off

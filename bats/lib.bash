@@ -228,6 +228,30 @@ stop() {
 	done_by 20 "$1"
 }
 
+# echo_server NAME: Python's, a thread for each connection, on a PORT of its own; ends at SIGINT
+echo_server() {
+	PORT=$(free_port)
+	server "$1" "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
+	up "$1" ready
+}
+
+# holding_client NAME [TURNS]: has talked to the echo server TURNS (2000) times, by default often enough to be upgraded each way, and keeps its connection
+holding_client() {
+	spawn client "$1" "$PYTHON" "$PROGS/pyhold.py" "$PORT" "${2:-2000}"
+	up "$1" waits
+}
+
+# held_pair: `echod` and `waiter`, in the middle of a connection
+held_pair() {
+	echo_server echod
+	holding_client waiter
+}
+
+end_held_pair() {
+	stop waiter
+	stop echod INT
+}
+
 # Whatever of ours still runs, by pid. (A plain `wait` would wait for Bats' own clock too.)
 end_all() {
 	local pid
