@@ -5,6 +5,7 @@
 
 load lib
 
+# talk SIDES SERVER [POLICY]: an echo over net and requests over http, to one of our servers
 talk() {
 	need node
 	sides "$1"
@@ -13,7 +14,7 @@ talk() {
 	while [ "$http" = "$PORT" ]; do
 		http=$(free_port)
 	done
-	server noded node "$PROGS/node_server.js" "$PORT" "$http"
+	server noded node "$PROGS/$2" "$PORT" "$http" "${@:3}"
 	up noded ready
 	run client node node "$PROGS/node_client.js" "$PORT" "$http"
 	echo "$output"
@@ -24,31 +25,11 @@ talk() {
 	paths noded node
 }
 
-@test "an echo over net and a server over http: both sides under shunt" { talk both; }
-@test "an echo over net and a server over http: server only" { talk server; }
-@test "an echo over net and a server over http: client only" { talk client; }
+@test "an echo over net and a server over http: both sides under shunt" { talk both node_server.js; }
+@test "an echo over net and a server over http: server only" { talk server node_server.js; }
+@test "an echo over net and a server over http: client only" { talk client node_server.js; }
 
-# cluster SIDES POLICY
-cluster() {
-	need node
-	sides "$1"
-	PORT=$(free_port)
-	local http=$PORT
-	while [ "$http" = "$PORT" ]; do
-		http=$(free_port)
-	done
-	server noded node "$PROGS/node_cluster.js" "$PORT" "$http" "$2"
-	up noded ready
-	run client node node "$PROGS/node_client.js" "$PORT" "$http"
-	echo "$output"
-	[ "$output" = ok ]
-	[ "$status" -eq 0 ]
-	stop noded INT
-	[ "$CODE" -eq 0 ]
-	paths noded node
-}
-
-@test "a cluster whose primary accepts and passes connections to its workers: both sides under shunt" { cluster both rr; }
-@test "a cluster whose primary accepts and passes connections to its workers: server only" { cluster server rr; }
-@test "a cluster whose primary accepts and passes connections to its workers: client only" { cluster client rr; }
-@test "a cluster whose primary passes its listeners to its workers: both sides under shunt" { cluster both none; }
+@test "a cluster whose primary accepts and passes connections to its workers: both sides under shunt" { talk both node_cluster.js rr; }
+@test "a cluster whose primary accepts and passes connections to its workers: server only" { talk server node_cluster.js rr; }
+@test "a cluster whose primary accepts and passes connections to its workers: client only" { talk client node_cluster.js rr; }
+@test "a cluster whose primary passes its listeners to its workers: both sides under shunt" { talk both node_cluster.js none; }
