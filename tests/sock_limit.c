@@ -1,70 +1,45 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* sock_limit.c - a process that may start no thread any more, one that may write no file, and one that has changed its root directory. */
-#include "oracle.h"
+#include "oracle_talk.h"
 
 #include <linux/capability.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LEN 3000
-static int sock = -1;
-static uint64_t pos;
-
-/* LEN octets each way, 30 times. */
-static void talk(void)
+/* Of a server that has several connections, one after the other: takes the next one, on the port that the client is told. */
+static void serve_next(int l, int port)
 {
-	for (int i = 0; i < 30; i++) {
-		if (is_server) {
-			put(sock, LEN, 1, pos);
-			get(sock, LEN, 2, pos);
-		} else {
-			get(sock, LEN, 1, pos);
-			put(sock, LEN, 2, pos);
-		}
-		pos += LEN;
-	}
-	say("talked");
-}
+	int fd;
 
-static int accept_warm(int l)
-{
-	int fd = (int)MUST(accept(l, NULL, NULL));
-
+	tell_number(port);
+	fd = (int)MUST(accept(l, NULL, NULL));
 	no_delay(fd);
 	warm_up(fd);
-	return fd;
+	talk_first(fd);
 }
 
-/* The client of all: a connection for each number, to that port; talks as often as it is told. */
+/* The client of all: a connection for each number, to that port. */
 static void client(void)
 {
 	for (long port = await_number(); port; port = await_number()) {
-		sock = connect_to("127.0.0.1", (int)port);
-		no_delay(sock);
-		warm_up(sock);
-		pos = 0;
-		for (talk(); await_number();)
-			talk();
-		TRY(close(sock));
+		int fd = connect_to("127.0.0.1", (int)port);
+
+		no_delay(fd);
+		warm_up(fd);
+		talk_as_told(fd);
 	}
 }
 
-static void again(void)
+/* Listens, and has taken one connection, when it starts a process that goes on; 0 there. */
+static pid_t fork_served(int *l, int *port)
 {
-	tell_number(1);
-	talk();
-}
-
-static void finish(void)
-{
-	tell_number(0);
-	poll_is(sock, POLLIN | POLLRDHUP, POLLIN | POLLRDHUP);
-	TRY(close(sock));
+	*l = listen_on("127.0.0.1", 8, port);
+	serve_next(*l, *port);
+	return fork_part();
 }
 
 /* ---- RLIMIT_NPROC: does not count for who has certain capabilities, or is root ---- */
@@ -114,12 +89,9 @@ static void nproc_server(void)
 	TRY((*limit)());
 	say("pthread_create: %s", pthread_create(&t, NULL, nothing, NULL) == EAGAIN ? "EAGAIN" : "not EAGAIN");
 	for (int i = 0; i < 2; i++) {
-		tell_number(port);
-		sock = accept_warm(l);
-		pos = 0;
-		talk();
-		again();
-		finish();
+		serve_next(l, port);
+		talk_again();
+		talk_end();
 	}
 	tell_number(0);
 }
@@ -130,43 +102,27 @@ static void chroot_child(int l, int port)
 {
 	TRY(chroot("/usr"));
 	TRY(chdir("/"));
-	again();
-	finish();
-	tell_number(port);
-	sock = accept_warm(l);
-	pos = 0;
-	talk();
-	again();
-	finish();
+	talk_again();
+	talk_end();
+	serve_next(l, port);
+	talk_again();
+	talk_end();
 	_exit(0);
 }
 
 static void chroot_server(void)
 {
-	int port, l = listen_on("127.0.0.1", 8, &port);
-	pid_t pid;
+	int port, l;
+	pid_t pid = fork_served(&l, &port);
 
-	tell_number(port);
-	sock = accept_warm(l);
-	talk();
-	pid = fork_part();
 	if (pid == 0)
 		chroot_child(l, port);
-	close(sock);
+	close(talk_fd);
 	join_child(pid);
 	tell_number(0);
 }
 
 /* ---- RLIMIT_FSIZE: a write that is too much is a signal. Nothing of the program's own may be written meanwhile: the transcript is a file ---- */
-
-static void swap(void)
-{
-	for (int i = 0; i < 30; i++) {
-		put(sock, LEN, 1, pos);
-		get(sock, LEN, 2, pos);
-		pos += LEN;
-	}
-}
 
 static void fsize_child(void)
 {
@@ -176,25 +132,22 @@ static void fsize_child(void)
 	if (setrlimit(RLIMIT_FSIZE, &none) < 0 || bind(l, (struct sockaddr *)&sin, sizeof(sin)) < 0 || listen(l, 1) < 0)
 		_exit(1);
 	tell_number(1);
-	swap();
+	for (int i = 0; i < TALK_TURNS; i++)
+		turn();
 	_exit(0);
 }
 
 static void fsize_server(void)
 {
-	int port, l = listen_on("127.0.0.1", 8, &port);
-	pid_t pid;
+	int port, l;
+	pid_t pid = fork_served(&l, &port);
 
-	tell_number(port);
-	sock = accept_warm(l);
-	talk();
-	pid = fork_part();
 	if (pid == 0)
 		fsize_child();
 	join_child(pid);
-	pos += 30 * LEN;
-	again();
-	finish();
+	talk_pos += TALK_TURNS * TALK_LEN;
+	talk_again();
+	talk_end();
 	tell_number(0);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* sock_ns.c - with live connections: other namespaces, credentials, filters and descriptor tables; threads that end before the process. */
-#include "oracle.h"
+#include "oracle_talk.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,67 +23,25 @@
 
 int capset(struct __user_cap_header_struct *hdr, const struct __user_cap_data_struct *data);
 
-#define LEN 3000
-static int sock = -1;
-static uint64_t pos;
-
-/* LEN octets each way. */
-static void talk(void)
-{
-	if (is_server) {
-		put(sock, LEN, 1, pos);
-		get(sock, LEN, 2, pos);
-	} else {
-		get(sock, LEN, 1, pos);
-		put(sock, LEN, 2, pos);
-	}
-	pos += LEN;
-}
-
-static void talk_long(void)
-{
-	for (int i = 0; i < 30; i++)
-		talk();
-	say("talked");
-}
-
-/* The client of all that follow: talks as often as the server does. */
-static void talking_client(void)
-{
-	sock = connect_warm();
-	talk_long();
-	for (long n = await_number(); n; n = await_number())
-		talk_long();
-	TRY(close(sock));
-}
-
-static void again(void)
-{
-	tell_number(1);
-	talk_long();
-}
-
 static void start(void)
 {
-	sock = serve_warm();
-	talk_long();
+	talk_first(serve_warm());
 }
 
-static void finish(void)
+/* The client of all that follow. */
+static void talking_client(void)
 {
-	tell_number(0);
-	poll_is(sock, POLLIN | POLLRDHUP, POLLIN | POLLRDHUP);
-	TRY(close(sock));
+	talk_as_told(connect_warm());
 }
 
 static void unshare_server(void)
 {
 	start();
 	TRY(unshare(*(const int *)the_case->arg));
-	again();
+	talk_again();
 	TRY(unshare(CLONE_FS));
-	again();
-	finish();
+	talk_again();
+	talk_end();
 }
 
 /* A new set, and one that had the connection before. */
@@ -92,16 +50,16 @@ static void unshare_set_server(void)
 	int ep = new_set();
 
 	start();
-	set_add(ep, sock, EPOLLIN, 7);
+	set_add(ep, talk_fd, EPOLLIN, 7);
 	set_says(ep, 0);
 	TRY(unshare(*(const int *)the_case->arg));
-	again();
+	talk_again();
 	set_says(ep, 0);
-	set_mod(ep, sock, EPOLLIN | EPOLLOUT, 8);
+	set_mod(ep, talk_fd, EPOLLIN | EPOLLOUT, 8);
 	set_says(ep, SOON);
-	set_del(ep, sock);
-	set_add(ep, sock, EPOLLIN | EPOLLRDHUP, 9);
-	finish();
+	set_del(ep, talk_fd);
+	set_add(ep, talk_fd, EPOLLIN | EPOLLRDHUP, 9);
+	talk_end();
 }
 
 static void unshare_ready_server(void)
@@ -110,27 +68,26 @@ static void unshare_ready_server(void)
 	char buf[10];
 
 	start();
-	set_add(ep, sock, EPOLLIN, 7);
+	set_add(ep, talk_fd, EPOLLIN, 7);
 	TRY(unshare(*(const int *)the_case->arg));
 	tell_number(2);
-	poll_is(sock, POLLIN, POLLIN);
+	poll_is(talk_fd, POLLIN, POLLIN);
 	set_says(ep, SOON);
-	TRY(recv(sock, buf, 10, MSG_WAITALL));
+	TRY(recv(talk_fd, buf, 10, MSG_WAITALL));
 	set_says(ep, 0);
-	TRY(close(sock));
+	TRY(close(talk_fd));
 }
 
 static void unshare_ready_client(void)
 {
 	char c;
 
-	sock = connect_warm();
-	talk_long();
+	talk_first(connect_warm());
 	await_number();
 	usleep(20000); /* the other side may well be asleep by then; nothing depends on it */
-	put(sock, 10, 1, 0);
-	TRY(read(sock, &c, 1));
-	TRY(close(sock));
+	put(talk_fd, 10, 1, 0);
+	TRY(read(talk_fd, &c, 1));
+	TRY(close(talk_fd));
 }
 
 static void setns_server(void)
@@ -139,14 +96,14 @@ static void setns_server(void)
 
 	start();
 	TRY(unshare(CLONE_NEWNET));
-	again();
+	talk_again();
 	TRY(setns(own, 0));
-	again();
+	talk_again();
 	TRY(setns(own, CLONE_NEWNET));
 	TRY(setns(own, CLONE_NEWUSER));
-	TRY(setns(sock, 0));
-	again();
-	finish();
+	TRY(setns(talk_fd, 0));
+	talk_again();
+	talk_end();
 }
 
 /* Joining a child's user namespace is allowed to a process with one thread. */
@@ -170,10 +127,10 @@ static void setns_user_server(void)
 	snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
 	user = (int)MUST(open(path, O_RDONLY | O_CLOEXEC));
 	TRY(setns(user, CLONE_NEWUSER));
-	again();
+	talk_again();
 	MUST(write(go[1], &c, 1));
 	join_child(pid);
-	finish();
+	talk_end();
 }
 
 /* How many different lines that begin with `key` do our threads have in their status? */
@@ -206,12 +163,12 @@ static void uid_server(void)
 	TRY(setresgid(-1, 1000, -1));
 	TRY(setresuid(-1, 1000, -1));
 	HOLDS(differing("Uid:") == 1);
-	again();
+	talk_again();
 	TRY(seteuid(0));
 	TRY(setegid(0));
 	HOLDS(differing("Uid:") == 1);
-	again();
-	finish();
+	talk_again();
+	talk_end();
 }
 
 static void caps_server(void)
@@ -225,7 +182,7 @@ static void caps_server(void)
 	data[0].permitted &= ~(1u << CAP_CHOWN);
 	TRY(capset(&hdr, data));
 	HOLDS(differing("CapEff:") == 1);
-	again();
+	talk_again();
 	data[0].effective &= ~(1u << CAP_KILL);
 	TRY(syscall(SYS_capset, &hdr, data));
 	HOLDS(differing("CapEff:") == 1);
@@ -233,43 +190,42 @@ static void caps_server(void)
 	HOLDS(differing("CapBnd:") == 1);
 	TRY(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	HOLDS(differing("NoNewPrivs:") == 1);
-	again();
-	finish();
+	talk_again();
+	talk_end();
 }
 
 /* From here on read, write and the thread's own exit are all that there is. */
 static void strict_server(void)
 {
-	char buf[LEN];
+	char buf[TALK_LEN];
 	bool ok = true;
 
 	start();
-	fill(buf, LEN, 1, 0);
+	fill(buf, TALK_LEN, 1, 0);
 	tell("strict");
 	long r = prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
 	for (int i = 0; i < 30; i++) {
-		ok &= write(sock, buf, LEN) == LEN;
-		ok &= read(sock, buf, 1) == 1 && buf[0] == 'a';
+		ok &= write(talk_fd, buf, TALK_LEN) == TALK_LEN;
+		ok &= read(talk_fd, buf, 1) == 1 && buf[0] == 'a';
 		fill(buf, 1, 1, 0);
 	}
-	ok &= read(sock, buf, 1) == 0;
+	ok &= read(talk_fd, buf, 1) == 0;
 	syscall(SYS_exit, r || !ok);
 }
 
 static void strict_client(void)
 {
-	char buf[LEN];
+	char buf[TALK_LEN];
 
-	sock = connect_warm();
-	talk_long();
+	talk_first(connect_warm());
 	await("strict");
 	for (int i = 0; i < 30; i++) {
-		get(sock, LEN, 1, 0);
-		MUST(write(sock, "a", 1));
+		get(talk_fd, TALK_LEN, 1, 0);
+		MUST(write(talk_fd, "a", 1));
 	}
-	TRY(shutdown(sock, SHUT_WR));
-	TRY(read(sock, buf, 1));
-	TRY(close(sock));
+	TRY(shutdown(talk_fd, SHUT_WR));
+	TRY(read(talk_fd, buf, 1));
+	TRY(close(talk_fd));
 }
 
 #define ALLOW(nr) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
@@ -294,17 +250,15 @@ static void filter_server(void)
 	start();
 	TRY(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL));
 	TRY(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	again();
+	talk_again();
 	tell_number(1);
 	if (the_case->arg)
 		TRY(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog));
 	else
 		TRY(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog));
-	for (int i = 0; i < 30; i++)
-		talk();
-	say("talked");
+	talk();
 	tell_number(0);
-	TRY(close(sock));
+	TRY(close(talk_fd));
 	_exit(0);
 }
 
@@ -320,13 +274,13 @@ static void *own_table(void *arg)
 	else
 		TRY(unshare(CLONE_FILES));
 	/* The number leads elsewhere here, and to the connection there. */
-	TRY(close(sock));
+	TRY(close(talk_fd));
 	int other = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-	MUST(dup2(other, sock));
-	TRY(send(sock, "x", 1, MSG_NOSIGNAL));
+	MUST(dup2(other, talk_fd));
+	TRY(send(talk_fd, "x", 1, MSG_NOSIGNAL));
 	pthread_barrier_wait(&bar);
 	pthread_barrier_wait(&bar);
-	TRY(send(sock, "x", 1, MSG_NOSIGNAL));
+	TRY(send(talk_fd, "x", 1, MSG_NOSIGNAL));
 	return NULL;
 }
 
@@ -336,11 +290,11 @@ static void two_tables_server(void)
 	pthread_barrier_init(&bar, NULL, 2);
 	pthread_t t = start_thread(own_table, NULL);
 	pthread_barrier_wait(&bar);
-	again();
+	talk_again();
 	pthread_barrier_wait(&bar);
 	pthread_join(t, NULL);
-	again();
-	finish();
+	talk_again();
+	talk_end();
 }
 
 /* ---- the main thread ends, the process goes on, and ends with the last thread */
@@ -363,10 +317,10 @@ static void *goes_on(void *arg)
 {
 	(void)arg;
 	HOLDS(wait_until(one_is_zombie, NULL));
-	again();
+	talk_again();
 	usleep(100000); /* long enough for somebody who looks too early whether all is over */
-	again();
-	finish();
+	talk_again();
+	talk_end();
 	return NULL;
 }
 
@@ -389,7 +343,7 @@ static void *begins(void *arg)
 	(void)arg;
 	HOLDS(wait_until(one_is_zombie, NULL));
 	start();
-	finish();
+	talk_end();
 	return NULL;
 }
 
