@@ -124,9 +124,9 @@ static int by_popen(void)
 	return pclose(f);
 }
 
-static void exec_server(void)
+/* A connection that programs inherit, and from which BEFORE of the octets that wait have been read; the script knows its number. */
+static int serve_waiting(void)
 {
-	const struct how *how = the_case->arg;
 	int fd = serve_warm();
 
 	MUST(fcntl(fd, F_SETFD, 0));
@@ -134,6 +134,27 @@ static void exec_server(void)
 	await("sent");
 	unread_is(fd, WAITING);
 	get(fd, BEFORE, 1, 0);
+	return fd;
+}
+
+/* Its counterpart, until the new program has done what it is there for. */
+static int connect_waiting(void)
+{
+	int fd = connect_warm();
+
+	put(fd, WAITING, 1, 0);
+	tell("sent");
+	get(fd, WAITING - BEFORE, 1, BEFORE);
+	put(fd, LATER, 1, WAITING);
+	get(fd, LATER, 1, WAITING);
+	return fd;
+}
+
+static void exec_server(void)
+{
+	const struct how *how = the_case->arg;
+	int fd = serve_waiting();
+
 	if (how->run) {
 		TRY(how->run());
 	} else {
@@ -153,13 +174,8 @@ static void exec_server(void)
 
 static void exec_client(void)
 {
-	int fd = connect_warm();
+	int fd = connect_waiting();
 
-	put(fd, WAITING, 1, 0);
-	tell("sent");
-	get(fd, WAITING - BEFORE, 1, BEFORE);
-	put(fd, LATER, 1, WAITING);
-	get(fd, LATER, 1, WAITING);
 	get(fd, 20, 2, 0);
 	put(fd, 20, 1, WAITING + LATER);
 	TRY(read(fd, (char[1]){0}, 1));
@@ -169,25 +185,14 @@ static void exec_client(void)
 /* The process itself goes, and nobody who knows the connection is left. */
 static void itself_server(void)
 {
-	int fd = serve_warm();
-
-	MUST(fcntl(fd, F_SETFD, 0));
-	write_script(fd);
-	await("sent");
-	unread_is(fd, WAITING);
-	get(fd, BEFORE, 1, 0);
+	serve_waiting();
 	execve(SHELL, argv, envp);
 }
 
 static void itself_client(void)
 {
-	int fd = connect_warm();
+	int fd = connect_waiting();
 
-	put(fd, WAITING, 1, 0);
-	tell("sent");
-	get(fd, WAITING - BEFORE, 1, BEFORE);
-	put(fd, LATER, 1, WAITING);
-	get(fd, LATER, 1, WAITING);
 	TRY(read(fd, (char[1]){0}, 1));
 	TRY(close(fd));
 }
