@@ -143,38 +143,38 @@ static void late_inner_server(void)
 
 /* ---- SO_RCVLOWAT is lowered while a thread waits */
 
-static void lowat_set_server(void)
+static void set_lowat(int low)
 {
-	int low = 100, one = 1;
-
-	shared_fd = serve_warm();
-	shared_ep = new_set();
 	MUST(setsockopt(shared_fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low));
-	set_add(shared_ep, shared_fd, EPOLLIN, 1);
+}
+
+/* To 1, while `waiter` sleeps over 10 octets. */
+static void lower_under(void *(*waiter)(void *))
+{
 	send_me(10);
 	unread_is(shared_fd, 10);
-	pthread_t t = start_thread(set_waiter, NULL);
+	pthread_t t = start_thread(waiter, NULL);
 	asleep();
-	MUST(setsockopt(shared_fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one));
+	set_lowat(1);
 	pthread_join(t, NULL);
 	close_yours();
 	TRY(close(shared_fd));
 }
 
+static void lowat_set_server(void)
+{
+	shared_fd = serve_warm();
+	shared_ep = new_set();
+	set_lowat(100);
+	set_add(shared_ep, shared_fd, EPOLLIN, 1);
+	lower_under(set_waiter);
+}
+
 static void lowat_poll_server(void)
 {
-	int low = 100, one = 1;
-
 	shared_fd = serve_warm();
-	MUST(setsockopt(shared_fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low));
-	send_me(10);
-	unread_is(shared_fd, 10);
-	pthread_t t = start_thread(poll_waiter, NULL);
-	asleep();
-	MUST(setsockopt(shared_fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one));
-	pthread_join(t, NULL);
-	close_yours();
-	TRY(close(shared_fd));
+	set_lowat(100);
+	lower_under(poll_waiter);
 }
 
 const struct oracle_case oracle_cases[] = {
