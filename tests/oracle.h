@@ -111,9 +111,12 @@ void set_del(int ep, int fd);
 void set_says(int ep, int timeout); /* one epoll_wait(); writes its events, by tag */
 
 /* ---- a client that does as it is told ---- */
-void sender_client(void); /* a part: on a warm connection n bytes of stream 1 for each number; closes at 0 */
-void send_me(long n);	  /* its counterpart: the bytes have arrived when it returns */
+void send_as_told(int fd); /* n bytes of stream 1 for each number; closes at 0 */
+void sender_client(void);  /* a part: does so on a warm connection */
+void send_me(long n);	   /* its counterpart: the bytes have arrived when it returns */
 void close_yours(void);
+/* On a warm connection: at "idle" 5 bytes of stream 1, and says "sent"; at "read" the end of file, and says "half"; waits for the other's. The socket. */
+int run_through_stages(void);
 
 /* ---- descriptors over a local socket (SCM_RIGHTS) ---- */
 void pass_fd(int over, int fd);

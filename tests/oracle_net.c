@@ -330,9 +330,8 @@ void set_says(int ep, int timeout)
 
 /* ---- a client that does as it is told ---- */
 
-void sender_client(void)
+void send_as_told(int fd)
 {
-	int fd = connect_warm();
 	uint64_t pos = 0;
 
 	no_delay(fd);
@@ -342,6 +341,11 @@ void sender_client(void)
 	}
 	TRY(close(fd));
 	tell("closed");
+}
+
+void sender_client(void)
+{
+	send_as_told(connect_warm());
 }
 
 void send_me(long n)
@@ -354,6 +358,20 @@ void close_yours(void)
 {
 	tell_number(0);
 	await("closed");
+}
+
+int run_through_stages(void)
+{
+	int fd = connect_warm();
+
+	await("idle");
+	put(fd, 5, 1, 0);
+	tell("sent");
+	await("read");
+	TRY(shutdown(fd, SHUT_WR));
+	tell("half");
+	TRY(read(fd, (char[8]){0}, 8));
+	return fd;
 }
 
 /* ---- threads ---- */

@@ -12,16 +12,7 @@
 
 static void sender_server(void)
 {
-	int fd = serve_warm();
-	uint64_t pos = 0;
-
-	no_delay(fd);
-	for (long n; (n = await_number()) > 0; pos += (uint64_t)n) {
-		put(fd, (size_t)n, 1, pos);
-		tell("sent");
-	}
-	TRY(close(fd));
-	tell("closed");
+	send_as_told(serve_warm());
 }
 
 static int connect_now(int fd, int port)
