@@ -52,6 +52,23 @@ void scratch_same_endpoint(const struct ept *e, const struct ept_ref *r)
 	assert_non_null(r->area);
 }
 
+void scratch_is_found(const struct ept *e)
+{
+	struct ept_ref r;
+
+	assert_int_equal(ept_lookup(&r, &e->key.at, e->key.netns), 0);
+	scratch_same_endpoint(e, &r);
+	ept_ref_drop(&r);
+}
+
+int scratch_publish(struct ept *e, struct ept_key *key)
+{
+	int fd = scratch_listen("127.0.0.1", 0, key);
+
+	assert_int_equal(ept_publish(e, key, geteuid()), 0);
+	return fd;
+}
+
 int scratch_publish_and_die(void *arg)
 {
 	struct ept e;

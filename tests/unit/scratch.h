@@ -53,8 +53,11 @@ int scratch_listen(const char *addr, int v6only, struct ept_key *key);
 /* diag_addr of a number and a port. */
 struct diag_addr scratch_addr(const char *addr, uint16_t port);
 
+/* A published endpoint of ours: such a socket of 127.0.0.1. */
+int scratch_publish(struct ept *e, struct ept_key *key);
 /* The endpoint that was published is the one that has been found. */
 void scratch_same_endpoint(const struct ept *e, const struct ept_ref *r);
+void scratch_is_found(const struct ept *e); /* a lookup of its key finds it */
 /* For scratch_fork(): publishes the struct ept_key `arg` and dies of SIGKILL. */
 int scratch_publish_and_die(void *arg);
 

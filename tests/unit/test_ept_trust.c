@@ -47,21 +47,17 @@ static void keys_that_another_user_squats_do_not_stop_an_endpoint_nor_mislead_a_
 {
 	struct ept_key key;
 	struct ept_file f;
-	struct ept_ref r;
 	struct ept e;
 	int fd;
 
 	(void)state;
 	scratch_need_root();
-	fd = scratch_listen("127.0.0.1", 0, &key);
-	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
+	fd = scratch_publish(&e, &key);
 	assert_int_equal(ept_file_read(e.lock_fd, &f), 0);
 	ept_retract(&e);
 	scratch_wait_ok(scratch_fork(MALLORY, squat_keys, &f));
 	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
-	assert_int_equal(ept_lookup(&r, &key.at, key.netns), 0);
-	scratch_same_endpoint(&e, &r);
-	ept_ref_drop(&r);
+	scratch_is_found(&e);
 	ept_retract(&e);
 	scratch_wait_ok(scratch_fork(MALLORY, unsquat, NULL));
 	close(fd);
@@ -98,8 +94,7 @@ static void objects_of_another_creator_under_the_key_are_not_believed(void **sta
 
 	(void)state;
 	scratch_need_root();
-	fd = scratch_listen("127.0.0.1", 0, &key);
-	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
+	fd = scratch_publish(&e, &key);
 	assert_int_equal(ept_file_read(e.lock_fd, &f), 0);
 	ipc_key = ept_file_key(&f);
 	semctl(e.semid, 0, IPC_RMID);
@@ -126,10 +121,9 @@ static void an_area_with_another_nonce_or_size_is_not_believed(void **state)
 	struct ept_file f;
 	struct ept_ref r;
 	struct ept e;
-	int shmid, fd = scratch_listen("127.0.0.1", 0, &key);
+	int shmid, fd = scratch_publish(&e, &key);
 
 	(void)state;
-	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
 	e.area->nonce[3] ^= 1;
 	assert_int_equal(ept_lookup(&r, &key.at, key.netns), -EPERM);
 	e.area->nonce[3] ^= 1;
@@ -158,8 +152,7 @@ static void an_area_of_huge_pages_is_not_believed(void **state)
 
 	(void)state;
 	scratch_need_root();
-	fd = scratch_listen("127.0.0.1", 0, &key);
-	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
+	fd = scratch_publish(&e, &key);
 	assert_int_equal(ept_file_read(e.lock_fd, &f), 0);
 	shmctl(e.shmid, IPC_RMID, NULL);
 	shmid = shmget(ept_file_key(&f), SM_AREA_LEN, IPC_CREAT | SHM_HUGETLB | SHM_NORESERVE | 0666);
@@ -368,10 +361,9 @@ static void what_is_not_a_plain_file_of_its_owner_alone_is_not_believed(void **s
 	struct ept_ref r;
 	struct ept e;
 	char other[300], dir[128];
-	int fd = scratch_listen("127.0.0.1", 0, &key);
+	int fd = scratch_publish(&e, &key);
 
 	(void)state;
-	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
 	snprintf(dir, sizeof(dir), "%s/%u", scratch_map, geteuid());
 	snprintf(other, sizeof(other), "%s/other", dir);
 	assert_int_equal(link(e.binding.path, other), 0); /* two links */
@@ -401,10 +393,9 @@ static void retracting_leaves_a_file_alone_that_took_our_name(void **state)
 {
 	struct ept_key key;
 	struct ept e;
-	int other, fd = scratch_listen("127.0.0.1", 0, &key);
+	int other, fd = scratch_publish(&e, &key);
 
 	(void)state;
-	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
 	assert_int_equal(unlink(e.binding.path), 0);
 	other = open(e.binding.path, O_CREAT | O_EXCL | O_WRONLY, 0644);
 	assert_true(other >= 0);
@@ -433,8 +424,7 @@ static void from_another_ipc_namespace_an_endpoint_is_an_error_and_not_a_hang(vo
 
 	(void)state;
 	scratch_need_root();
-	fd = scratch_listen("127.0.0.1", 0, &key);
-	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
+	fd = scratch_publish(&e, &key);
 	scratch_wait_ok(scratch_fork(0, lookup_elsewhere, &key));
 	ept_retract(&e);
 	close(fd);
@@ -482,8 +472,7 @@ static void a_dead_endpoint_of_another_ipc_namespace_does_not_keep_its_name(void
 
 	(void)state;
 	scratch_need_root();
-	fd = scratch_listen("127.0.0.1", 0, &key);
-	assert_int_equal(ept_publish(&e, &key, geteuid()), 0);
+	fd = scratch_publish(&e, &key);
 	close(e.lock_fd); /* as if killed */
 	e.lock_fd = -1;
 	scratch_wait_ok(scratch_fork(0, publish_over_it, &key));
