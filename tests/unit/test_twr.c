@@ -130,12 +130,22 @@ static void known_bindings_have_the_known_octets_and_the_reverse(void **state)
 	}
 }
 
+/* Its octets, whose tower is the same one. */
+static void survives(const struct twr *t, uint8_t oct[TWR_LEN])
+{
+	char why[TWR_WHY_LEN];
+	struct twr back;
+	int n = twr_compose(t, oct, TWR_LEN);
+
+	assert_true(n > 0);
+	assert_int_equal(twr_parse(&back, oct, (size_t)n, why), 0);
+	assert_memory_equal(&back, t, sizeof(*t));
+}
+
 static void versions_and_the_minor_version_of_rpc_survive(void **state)
 {
 	uint8_t oct[TWR_LEN];
-	char why[TWR_WHY_LEN];
-	struct twr t, back;
-	int n;
+	struct twr t;
 
 	(void)state;
 	drsuapi(&t, "ncacn_ip_tcp:1.2.3.4[5]");
@@ -143,57 +153,42 @@ static void versions_and_the_minor_version_of_rpc_survive(void **state)
 	t.iface.minor = 0xfffe;
 	t.xfer.minor = 0x0102;
 	t.rpc_minor = 0x0301;
-	n = twr_compose(&t, oct, sizeof(oct));
+	survives(&t, oct);
 	assert_int_equal(oct[21], 0x34);
 	assert_int_equal(oct[22], 0x12);
 	assert_int_equal(oct[25], 0xfe); /* the minor version too is little endian */
 	assert_int_equal(oct[26], 0xff);
-	assert_int_equal(twr_parse(&back, oct, (size_t)n, why), 0);
-	assert_memory_equal(&back, &t, sizeof(t));
 }
 
 static void every_octet_of_a_path_and_of_a_name_survives(void **state)
 {
 	uint8_t oct[TWR_LEN];
-	char why[TWR_WHY_LEN];
-	struct twr t, back;
-	int n;
+	struct twr t;
 
 	(void)state;
 	drsuapi(&t, "ncadg_sm[id=4294967294,ftok=/]");
 	for (int c = 1; c < 255; c++)
 		t.bnd.sm.path[c] = (char)c;
 	for (int first = 0; first < 2; first++) {
-		n = twr_compose(&t, oct, sizeof(oct));
-		assert_true(n > 0);
-		assert_int_equal(twr_parse(&back, oct, (size_t)n, why), 0);
-		assert_memory_equal(&back, &t, sizeof(t));
+		survives(&t, oct);
 		t.bnd.sm.path[1] = (char)255;
 	}
 	drsuapi(&t, "ncalrpc:");
 	for (int c = 1; c < 256; c++)
 		t.bnd.name[c - 1] = (char)c;
-	n = twr_compose(&t, oct, sizeof(oct));
-	assert_true(n > 0);
-	assert_int_equal(twr_parse(&back, oct, (size_t)n, why), 0);
-	assert_memory_equal(&back, &t, sizeof(t));
+	survives(&t, oct);
 }
 
 static void the_longest_tower_fits(void **state)
 {
 	uint8_t oct[TWR_LEN];
-	char why[TWR_WHY_LEN];
-	struct twr t, back;
-	int n;
+	struct twr t;
 
 	(void)state;
 	drsuapi(&t, "ncacn_np:[\\pipe\\x]");
 	memset(t.bnd.host, 'h', STRBND_PART_LEN - 1);
 	memset(t.bnd.name + 6, 'n', STRBND_PART_LEN - 1 - 6);
-	n = twr_compose(&t, oct, sizeof(oct));
-	assert_true(n > 0);
-	assert_int_equal(twr_parse(&back, oct, (size_t)n, why), 0);
-	assert_memory_equal(&back, &t, sizeof(t));
+	survives(&t, oct);
 }
 
 static void what_has_no_tower_is_refused(void **state)
