@@ -6,24 +6,18 @@ int main(int argc, char **argv)
 {
 	unsigned long port = 0, len = 64, ms = 500;
 	uint64_t start, from = 0, t = 0, n = 0;
-	int o;
+	int o, bad = 0;
 	char *msg, *buf;
 
 	while ((o = getopt(argc, argv, "p:s:t:")) != -1)
 		switch (o) {
-		case 'p':
-			port = number("-p", optarg, 1, 65535);
-			break;
 		case 's':
 			len = number("-s", optarg, 1, 1 << 24);
 			break;
-		case 't':
-			ms = number("-t", optarg, 1, 600000);
-			break;
 		default:
-			port = 0;
+			bad |= !client_option(o, &port, &ms);
 		}
-	if (!port || optind != argc) {
+	if (bad || !port || optind != argc) {
 		fputs("usage: connect_bench -p PORT [-s LEN] [-t MILLISECONDS]\n", stderr);
 		return 2;
 	}

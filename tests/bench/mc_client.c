@@ -58,17 +58,11 @@ int main(int argc, char **argv)
 
 	while ((o = getopt(argc, argv, "p:c:t:")) != -1)
 		switch (o) {
-		case 'p':
-			port = number("-p", optarg, 1, 65535);
-			break;
 		case 'c':
 			n_clients = number("-c", optarg, 1, MAX_CLIENTS);
 			break;
-		case 't':
-			ms = number("-t", optarg, 1, 600000);
-			break;
 		default:
-			bad = 1;
+			bad |= !client_option(o, &port, &ms);
 		}
 	if (bad || optind != argc || !port) {
 		fputs("usage: mc_client -p PORT [-c CLIENTS] [-t MILLISECONDS]\n", stderr);

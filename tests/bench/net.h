@@ -53,6 +53,18 @@ UNUSED static unsigned long number(const char *what, const char *s, unsigned lon
 	return v;
 }
 
+/* What the clients have in common: -p PORT and -t MILLISECONDS. 0: `o` is neither. */
+UNUSED static int client_option(int o, unsigned long *port, unsigned long *ms)
+{
+	if (o == 'p')
+		*port = number("-p", optarg, 1, 65535);
+	else if (o == 't')
+		*ms = number("-t", optarg, 1, 600000);
+	else
+		return 0;
+	return 1;
+}
+
 /* A listening socket on 127.0.0.1; port 0 takes a free one. Prints "port N", so that whoever started us can wait for it. */
 UNUSED static int listen_on(unsigned long port)
 {

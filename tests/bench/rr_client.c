@@ -188,9 +188,6 @@ int main(int argc, char **argv)
 
 	while ((o = getopt(argc, argv, "p:m:s:c:t:")) != -1)
 		switch (o) {
-		case 'p':
-			port = number("-p", optarg, 1, 65535);
-			break;
 		case 'm':
 			for (m = 0; m < 3 && strcmp(modes[m].name, optarg); m++)
 				;
@@ -201,11 +198,9 @@ int main(int argc, char **argv)
 		case 'c':
 			n_conn = number("-c", optarg, 1, MAX_CONNS);
 			break;
-		case 't':
-			ms = number("-t", optarg, 1, 600000);
-			break;
 		default:
-			m = 3;
+			if (!client_option(o, &port, &ms))
+				m = 3;
 		}
 	if (m == 3 || optind != argc || !port) {
 		fputs("usage: rr_client -p PORT [-m blocking|poll|epoll] [-s LEN] [-c CONNECTIONS] [-t MILLISECONDS]\n",

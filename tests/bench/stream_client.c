@@ -10,24 +10,18 @@ int main(int argc, char **argv)
 {
 	unsigned long port = 0, len = 65536, ms = 500, n = 0, n_counted = 0;
 	uint64_t t, from = 0, start, sum;
-	int o, fd;
+	int o, bad = 0, fd;
 	char *buf;
 
 	while ((o = getopt(argc, argv, "p:w:t:")) != -1)
 		switch (o) {
-		case 'p':
-			port = number("-p", optarg, 1, 65535);
-			break;
 		case 'w':
 			len = number("-w", optarg, 1, 1 << 26);
 			break;
-		case 't':
-			ms = number("-t", optarg, 1, 600000);
-			break;
 		default:
-			port = 0;
+			bad |= !client_option(o, &port, &ms);
 		}
-	if (!port || optind != argc) {
+	if (bad || !port || optind != argc) {
 		fputs("usage: stream_client -p PORT [-w LEN] [-t MILLISECONDS]\n", stderr);
 		return 2;
 	}

@@ -36,26 +36,20 @@ int main(int argc, char **argv)
 	struct netbuf nb = {.maxlen = sizeof(a), .len = sizeof(a), .buf = &a};
 	unsigned long port = 0, len = 0, ms = 500, n = 0;
 	uint64_t start, from = 0, t = 0;
-	int o, udp = 0;
+	int o, bad = 0, udp = 0;
 
 	while ((o = getopt(argc, argv, "up:s:t:")) != -1)
 		switch (o) {
 		case 'u':
 			udp = 1;
 			break;
-		case 'p':
-			port = number("-p", optarg, 1, 65535);
-			break;
 		case 's':
 			len = number("-s", optarg, 0, ECHO_MAX);
 			break;
-		case 't':
-			ms = number("-t", optarg, 1, 600000);
-			break;
 		default:
-			port = 0;
+			bad |= !client_option(o, &port, &ms);
 		}
-	if (!port || optind != argc) {
+	if (bad || !port || optind != argc) {
 		fputs("usage: client [-u] -p PORT [-s LEN] [-t MILLISECONDS]\n", stderr);
 		return 2;
 	}
