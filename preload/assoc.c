@@ -156,6 +156,18 @@ void assoc_chan_ends(struct assoc *a)
 		svc_stir();
 }
 
+void assoc_chan(struct assoc *a, uint32_t idx, struct chan *c)
+{
+	c->assoc = a;
+	c->idx = idx;
+	c->side = a->side;
+	c->shm = seg_chan(&a->seg, idx);
+	c->my = &c->shm->end[a->side];
+	c->peer = &c->shm->end[!a->side];
+	c->tx_ring = seg_ring(&a->seg, idx, a->side);
+	c->rx_ring = seg_ring(&a->seg, idx, !a->side);
+}
+
 void assoc_gc(int64_t now)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {

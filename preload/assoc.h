@@ -139,6 +139,8 @@ void assoc_chan_ends(struct assoc *a);
 struct assoc *assoc_add(const struct seg *g, int side);
 bool assoc_room(void); /* assoc_add will find an entry */
 struct assoc *assoc_find(int shmid, uint64_t nonce);
+/* Its channel number idx, as this process sees it. */
+void assoc_chan(struct assoc *a, uint32_t idx, struct chan *c);
 void assoc_gc(int64_t now_ns);
 void assoc_fork_child(void);
 

@@ -223,22 +223,6 @@ static void name_it(struct dg_peer *p, bool is_v6)
 	p->name_len = sizeof(p->name);
 }
 
-/* The channel's part of it. */
-static void fill(struct dg_peer *p, struct sock *s, struct assoc *a, uint32_t idx)
-{
-	struct chan *c = &p->c;
-	p->s = s;
-	c->assoc = a;
-	c->idx = idx;
-	c->side = a->side;
-	c->shm = seg_chan(&a->seg, idx);
-	c->my = &c->shm->end[a->side];
-	c->peer = &c->shm->end[!a->side];
-	c->tx_ring = seg_ring(&a->seg, idx, a->side);
-	c->rx_ring = seg_ring(&a->seg, idx, !a->side);
-	name_it(p, s->dg->is_v6);
-}
-
 struct dg_peer *dg_attach(
 	struct sock *s, struct assoc *a, uint32_t idx, const struct diag_addr *to, const struct diag_addr *own)
 {
@@ -251,7 +235,9 @@ struct dg_peer *dg_attach(
 	if (sl) {
 		p->addr = *to;
 		p->own = *own;
-		fill(p, s, a, idx);
+		p->s = s;
+		assoc_chan(a, idx, &p->c);
+		name_it(p, s->dg->is_v6);
 		p->slot = sl;
 		p->next = d->hash[hash_of(to)];
 		d->hash[hash_of(to)] = p;

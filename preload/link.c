@@ -41,14 +41,7 @@ static void set_why(struct sock *s, enum why w)
 static void attach(struct sock *s, struct assoc *a, uint32_t idx)
 {
 	struct chan *c = &s->chan;
-	c->assoc = a;
-	c->idx = idx;
-	c->side = a->side;
-	c->shm = seg_chan(&a->seg, idx);
-	c->my = &c->shm->end[a->side];
-	c->peer = &c->shm->end[!a->side];
-	c->tx_ring = seg_ring(&a->seg, idx, a->side);
-	c->rx_ring = seg_ring(&a->seg, idx, !a->side);
+	assoc_chan(a, idx, c);
 	add_relaxed(&a->n_linked, 1u);
 	s->trimmed = UINT64_MAX; /* the ring may hold pages of the channel's last user */
 	store_release(&a->chan_sock[idx], s);
