@@ -75,6 +75,7 @@ proxy() {
 TOLD=() # those that did
 has_ended() {
 	[ "$CODE" -ne 139 ] || grep -q 'Proxy <HTTPCLIENT> stopped' "$D/$1.out" || return
+	[ "$CODE" -ne 139 ] || absent 'haproxy.*segfault.* in libshunt' <(dmesg 2>/dev/null | tail -n 50) || return
 	[ "$CODE" -eq 139 ] || [ "$CODE" -eq 0 ] || return
 	[ "$CODE" -ne 0 ] || TOLD+=("$1")
 }

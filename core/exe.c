@@ -124,9 +124,17 @@ static char *script_interpreter(char *first, char **argument)
 	return *p ? p : NULL;
 }
 
+int exe_is_file(const char *path)
+{
+	struct stat st;
+
+	return sys4(SYS_newfstatat, AT_FDCWD, path, &st, 0) == 0 && S_ISREG(st.st_mode);
+}
+
+/* What is no file has no image; to open it may wait for somebody, or do something. */
 static int open_image(const char *path, struct image *im)
 {
-	long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	long fd = exe_is_file(path) ? sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0) : -1;
 
 	memset(im, 0, sizeof(*im));
 	if (fd >= 0 && look((int)fd, im)) {

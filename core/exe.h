@@ -13,6 +13,8 @@
  */
 const char *elf_why_not(const char *path, const char *self);
 
+/* Is there a regular file? */
+int exe_is_file(const char *path);
 /* The "#!" line of a script: 1, and its interpreter, and the one argument that this is given first ("": none). 0: it is no script, or cannot be read. Any thread. */
 int exe_script(const char *path, char interpreter[EXE_LINE_LEN], char argument[EXE_LINE_LEN]);
 

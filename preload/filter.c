@@ -14,6 +14,7 @@
 #include "leave.h"
 #include "log.h"
 #include "sys.h"
+#include "wrap.h"
 
 #define N_WORD 3
 #define NOBODY (-1L)
@@ -44,7 +45,19 @@ static const struct {
 	{SYS_unlinkat, {NOBODY, 0, 0}},
 	{SYS_mkdirat, {NOBODY, 0, 0}},
 	{SYS_fchmod, {NOBODY, 0}},
+	{SYS_fchmodat, {NOBODY, 0, 0}},
+	{SYS_fstatfs, {NOBODY, 0}},
+	{SYS_fgetxattr, {NOBODY, 0, 0}},
+	{SYS_getdents64, {NOBODY, 0, 0}},
+	{SYS_pwrite64, {NOBODY, 0, 0}},
 	{SYS_madvise, {1, 0, 0}},
+	{SYS_mremap, {1, 0, 0}},
+	{SYS_nanosleep, {0, 0}},
+	{SYS_recvmmsg, {NOBODY, 0, 0}},
+	{SYS_process_vm_readv, {NOBODY, 0, 0}},
+	{SYS_process_vm_writev, {NOBODY, 0, 0}},
+	{SYS_rt_tgsigqueueinfo, {NOBODY, 0, 0}},
+	{SYS_getrusage, {99, 0}}, /* of nobody */
 	{SYS_socket, {AF_NETLINK, NOBODY, 0}},
 	{SYS_socket, {AF_UNIX, NOBODY, 0}},
 };
@@ -57,30 +70,51 @@ static _Noreturn void make_calls(void)
 		sys1(SYS_exit_group, 0);
 }
 
-/* The child is none of the program's: it tells nobody of its end, and no wait() of the program's takes it. */
-static bool child_lives(void)
+enum verdict { UNKNOWN, ALLOWS, FORBIDS };
+static _Atomic uint32_t verdict;
+
+static bool is_filtered(void)
+{
+	return sys5(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) == SECCOMP_MODE_FILTER;
+}
+
+/* The child is none of the program's: it tells nobody of its end, and only a wait() for all kinds could take it. */
+static enum verdict ask_child(void)
 {
 	uint64_t all = ~UINT64_C(0), was;
 	int status = 0;
+	long taken = 0;
 	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &was, 8);
 	long pid = sys5(SYS_clone, 0, 0, 0, 0, 0);
 	if (pid == 0)
 		make_calls();
-	while (pid > 0 && sys4(SYS_wait4, pid, &status, __WALL, 0) == -EINTR)
-		;
+	if (pid > 0)
+		do
+			taken = sys4(SYS_wait4, pid, &status, __WALL, 0);
+		while (taken == -EINTR);
 	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &was, 0, 8);
-	return pid < 0 || status == 0;
+	if (pid < 0 || taken != pid)
+		return UNKNOWN;
+	return status ? FORBIDS : ALLOWS;
 }
 
 bool filter_forbids(void)
 {
-	static _Atomic uint32_t asked;
-	if (load_acquire(&asked))
+	enum verdict v = load_acquire(&verdict);
+	if (v != UNKNOWN ||
+		!wrap_own_process()) /* a child of vfork may have a filter of its own, and has its parent's memory */
 		return leave_done();
-	if (sys5(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) == SECCOMP_MODE_FILTER && !child_lives()) {
+	v = is_filtered() ? ask_child() : ALLOWS;
+	if (v == FORBIDS) {
 		log_line("a seccomp filter forbids what shared memory needs");
 		leave(false);
 	}
-	store_release(&asked, 1u);
-	return leave_done();
+	store_release(&verdict, (uint32_t)v);
+	return v != ALLOWS || leave_done();
+}
+
+bool filter_may_forbid(void)
+{
+	enum verdict v = load_acquire(&verdict);
+	return v == FORBIDS || leave_sealed() || ((v == UNKNOWN || !wrap_own_process()) && is_filtered());
 }

@@ -37,6 +37,7 @@ struct program {
 	bool as_is;   /* libc takes it to the program without us */
 	bool becomes; /* this process does; else a child */
 	enum { UNKNOWN, SERVED, FOREIGN } is;
+	enum { NOT_ASKED, CARRIED, NOT_CARRIED } carry;
 };
 
 /* The first file of that name along PATH that could be executed. */
@@ -52,7 +53,7 @@ static bool find_program(const char *name, char path[PATH_LEN])
 		if (n)
 			path[n++] = '/';
 		memcpy(path + n, name, len);
-		if (sys3(SYS_faccessat, AT_FDCWD, path, X_OK) == 0)
+		if (exe_is_file(path) && sys3(SYS_faccessat, AT_FDCWD, path, X_OK) == 0)
 			return true;
 	}
 	return false;
@@ -61,6 +62,8 @@ static bool find_program(const char *name, char path[PATH_LEN])
 static bool can_be_interposed(const struct program *p)
 {
 	char path[PATH_LEN];
+	if (p->path && (uintptr_t)p->path < 4096)
+		return false;
 	if (!p->path || (p->at != AT_FDCWD && p->path[0] != '/')) {
 		int n = fmt_buf(path, sizeof(path), "/proc/self/fd/%d", p->at);
 		if (p->path && p->path[0])
@@ -72,15 +75,23 @@ static bool can_be_interposed(const struct program *p)
 	return find_program(p->path, path) && !elf_why_not(path, "/proc/self/exe");
 }
 
-static bool is_served(const struct program *p)
+/* Asked once: what is done with the sockets, and with the environment, follows from the same answer. */
+static bool wants_us_added(struct program *p)
 {
-	return (p->as_is ? nextenv_names_us(p->envp) : nextenv_has_us(p->envp)) && can_be_interposed(p);
+	if (p->carry == NOT_ASKED)
+		p->carry = nextenv_carries(p->envp) ? CARRIED : NOT_CARRIED;
+	return p->carry == CARRIED;
+}
+
+static bool is_served(struct program *p)
+{
+	return (nextenv_names_us(p->envp) || (!p->as_is && wants_us_added(p))) && can_be_interposed(p);
 }
 
 /* Its environment says nothing of us: do we say it? */
-static bool is_carried_to(const struct program *p)
+static bool is_carried_to(struct program *p)
 {
-	return nextenv_carries(p->envp) && (p->is == UNKNOWN ? can_be_interposed(p) : p->is == SERVED);
+	return wants_us_added(p) && (p->is == UNKNOWN ? can_be_interposed(p) : p->is == SERVED);
 }
 
 static void leave_to(struct sock *s, struct program *p)
@@ -220,42 +231,42 @@ EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .envp = envp};
 	before_own_exec(&p);
-	return exec_failed(real.execve(path, argv, NEXT_ENV(envp, is_carried_to(&p))));
+	return exec_failed(real.execve(path, argv, NEXT_ENV(p.envp, is_carried_to(&p))));
 }
 
 EXPORT int execv(const char *path, char *const argv[])
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .envp = environ};
 	before_own_exec(&p);
-	return exec_failed(real.execve(path, argv, NEXT_ENV(environ, is_carried_to(&p))));
+	return exec_failed(real.execve(path, argv, NEXT_ENV(p.envp, is_carried_to(&p))));
 }
 
 EXPORT int execvp(const char *path, char *const argv[])
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .search = true, .envp = environ};
 	before_own_exec(&p);
-	return exec_failed(real.execvpe(path, argv, NEXT_ENV(environ, is_carried_to(&p))));
+	return exec_failed(real.execvpe(path, argv, NEXT_ENV(p.envp, is_carried_to(&p))));
 }
 
 EXPORT int execvpe(const char *path, char *const argv[], char *const envp[])
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .search = true, .envp = envp};
 	before_own_exec(&p);
-	return exec_failed(real.execvpe(path, argv, NEXT_ENV(envp, is_carried_to(&p))));
+	return exec_failed(real.execvpe(path, argv, NEXT_ENV(p.envp, is_carried_to(&p))));
 }
 
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
 	struct program p = {.at = fd, .envp = envp};
 	before_own_exec(&p);
-	return exec_failed(real.fexecve(fd, argv, NEXT_ENV(envp, is_carried_to(&p))));
+	return exec_failed(real.fexecve(fd, argv, NEXT_ENV(p.envp, is_carried_to(&p))));
 }
 
 EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	struct program p = {.path = path, .at = dir, .envp = envp};
 	before_own_exec(&p);
-	return exec_failed(real.execveat(dir, path, argv, NEXT_ENV(envp, is_carried_to(&p)), flags));
+	return exec_failed(real.execveat(dir, path, argv, NEXT_ENV(p.envp, is_carried_to(&p)), flags));
 }
 
 /* The execl family: the arguments become an array, on the stack since a child of vfork may call it. */
@@ -292,7 +303,7 @@ EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .envp = envp};
 	before_exec(&p);
-	return real.posix_spawn(pid, path, fa, at, argv, NEXT_ENV(envp, is_carried_to(&p)));
+	return real.posix_spawn(pid, path, fa, at, argv, NEXT_ENV(p.envp, is_carried_to(&p)));
 }
 
 EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
@@ -300,7 +311,7 @@ EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_act
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .search = true, .envp = envp};
 	before_exec(&p);
-	return real.posix_spawnp(pid, path, fa, at, argv, NEXT_ENV(envp, is_carried_to(&p)));
+	return real.posix_spawnp(pid, path, fa, at, argv, NEXT_ENV(p.envp, is_carried_to(&p)));
 }
 
 EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int fd, int to)

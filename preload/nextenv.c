@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "leave.h"
+#include "filter.h"
+#include "log.h"
 #include "startup.h"
 #include "switch.h"
 #include "sys.h"
@@ -121,8 +122,10 @@ void nextenv_init(void)
 		ours.unwanted |= strcmp(*e, NO_CARRY) == 0;
 		room &= keep_if_ours(*e);
 	}
-	if (!room) /* half of them would be another shunt */
+	if (!room) { /* half of them would be another shunt */
 		ours.lib = NULL;
+		log_line("SHUNT_* are too long: programs with an environment of their own will not run under shunt");
+	}
 	ours.hidden = carried;
 	if (carried)
 		hide(carried + strlen(CARRIED));
@@ -130,7 +133,7 @@ void nextenv_init(void)
 
 bool nextenv_names_us(char *const envp[])
 {
-	const char *e = find(envp, PRELOAD);
+	const char *e = (uintptr_t)envp < 4096 ? NULL : find(envp, PRELOAD);
 	return e && startup_find_in(e + strlen(PRELOAD));
 }
 
@@ -145,26 +148,30 @@ static bool can_be_loaded(void)
 	return fd >= 0;
 }
 
+/* ENV_MAX: as many or more. */
+static size_t count(char *const envp[])
+{
+	size_t n = 0;
+	while (n < ENV_MAX && envp[n])
+		n++;
+	return n;
+}
+
 bool nextenv_carries(char *const envp[])
 {
-	if (ours.unwanted || !ours.lib || (uintptr_t)envp < 4096 || leave_sealed() || find(envp, PRELOAD))
+	if (ours.unwanted || !ours.lib || (uintptr_t)envp < 4096 || count(envp) == ENV_MAX || find(envp, PRELOAD))
 		return false;
 	if (!ours.hidden && (envp == environ || !nextenv_names_us(environ)))
 		return false;
 	const char *asan = find(envp, ASAN);
-	return (!asan || strstr(asan, ASAN_ORDER)) && can_be_loaded();
-}
-
-bool nextenv_has_us(char *const envp[])
-{
-	return (uintptr_t)envp >= 4096 && (nextenv_names_us(envp) || nextenv_carries(envp));
+	return (!asan || strstr(asan, ASAN_ORDER)) && !filter_may_forbid() && can_be_loaded();
 }
 
 /* SHUNT_OFF is there once if we are off, and not at all otherwise. */
 static bool tells_off(char *const envp[])
 {
 	size_t n = 0, right = 0;
-	for (; *envp; envp++)
+	for (; envp && *envp; envp++)
 		if (begins(*envp, OFF)) {
 			n++;
 			right += strcmp(*envp, OFF "1") == 0;
@@ -178,14 +185,11 @@ static size_t n_made(size_t n)
 	return n + ours.n + 3;
 }
 
-size_t nextenv_len(char *const envp[], bool add)
+size_t nextenv_len(char *const envp[], bool add, size_t *n)
 {
-	size_t n = 0;
-	if ((uintptr_t)envp < 4096 || (!add && tells_off(envp)))
+	if ((uintptr_t)envp < 4096 || (!add && tells_off(envp)) || (*n = count(envp)) == ENV_MAX)
 		return 0;
-	while (envp[n])
-		n++;
-	return n < ENV_MAX ? n_made(n) * sizeof(char *) + sizeof(CARRIED) + ours.names_len : 0;
+	return n_made(*n) * sizeof(char *) + sizeof(CARRIED) + ours.names_len;
 }
 
 /* Ours, where envp has none of that name, and their names. Where the entries end. */
@@ -205,16 +209,15 @@ static char **add_ours(char **to, char *const envp[], char *text)
 	return to;
 }
 
-char *const *nextenv_make(char *const envp[], bool add, char **room)
+char *const *nextenv_make(char *const envp[], bool add, size_t n, char **room)
 {
 	static char off[] = OFF "1";
-	char *const *e = envp;
 	char **to = room;
-	for (; *e; e++)
-		if (!begins(*e, OFF) && !(add && begins(*e, CARRIED)))
-			*to++ = *e;
+	for (size_t i = 0; i < n && envp[i]; i++)
+		if (!begins(envp[i], OFF) && !(add && begins(envp[i], CARRIED)))
+			*to++ = envp[i];
 	if (add)
-		to = add_ours(to, envp, (char *)(room + n_made((size_t)(e - envp))));
+		to = add_ours(to, envp, (char *)(room + n_made(n)));
 	if (switch_is_off())
 		*to++ = off;
 	*to = NULL;

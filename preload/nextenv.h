@@ -23,21 +23,23 @@
 
 /* At the start, before other threads. getenv() may not find our variables afterwards. */
 void nextenv_init(void);
-/* Will the interposer be asked for, in a program that it can be in? */
-bool nextenv_has_us(char *const envp[]);
-/* The same of an environment that nothing is added to. */
+/* Does it ask for the interposer as it is? */
 bool nextenv_names_us(char *const envp[]);
-/* Are we to be added to it? */
+/* Are we to be added to it? A file is looked at: the answer may be another the next time. */
 bool nextenv_carries(char *const envp[]);
 
-/* nextenv_len: octets of room that nextenv_make needs; 0: envp is as it should be. Too long ones are left as they are. `add`: us. */
-size_t nextenv_len(char *const envp[], bool add);
-char *const *nextenv_make(char *const envp[], bool add, char **room);
+/*
+ * nextenv_len: octets of room that nextenv_make needs, and its entries; 0: envp is as it should be. Too long ones are left as they are. `add`: us. (Another thread may
+ * lengthen `environ` meanwhile: no more than n entries are taken.)
+ */
+size_t nextenv_len(char *const envp[], bool add, size_t *n);
+char *const *nextenv_make(char *const envp[], bool add, size_t n, char **room);
 #define NEXT_ENV(envp, add)                                                                                                    \
 	__extension__({                                                                                                        \
+		char *const *env_ = (envp);                                                                                    \
 		bool add_ = (add);                                                                                             \
-		size_t len_ = nextenv_len(envp, add_);                                                                         \
-		len_ ? nextenv_make(envp, add_, alloca(len_)) : (envp);                                                        \
+		size_t n_, len_ = nextenv_len(env_, add_, &n_);                                                                \
+		len_ ? nextenv_make(env_, add_, n_, alloca(len_)) : env_;                                                      \
 	})
 /* For what libc takes from `environ` itself: SHUNT_OFF alone. */
 void nextenv_set(void);

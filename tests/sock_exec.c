@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -83,6 +84,19 @@ static void by_second_try(void)
 	TRY(execv("/nowhere/sh", argv));
 	TRY(execve("/", argv, envp));
 	execv(SHELL, argv);
+}
+/* One that nobody should open, and a command by way of no environment at all. */
+static void by_third_try(void)
+{
+	char fifo[64];
+
+	snprintf(fifo, sizeof fifo, "/tmp/sock_exec.%d", getpid());
+	MUST(mkfifo(fifo, 0600));
+	TRY(execve(fifo, argv, envp));
+	MUST(unlink(fifo));
+	MUST(clearenv());
+	TRY(system("exit 3") >> 8);
+	execve(SHELL, argv, envp);
 }
 
 static pid_t by_spawn(void)
@@ -226,6 +240,7 @@ const struct oracle_case oracle_cases[] = {
 	{"execlp", exec_server, exec_client, 0, BECOME(by_execlp)},
 	{"execle", exec_server, exec_client, 0, BECOME(by_execle)},
 	{"second_try", exec_server, exec_client, 0, BECOME(by_second_try)},
+	{"third_try", exec_server, exec_client, 0, BECOME(by_third_try)},
 	{"posix_spawn", exec_server, exec_client, 0, START(by_spawn)},
 	{"posix_spawnp", exec_server, exec_client, 0, START(by_spawnp)},
 	{"vfork", exec_server, exec_client, 0, START(by_vfork)},

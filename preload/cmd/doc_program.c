@@ -161,9 +161,10 @@ static void check_seccomp(struct report *r, const char *pid)
 	if (!status_number(pid, "Seccomp") || status_number(pid, "Seccomp_filters") == status_number("self", "Seccomp_filters"))
 		return;
 	report(r, STATE_LIMIT, "seccomp",
-		"Let the filter permit what shunt needs (shmget, shmat, shmctl, semget, semop, semctl, futex, membarrier, "
-		"memfd_create, netlink "
-		"sockets), and install it before the program starts; in a unit: SystemCallFilter=@system-service @ipc.",
+		"Let the filter permit what shunt needs (System V segments and semaphores, memfd_create, pidfd_open, "
+		"membarrier, "
+		"netlink sockets, a thread), and install it before the program starts; in a unit: "
+		"SystemCallFilter=@system-service.",
 		"process: it has a filter of system calls (seccomp)");
 }
 
