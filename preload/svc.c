@@ -30,9 +30,8 @@
 #define LINGER_MS 250	       /* while an endpoint waits to be taken off the map */
 #define N_EVENT 64
 #define AGAIN_NS INT64_C(1000000000) /* between two attempts to start it */
-#define AWAIT_NS INT64_C(1000000)
-#define PARK_NS                                                                                                                \
-	INT64_C(2000000000) /* how long to wait for the thread to come or leave: a rendezvous takes half a second at most */
+#define AWAIT_NS INT64_C(1000000)    /* how often to look whether it could not be started */
+#define PARK_NS INT64_C(2000000000)  /* how long to wait until it comes or leaves: a rendezvous takes half a second at most */
 
 static struct {
 	_Atomic uint32_t running;

@@ -73,7 +73,7 @@ static void client_too(void)
 static const struct forbids segments = {{SYS_shmget, SYS_shmat}, SECCOMP_RET_KILL_PROCESS},
 			    semaphores = {{SYS_semget, SYS_semtimedop}, SECCOMP_RET_KILL_PROCESS},
 			    family = {{SYS_memfd_create, SYS_memfd_create}, SECCOMP_RET_KILL_THREAD},
-			    traps = {{SYS_shmdt, SYS_pidfd_open}, SECCOMP_RET_TRAP},
+			    traps = {{SYS_shmget, SYS_shmdt}, SECCOMP_RET_TRAP},
 			    refuses = {{SYS_shmget, SYS_semget}, SECCOMP_RET_ERRNO | EPERM},
 			    other = {{SYS_acct, SYS_reboot}, SECCOMP_RET_KILL_PROCESS};
 

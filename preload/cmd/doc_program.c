@@ -162,8 +162,7 @@ static void check_seccomp(struct report *r, const char *pid)
 		return;
 	report(r, STATE_LIMIT, "seccomp",
 		"Let the filter permit what shunt needs (System V segments and semaphores, memfd_create, pidfd_open, "
-		"membarrier, "
-		"netlink sockets, a thread), and install it before the program starts; in a unit: "
+		"membarrier, netlink sockets, a thread), and install it before the program starts; in a unit: "
 		"SystemCallFilter=@system-service.",
 		"process: it has a filter of system calls (seccomp)");
 }
