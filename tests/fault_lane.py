@@ -319,6 +319,7 @@ class Lane:
         v = self.counts(victim)
         if self.stage()[0]:
             self.command("on", *SIDES)
+        heard, has_left = self.sides[survivor].heard, survivor == "server" and self.leaves(letters)
         if not lives:
             self.restart(victim, letters)
         if victim == "client" and not lives:
@@ -326,10 +327,19 @@ class Lane:
             self.again()
         else:
             self.once_more()
-        heard = self.sides[survivor].heard
-        upto = heard.index("done") if "done" in heard else -1
+        upto = heard.index("done") if "done" in heard else len(heard) if has_left else -1
         for line in heard[:upto]:
             self.judge(line, victim, v, sent, letters, point)
+
+    def leaves(self, letters):
+        """The server whose part is to exit may have come to that before the client died: another one then."""
+        server = self.sides["server"]
+        if not set(letters) & ENDS_SERVER or not (server.says(r"^conn \d+ ") or "").endswith(" ok"):
+            return False
+        if not wait_for(lambda: not server.alive(), LIMIT):
+            self.say(f"the server does not end: {server.heard}")
+        self.restart("server", letters)
+        return True
 
     @staticmethod
     def short(letters):
