@@ -280,8 +280,13 @@ static int others_first(struct epset *e, int fd_ep, struct epoll_event *ev, int 
 		epset_drain_side(e);
 	epset_unlock(e);
 	int n = collect_locked(e, ev, max, true, NULL);
-	int k = n && n < max ? kernel_look(e, fd_ep, ev + n, max - n, &zero, NULL) : 0;
-	return n ? n + (k > 0 ? k : 0) : -EAGAIN;
+	if (!n)
+		return -EAGAIN;
+	int k = n < max ? kernel_look(e, fd_ep, ev + n, max - n, &zero, NULL) : 0;
+	epset_lock(e);
+	e->turn++; /* what that has fetched of S is for another call, and may have been read by then */
+	epset_unlock(e);
+	return n + (k > 0 ? k : 0);
 }
 
 /* A set without a side: the kernel's call, and what a side that came meanwhile has. -EAGAIN: look at both parts. */

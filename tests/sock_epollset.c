@@ -360,6 +360,52 @@ static void many_client(void)
 	}
 }
 
+/* ---- what one call has left for the next is asked for again: it may have been read since ---- */
+
+static void read_since_server(void)
+{
+	int port, lfd = listen_on("127.0.0.1", 8, &port), ep = new_set(), fd[2], own[2];
+	struct epoll_event ev[4];
+
+	tell_number(port);
+	MUST(pipe(own));
+	MUST(write(own[1], "hello", 5));
+	set_add(ep, own[0], EPOLLIN, 1);
+	for (int i = 0; i < 2; i++) {
+		fd[i] = (int)MUST(accept(lfd, NULL, NULL));
+		if (i == 0)
+			warm_up(fd[0]); /* the other one is new, and the kernel's */
+		set_add(ep, fd[i], EPOLLIN, 2 + (uint64_t)i);
+	}
+	tell("send");
+	await("sent");
+	unread_is(fd[0], 5);
+	unread_is(fd[1], 5);
+	TRY(epoll_wait(ep, ev, 1, SOON)); /* the next call begins with who had no room in this one */
+	TRY(epoll_wait(ep, ev, 4, SOON));
+	TRY(read(own[0], ev, 5));
+	get(fd[0], 5, 1, 0);
+	get(fd[1], 5, 1, 0);
+	set_says(ep, 0);
+	tell("close");
+}
+
+static void read_since_client(void)
+{
+	int port = (int)await_number(), fd[2];
+
+	for (int i = 0; i < 2; i++) {
+		fd[i] = (int)MUST(connect_to("127.0.0.1", port));
+		if (i == 0)
+			warm_up(fd[0]);
+	}
+	await("send");
+	put(fd[0], 5, 1, 0);
+	put(fd[1], 5, 1, 0);
+	tell("sent");
+	await("close");
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"two_sets", two_sets_server, sender_client, 0, NULL},
 	{"nested", nested_server, sender_client, 0, NULL},
@@ -370,5 +416,6 @@ const struct oracle_case oracle_cases[] = {
 	{"mixed", mixed_server, sender_client, 0, NULL},
 	{"timeouts", timeouts_server, sender_client, CASE_ALONE, NULL},
 	{"many", many_server, many_client, 0, NULL},
+	{"read_since", read_since_server, read_since_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
