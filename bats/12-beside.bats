@@ -23,7 +23,7 @@ beside() {
 		exec "$@"
 	SH
 	sides both
-	for kind in "threading blocking" "epoll threads" "asyncio asyncio" "forking blocking"; do
+	for kind in "threading serial" "epoll threads" "asyncio asyncio" "forking serial"; do
 		PORT=$(free_port)
 		export LD_PRELOAD=$behind FRONT=$front
 		[ -n "$behind" ] || unset LD_PRELOAD

@@ -133,7 +133,7 @@ field() {
 	port=$(free_port)
 	"$SHUNT" ab --rounds 6 --json --ready "$port" --server "$B/rr_server -p $port -n 1" --client "$B/rr_client -p $port -t 150" >"$D/json"
 	[ "$(field .rounds)" = 6 ]
-	"$SHUNT" ab --rounds 6 --json --ready "grep -q :$(printf %04X "$port") /proc/net/tcp" --server "$B/rr_server -p $port -n 1" --client "$B/rr_client -p $port -t 150" >"$D/json"
+	"$SHUNT" ab --rounds 6 --json --ready "grep -q ':$(printf %04X "$port") 0*:0000 0A' /proc/net/tcp" --server "$B/rr_server -p $port -n 1" --client "$B/rr_client -p $port -t 150" >"$D/json"
 	[ "$(field .rounds)" = 6 ]
 }
 

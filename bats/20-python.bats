@@ -35,23 +35,23 @@ echo_by() {
 	paths "$kind" "${@/#/client-}"
 }
 
-@test "socketserver, a thread for each connection" { echo_by both threading blocking threads; }
-@test "socketserver, a process for each connection" { echo_by both forking blocking threads; }
-@test "socketserver, buffered files" { echo_by both files blocking threads; }
-@test "three children accept from one socket" { echo_by both prefork blocking threads; }
-@test "one thread reads and another writes" { echo_by both threads blocking threads; }
+@test "socketserver, a thread for each connection" { echo_by both threading serial threads; }
+@test "socketserver, a process for each connection" { echo_by both forking serial threads; }
+@test "socketserver, buffered files" { echo_by both files serial threads; }
+@test "three children accept from one socket" { echo_by both prefork serial threads; }
+@test "one thread reads and another writes" { echo_by both threads serial threads; }
 @test "asyncio on both sides" { echo_by both asyncio asyncio; }
-@test "a selector over epoll" { echo_by both epoll epoll blocking; }
-@test "a selector over poll" { echo_by both poll poll blocking; }
-@test "a selector over select" { echo_by both select select blocking; }
+@test "a selector over epoll" { echo_by both epoll epoll serial; }
+@test "a selector over poll" { echo_by both poll poll serial; }
+@test "a selector over select" { echo_by both select select serial; }
 
 @test "every kind of server, alone under shunt" {
 	for kind in threading forking files prefork threads asyncio epoll poll select; do
-		echo_by server "$kind" blocking
+		echo_by server "$kind" serial
 	done
 }
 
-@test "every kind of client, alone under shunt" { echo_by client threading blocking threads asyncio epoll poll select; }
+@test "every kind of client, alone under shunt" { echo_by client threading serial threads asyncio epoll poll select; }
 
 http() {
 	sides "$1"

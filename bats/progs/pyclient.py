@@ -46,6 +46,11 @@ def converse(seed):
         check(sock.recv(1), b"", "end of file")
 
 
+def serial(n):
+    for seed in range(n):
+        converse(seed)
+
+
 def threads(n):
     failed = []
 
@@ -116,6 +121,7 @@ def selector_client(sel):
 
 KINDS = {
     "blocking": lambda: converse(0),
+    "serial": lambda: serial(N),
     "threads": lambda: threads(N),
     "asyncio": lambda: asyncio.run(all_async()),
     "epoll": lambda: selector_client(selectors.EpollSelector()),
