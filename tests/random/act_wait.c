@@ -98,7 +98,25 @@ static int by_tag(const void *a, const void *b)
 	return x->data.u64 < y->data.u64 ? -1 : x->data.u64 > y->data.u64;
 }
 
-/* epwait SET HOW(0 epoll_wait, 1 epoll_pwait, 2 epoll_pwait2, 3 by number) MS */
+/*
+ * With room for one event, and then for all the others. Who was told of and is ready still (it is level-triggered) comes twice: together that is what one call with room
+ * for all would have said, in any order of theirs.
+ */
+static int wait_one_by_one(int set, struct epoll_event *e, int ms)
+{
+	struct epoll_event first;
+	int r = epoll_wait(set, &first, 1, ms);
+
+	if (r != 1 || (r = epoll_wait(set, e, N_SLOT * 2 - 1, 0)) < 0)
+		return r;
+	for (int i = 0; i < r; i++)
+		if (e[i].data.u64 == first.data.u64)
+			return r;
+	e[r] = first;
+	return r + 1;
+}
+
+/* epwait SET HOW(0 epoll_wait, twice, 1 epoll_pwait, 2 epoll_pwait2, 3 by number) MS */
 static void act_epwait(const struct command *c)
 {
 	struct epoll_event e[N_SLOT * 2];
@@ -107,7 +125,7 @@ static void act_epwait(const struct command *c)
 
 	memset(e, 0, sizeof(e));
 	if (c->arg[1] == 0)
-		r = epoll_wait(fd, e, N_SLOT * 2, (int)c->arg[2]);
+		r = wait_one_by_one(fd, e, (int)c->arg[2]);
 	else if (c->arg[1] == 1)
 		r = epoll_pwait(fd, e, N_SLOT * 2, (int)c->arg[2], NULL);
 	else if (c->arg[1] == 2)
