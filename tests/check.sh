@@ -145,10 +145,10 @@ fi
 
 part prepare 600 prepare
 names | sort >"$B/check/before"
-part unit 120 units "$B"
+part unit 600 units "$B"
 if [ -z "$SAN" ]; then
-	part unit-address-undefined 240 units build-address-undefined
-	part fuzz 120 tests/fuzz/run build-address-undefined 4
+	part unit-address-undefined 600 units build-address-undefined
+	part fuzz 600 tests/fuzz/run build-address-undefined 4
 	part lint 900 env CC="${CC:-cc}" "$MAKE" --no-print-directory -s lint
 	part model 900 tests/model/run
 	part oracle 1200 tests/run_oracle.sh -j "$jobs"
