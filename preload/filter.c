@@ -105,10 +105,8 @@ bool filter_forbids(void)
 		!wrap_own_process()) /* a child of vfork may have a filter of its own, and has its parent's memory */
 		return leave_done();
 	v = is_filtered() ? ask_child() : ALLOWS;
-	if (v == FORBIDS) {
-		log_line("a seccomp filter forbids what shared memory needs");
-		leave(false);
-	}
+	if (v == FORBIDS)
+		leave(false, "a seccomp filter forbids what shared memory needs");
 	store_release(&verdict, (uint32_t)v);
 	return v != ALLOWS || leave_done();
 }

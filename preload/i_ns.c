@@ -40,7 +40,7 @@ static bool begin(struct park *p, int flags)
 	if (leave_done() || !wrap_own_process())
 		return false;
 	if (must_leave(flags))
-		leave(false);
+		leave(false, "its namespaces or its descriptors become others");
 	svc_park(p);
 	return true;
 }
@@ -111,7 +111,7 @@ static void seal(void)
 	struct park p;
 	if (leave_sealed() || !wrap_own_process())
 		return;
-	leave(true);
+	leave(true, "it sets a seccomp filter");
 	svc_park(&p);
 	p.restart = false;
 	svc_unpark(&p);

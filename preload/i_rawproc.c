@@ -44,7 +44,7 @@ static bool clones(uint64_t flags, bool has_stack, const long *a, long *r, long 
 		return forks(a, r, nr);
 	if (!leave_done()) {
 		int e = errno;
-		leave(false);
+		leave(false, "it makes a thread or process that shares with it what shunt takes for one process's alone");
 		errno = e;
 	}
 	return false;

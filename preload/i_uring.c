@@ -21,7 +21,7 @@ static long ring_made(long r)
 {
 	if (r >= 0 && !leave_done() && wrap_own_process()) {
 		int e = errno;
-		leave(false);
+		leave(false, "it has an io_uring, through which the kernel can use its sockets by itself");
 		errno = e;
 	}
 	return r;

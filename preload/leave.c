@@ -40,7 +40,7 @@ static void forget_all(void)
 	guard_leave(&g);
 }
 
-void leave(bool seal)
+void leave(bool seal, const char *cause)
 {
 	if (!leave_done()) {
 		store_release(&leave_state, LEFT);
@@ -49,7 +49,7 @@ void leave(bool seal)
 			sock_each(go_down, NULL);
 			forget_all();
 		}
-		log_line("this process stays in the kernel from now on");
+		log_line("this process stays in the kernel from now on, because %s", cause);
 	}
 	if (seal && !leave_sealed()) {
 		handler_unguard();

@@ -29,7 +29,7 @@ static inline bool leave_sealed(void)
 	return load_acquire(&leave_state) == LEFT_SEALED;
 }
 
-/* Any program thread, not under g_lock; waits for peers as an exec does. Before sealing the statistics are written, and signals get their default action back. */
-void leave(bool seal);
+/* cause: for the log, behind "because". Any program thread, not under g_lock; waits for peers as an exec does. Before sealing the statistics are written, and signals get their default action back. */
+void leave(bool seal, const char *cause);
 
 #endif
