@@ -53,6 +53,30 @@ echo_by() {
 
 @test "every kind of client, alone under shunt" { echo_by client threading serial threads asyncio epoll poll select; }
 
+# churn SERVER_KIND CLIENT_KIND...: very many connections, short and long, that end in each way
+churn() {
+	local kind=$1 c seed=$((RANDOM * 100))
+	shift
+	sides both
+	PORT=$(free_port)
+	server "$kind" "$PYTHON" "$PROGS/pyserver.py" "$kind" "$PORT"
+	up "$kind" ready
+	for c; do
+		run client "client-$c" "$PYTHON" "$PROGS/pychurn.py" "$c" "$PORT" "$seed" 60
+		echo "$c, seed $seed: $output"
+		[ "$output" = ok ]
+	done
+	stop "$kind" INT
+	[ "$CODE" -eq 0 ]
+	paths "$kind" "${@/#/client-}"
+}
+
+@test "connections that come and go, and a selector over epoll" { churn epoll serial threads epoll poll; }
+@test "connections that come and go, and a selector over poll" { churn poll serial epoll; }
+@test "connections that come and go, and a selector over select" { churn select threads select; }
+@test "connections that come and go, and a thread for each" { churn threading threads epoll; }
+@test "connections that come and go, and asyncio" { churn asyncio serial threads epoll; }
+
 http() {
 	sides "$1"
 	PORT=$(free_port)

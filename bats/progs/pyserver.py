@@ -79,9 +79,12 @@ class Loop:
         if want:
             self.sel.modify(conn, want, ended)
         else:
-            self.sel.unregister(conn)
-            del self.left[conn]
-            conn.close()
+            self.drop(conn)
+
+    def drop(self, conn):
+        self.sel.unregister(conn)
+        del self.left[conn]
+        conn.close()
 
     def run(self):
         ready()
@@ -90,7 +93,10 @@ class Loop:
                 if key.fileobj is self.listener:
                     self.accept()
                 else:
-                    self.serve(key.fileobj, events, key.data)
+                    try:
+                        self.serve(key.fileobj, events, key.data)
+                    except (ConnectionResetError, BrokenPipeError):
+                        self.drop(key.fileobj)
 
 
 async def asyncio_echo(reader, writer):
