@@ -44,14 +44,16 @@ static bool ring_edge(const struct member *m, uint64_t tail)
  * With input in the ring, what else holds now? The kernel would report all that is ready with it. While the connection is whole and we send through the ring we know;
  * otherwise we ask.
  */
-static uint32_t with_the_rest(const struct member *m)
+static uint32_t with_the_rest(struct member *m)
 {
 	struct sock *s = m->s;
+	int64_t before = load_relaxed(&m->set->looked_ns);
 	bool whole = !load_relaxed(&s->hup) && !(load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED)) &&
 		     !(sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT));
-	if (whole && !(m->events & EPOLLPRI) && (!(m->events & OUT_BITS) || ready_out(s)))
-		return m->events & OUT_BITS;
-	return epset_ask_kernel(m);
+	uint32_t bits = whole && !(m->events & EPOLLPRI) && (!(m->events & OUT_BITS) || ready_out(s)) ? m->events & OUT_BITS
+												      : epset_ask_kernel(m);
+	epset_output_seen(m, bits, before);
+	return bits;
 }
 
 /* Level-triggered, and a send would go into the ring: writable without asking. (For an edge-triggered one the kernel's own edges are right.) */
@@ -69,6 +71,7 @@ static uint32_t kernel_events(struct member *m)
 {
 	if (m->kev && __builtin_expect(m->kev_turn != m->set->turn, 0)) {
 		m->kev = epset_ask_kernel(m) & (m->events | EPOLLERR | EPOLLHUP);
+		m->out_ns = 0; /* what it was fetched with may never be reported */
 		m->kev_turn = m->set->turn;
 		if (!m->kev && m->events & EPOLLONESHOT) { /* S has fired, but not for the program: once more */
 			m->dirty = true;
@@ -215,32 +218,11 @@ bool epset_arm(struct epset *e, struct member *m)
 	return may_have_news(m);
 }
 
-/*
- * An edge-triggered member is told of each write once. That the kernel has a duplicate now of what lies unread in the ring (dup.h) is no news; if there is anything behind it, the kernel holds more,
- * or the end, which is counted nowhere. (Output that the kernel reports along with it may be news: who knows what the last send has met.)
- */
-static uint32_t without_duplicate(const struct member *m, uint32_t bits)
-{
-	static const struct timespec zero;
-	struct pollfd end = {.fd = m->s->fd, .events = POLLRDHUP};
-	struct sock *s = m->s;
-	int in = 0;
-	if (!(m->events & EPOLLET) || m->events & EPOLLONESHOT || !bits || bits & ~(uint32_t)IN_BITS || !dup_marked(m->s))
-		return bits;
-	int how = token_try(s, &s->f->rx_token); /* who drops the duplicate counts it after it has taken it */
-	if (how == TOKEN_NONE)
-		return bits;
-	if (load_acquire(&s->linked) && sys3(SYS_ioctl, s->fd, FIONREAD, &in) == 0 && in > 0 &&
-		sys5(SYS_ppoll, &end, 1, &zero, 0, 8) == 0 && dup_among(s, (uint32_t)in) == (uint32_t)in)
-		bits = 0;
-	token_drop(s, &s->f->rx_token, how);
-	return bits;
-}
-
 /* Events of S into the members; they are reported by the next collect. Under the lock. */
 void epset_drain_side(struct epset *e)
 {
 	struct epoll_event ev[64];
+	int64_t before = load_relaxed(&e->looked_ns);
 	long n = sys6(SYS_epoll_pwait, epset_side(e), ev, 64, 0, 0, 0);
 	for (long i = 0; i < n; i++) {
 		struct member *m = epset_data_member(e, ev[i].data.u64 & ~(uint64_t)EPSET_DG_BELL);
@@ -260,7 +242,7 @@ void epset_drain_side(struct epset *e)
 			continue;
 		if (load_acquire(&m->s->linked)) {
 			end_kernel_says(m->s, ev[i].events);
-			m->kev = without_duplicate(m, m->kev & ready_really(m->s, m->s->fd, m->events, ev[i].events));
+			m->kev = epset_news(m, m->kev);
 			if (m->kev & IN_BITS)
 				trial_woken(m->s);
 			if (!m->kev && m->events & EPOLLONESHOT) { /* S has fired, but not for the program: once more */
@@ -268,6 +250,8 @@ void epset_drain_side(struct epset *e)
 				epset_sync(m);
 			}
 		}
+		if (m->kev)
+			epset_output_seen(m, m->kev, before);
 		epset_heat(e, m);
 	}
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* epset_int.h - inside epoll sets: shared by epset.c (life), epmember.c (membership), epctl.c (epoll_ctl), epready.c (events) and epwait.c (waiting). */
+/* epset_int.h - inside epoll sets: shared by epset.c (life), epmember.c (membership), epctl.c (epoll_ctl), epready.c (events), epedge.c (edges that are none) and epwait.c (waiting). */
 #ifndef SHUNT_EPSET_INT_H
 #define SHUNT_EPSET_INT_H
 
@@ -35,6 +35,7 @@ struct member {
 	uint32_t kev;		  /* kernel events fetched from S, not yet reported */
 	uint32_t kev_turn;	  /* in which turn of the set: those of an earlier one may be over */
 	uint64_t et_tail;	  /* ET: the ring's tail at the last report */
+	int64_t out_ns;		  /* ET: before the member was last found to have room for output; 0: since then it had none */
 	struct member *next;	  /* of the same sock */
 	struct member *next_free; /* free list */
 };
@@ -167,6 +168,12 @@ void epset_detach(struct member *m);
 void epset_to_program(struct epset *e, struct member *m);
 /* Bring S up to date with what the program has asked for since. */
 void epset_sync(struct member *m);
+
+/* ---- epedge.c; under the lock */
+/* What a linked member has to be told of the events `said` that the kernel has reported. */
+uint32_t epset_news(const struct member *m, uint32_t said);
+/* The kernel (or the ring, for it) has said `bits` when it was asked after `before_ns`. */
+void epset_output_seen(struct member *m, uint32_t bits, int64_t before_ns);
 
 /* ---- epready.c; all under the lock */
 /* Events of the side's members, beginning behind the one that was reported last. */

@@ -104,7 +104,9 @@ struct fam_sock {
 	_Atomic uint32_t passes; /* copies that have left the family: passed, or inherited by another program (pass.h) */
 	_Atomic uint32_t
 		leaver; /* number of the process that has let go of it last, without an end: by exec, or as it ends itself */
-	uint8_t pad[16];
+	_Atomic uint64_t
+		rx_over_kpos; /* octets ever received by the kernel when the last of a duplicate will be there that the reader has left the ring for; 0: none yet */
+	_Atomic int64_t tx_met_ns; /* when a kernel send met, or may have met, a full socket last (epedge.c) */
 };
 static_assert(sizeof(struct fam_sock) % 64 == 0, "records start on a cache line");
 

@@ -75,6 +75,13 @@ int64_t move_kernel_read(int fd)
 	return (int64_t)a.tcpi_bytes_received - in - (fin_received(fd, a.tcpi_state) ? 1 : 0);
 }
 
+int64_t move_kernel_got(int fd)
+{
+	struct tcp_info ti;
+	int r = tcp_info(fd, &ti);
+	return r < 0 ? r : (int64_t)ti.tcpi_bytes_received;
+}
+
 bool move_up(struct sock *s)
 {
 	struct fam_sock *f = s->f;

@@ -28,6 +28,8 @@ bool move_up(struct sock *s);
 void move_down(struct sock *s, enum why why);
 /* Octets ever read from the kernel socket; -errno. */
 int64_t move_kernel_read(int fd);
+/* Octets ever received by it, read or not; a FIN counts as one. -errno. */
+int64_t move_kernel_got(int fd);
 /*
  * rx token held. Follow what the sender has recorded as far as has been read. Octets that the kernel still owes before the ring's (only if an up is pending). IN_DUP: the ring is
  * read, and what is to be dropped from the kernel before its next octet has not all come.

@@ -107,8 +107,14 @@ static int leave_ring(struct sock *s, uint32_t its)
 	int r = drop_all(s);
 	if (r < 0 || its & 1) /* dead in the ring, which has been read: there is nothing to follow */
 		return r;
-	if (end != head)
-		await_input(s, owed_first(f) + end - head);
+	if (end != head) {
+		uint64_t want = owed_first(f) + end - head;
+		int64_t read = move_kernel_read(s->fd);
+		store_relaxed(&f->rx_over_kpos,
+			read < 0 ? 0
+				 : (uint64_t)read + want); /* before the epoch, and before an edge of it is looked at there */
+		await_input(s, want);
+	}
 	FAULT_POINT("back: all in kernel, before head");
 	f->rx_tail = end;
 	store_relaxed(&f->rx_head, end);

@@ -108,6 +108,8 @@ static long send_by_kernel(struct sock *s, int how, struct put *p)
 	FAULT_POINT("tx: sent by kernel, before counted");
 	if (r > 0)
 		sock_count_kernel(&f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
+	if (r != (long)(p->len - p->done) || !not_blocking(s, p->flags)) /* who blocks does not say for what */
+		store_relaxed(&f->tx_met_ns, now_ns());
 	sub_acqrel(&f->tx_inkernel, 1u);
 	if (r < 0)
 		return p->done ? (long)p->done : r;
@@ -137,6 +139,7 @@ void tx_kernel_leave(struct sock *s, long r)
 {
 	if (r > 0)
 		sock_count_kernel(&s->f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
+	store_relaxed(&s->f->tx_met_ns, now_ns());
 	sub_acqrel(&s->f->tx_inkernel, 1u);
 }
 

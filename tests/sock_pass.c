@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -136,11 +137,65 @@ static void both_part(void)
 	run_over(fd, "cksum", NULL, NULL);
 }
 
+/* An edge is no news because the connection has left memory, on this side's account or on the other's; what comes afterwards is. */
+#define EDGE (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+static void once_server(void)
+{
+	int mine = *(const int *)the_case->arg, sv[2], ep = new_set(), fd = serve_warm();
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	set_add(ep, fd, EDGE, 1);
+	set_says(ep, 0);
+	tell("send");
+	await("sent");
+	set_says(ep, SOON);
+	get(fd, 300, 1, 0);
+	if (mine)
+		pass_fd(sv[0], fd);
+	tell("pass");
+	await("passed");
+	set_says(ep, 0);
+	unread_is(fd, 700);
+	tell("send");
+	await("sent");
+	set_says(ep, SOON);
+	get(fd, 1200, 1, 300);
+	set_says(ep, 0);
+	tell("end");
+	set_says(ep, SOON);
+	TRY(close(fd));
+}
+
+static void once_client(void)
+{
+	int mine = !*(const int *)the_case->arg, sv[2], fd = connect_warm();
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	await("send");
+	put(fd, 1000, 1, 0);
+	tell("sent");
+	await("pass");
+	if (mine)
+		pass_fd(sv[0], fd);
+	tell("passed");
+	await("send");
+	put(fd, 500, 1, 1000);
+	tell("sent");
+	await("end");
+	TRY(shutdown(fd, SHUT_WR));
+	close(sv[0]); /* and with it the copy */
+	close(sv[1]);
+	TRY(close(fd));
+}
+
 static const int gives = 0, keeps_too = 1;
 
 const struct oracle_case oracle_cases[] = {
 	{"given", pass_server, pass_client, 0, &gives},
 	{"shared", pass_server, pass_client, 0, &keeps_too},
+	{"edge", once_server, once_client, 0, &keeps_too},
+	{"edge_other", once_server, once_client, 0, &gives},
 	{"to_self", to_self_server, to_self_client, 0, NULL},
 	{"exec", exec_server, exec_client, CASE_KILLED, NULL},
 	{"both_exec", both_part, both_part, CASE_NOWARM, &keeps_too},

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * epedge.c - edges of the kernel's that are no news to an edge-triggered member: what the program has been told of in the ring has arrived in the kernel a second time.
+ *
+ * That is so when the writer has gone down with octets unread (dup.h), and stays so when the reader leaves the ring for them (takeback.c): they are the kernel's only ones then, and reported already.
+ * The kernel reports all that is ready with an edge, so output comes along with it; it is old as well unless a send has met a full socket since the member was told of it last.
+ */
+#include <poll.h>
+#include <sys/ioctl.h>
+
+#include "dup.h"
+#include "epset_int.h"
+#include "move.h"
+#include "ready.h"
+#include "sys.h"
+#include "token.h"
+
+/*
+ * Output has an edge of its own only behind a send that found no room. out_ns lies before the moment at which the kernel last said to this member that there was room; tx_met_ns behind such a send, and is
+ * stored before that is counted out of tx_inkernel. Whose edge we have seen has been counted in before.
+ */
+static bool output_is_old(const struct member *m)
+{
+	const struct fam_sock *f = m->s->f;
+	return !load_acquire(&f->tx_inkernel) && load_relaxed(&f->tx_met_ns) < m->out_ns;
+}
+
+/* All that is unread is the duplicate of what lies unread in the ring. rx token held: who drops the duplicate counts it after it has taken it. */
+static bool is_duplicate(struct sock *s, uint32_t in)
+{
+	return dup_marked(s) && dup_among(s, in) == in;
+}
+
+/* The reader has left the ring, of which the member had seen all, and nothing has come since but the rest of the duplicate that it left it for. */
+static bool was_duplicate(const struct member *m)
+{
+	const struct fam_sock *f = m->s->f;
+	uint64_t end = load_acquire(&f->rx_over_kpos);
+	return end && !(load_acquire(&f->rx_epoch) & 1) && m->et_tail == load_relaxed(&f->rx_head) &&
+	       move_kernel_got(m->s->fd) <= (int64_t)end;
+}
+
+/* The end of a connection is counted nowhere; whoever asks for it in an event is told of it. */
+static bool input_is_old(const struct member *m)
+{
+	static const struct timespec zero;
+	struct pollfd end = {.fd = m->s->fd, .events = POLLRDHUP};
+	struct sock *s = m->s;
+	int in = 0;
+	int how = token_try(s, &s->f->rx_token);
+	if (how == TOKEN_NONE)
+		return false;
+	bool old = load_acquire(&s->linked) && sys3(SYS_ioctl, s->fd, FIONREAD, &in) == 0 && in > 0 &&
+		   sys5(SYS_ppoll, &end, 1, &zero, 0, 8) == 0 && (is_duplicate(s, (uint32_t)in) || was_duplicate(m));
+	token_drop(s, &s->f->rx_token, how);
+	return old;
+}
+
+uint32_t epset_news(const struct member *m, uint32_t said)
+{
+	struct sock *s = m->s;
+	uint32_t bits = said & ready_really(s, s->fd, m->events, said);
+	if (!(m->events & EPOLLET) || m->events & EPOLLONESHOT || !(said & IN_BITS) || said & ~(IN_BITS | OUT_BITS))
+		return bits;
+	bool gone = !(bits & IN_BITS); /* it was the duplicate of what has been read */
+	if (!gone && !dup_marked(s) && !load_relaxed(&s->f->rx_over_kpos))
+		return bits;
+	if (sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT)) /* an edge of its own, from our own call */
+		return bits;
+	return (!(bits & OUT_BITS) || output_is_old(m)) && (gone || input_is_old(m)) ? 0 : bits;
+}
+
+void epset_output_seen(struct member *m, uint32_t bits, int64_t before_ns)
+{
+	if (m->events & OUT_BITS)
+		m->out_ns = bits & OUT_BITS ? before_ns : 0;
+}
