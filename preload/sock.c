@@ -220,6 +220,7 @@ void sock_reset(struct sock *s)
 	store_relaxed(&f->rx_kepoch, 0);
 	store_relaxed(&f->rx_kleft, 0);
 	store_relaxed(&f->rx_dropped, 0);
+	store_relaxed(&f->rx_over_kpos, 0);
 	f->own.family = f->peer.family = 0;
 	s->endpoint = NULL;
 	s->foreign = s->arrived = false;
