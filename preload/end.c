@@ -13,12 +13,24 @@ static bool meant(struct sock *s)
 	return load_acquire(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED);
 }
 
-/* The kernel's own reset has been here: what there was to report, it reports. */
-static bool is_closed(int fd)
+static uint8_t tcp_state(int fd)
 {
 	uint8_t state[8] = {0};
 	socklen_t len = sizeof(state);
-	return sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, state, &len) < 0 || state[0] == TCP_CLOSE;
+	return sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, state, &len) < 0 ? TCP_CLOSE : state[0];
+}
+
+/* The kernel's own reset has been here: what there was to report, it reports. */
+static bool is_closed(int fd)
+{
+	return tcp_state(fd) == TCP_CLOSE;
+}
+
+/* Its input is shut down by ourselves: has the peer ended, too? */
+static bool has_ended(int fd)
+{
+	uint8_t state = tcp_state(fd);
+	return state != TCP_ESTABLISHED && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2;
 }
 
 static bool hangs_up(const struct sock *s, uint32_t events)
@@ -29,7 +41,7 @@ static bool hangs_up(const struct sock *s, uint32_t events)
 	if (load_acquire(&s->chan.peer->flags) & SM_END_FIN &&
 		!(load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF)))
 		return false;
-	return !(sock_flags(s) & FAM_RD_SHUT); /* our own doing */
+	return !(sock_flags(s) & FAM_RD_SHUT) || has_ended(s->fd);
 }
 
 void end_kernel_says(struct sock *s, uint32_t events)
@@ -42,7 +54,7 @@ void end_kernel_says(struct sock *s, uint32_t events)
 		store_release(&s->look, 1);
 	if (!end)
 		return;
-	if (events & POLLERR || meant(s) || sock_flags(s) & (FAM_RESET | FAM_RD_SHUT | FAM_WR_SHUT))
+	if (events & POLLERR || meant(s) || sock_flags(s) & (FAM_RESET | FAM_WR_SHUT))
 		return;
 	if (load_relaxed(&s->f->tx_tail) == load_acquire(&s->chan.peer->rx_head) || is_closed(s->fd))
 		return;

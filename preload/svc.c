@@ -57,12 +57,26 @@ static void watch_raw(int op, int fd, uint32_t events, uint64_t data)
 	sys4(SYS_epoll_ctl, svc.ep, op, fd, &ev);
 }
 
-/* What comes with an event: a sock, an association's peer (its address, and this bit), or one of these. */
+/* What comes with an event: a sock (its address, and a bit if all its edges are told), an association's peer (its address, and this bit), or one of these. Addresses leave three bits. */
 #define DATA_BELL 1u
 #define DATA_SERVER 2u
 #define DATA_LIFE 4u
+#define DATA_EDGE 2u /* with an address, which makes it another value than the above */
 
-static void on_sock(struct sock *s, uint32_t events)
+/*
+ * Each is told once. Whose input is shut down by ourselves hangs up for ever from then on, and the peer's FIN is one more edge of the same (end.h tells it): until it comes, or the socket is
+ * registered for something else, all edges are told.
+ */
+static void watch_again(struct sock *s, uint32_t events, bool edge)
+{
+	bool waits = events & EPOLLRDHUP && sock_flags(s) & FAM_RD_SHUT && !load_relaxed(&s->hup);
+	if (waits && !edge)
+		watch_raw(EPOLL_CTL_MOD, s->fd, EPOLLRDHUP | EPOLLET, (uintptr_t)s | DATA_EDGE);
+	else if (!waits)
+		watch_raw(EPOLL_CTL_MOD, s->fd, (events & EPOLLRDHUP ? 0 : EPOLLRDHUP) | EPOLLONESHOT, (uintptr_t)s);
+}
+
+static void on_sock(struct sock *s, uint32_t events, bool edge)
 {
 	if (!load_acquire(&s->open) || !load_acquire(&s->linked))
 		return;
@@ -76,7 +90,7 @@ static void on_sock(struct sock *s, uint32_t events)
 	FAULT_POINT("svc: end seen, before watched again");
 	/* Registered again before the futex moves: a sleeper that asks for input after having read the futex is not overwritten unnoticed. */
 	if (!(events & (EPOLLHUP | EPOLLERR)))
-		watch_raw(EPOLL_CTL_MOD, s->fd, (events & EPOLLRDHUP ? 0 : EPOLLRDHUP) | EPOLLONESHOT, (uintptr_t)s);
+		watch_again(s, events, edge);
 	guard_leave(&g);
 	struct sm_end *my = s->chan.my;
 	FAULT_POINT("svc: watched again, before futex");
@@ -259,7 +273,8 @@ static void *svc_main(void *arg)
 			else if (ev[i].data.u64 & DATA_LIFE)
 				on_life((struct assoc *)(uintptr_t)(ev[i].data.u64 & ~(uint64_t)DATA_LIFE));
 			else
-				on_sock((struct sock *)(uintptr_t)ev[i].data.u64, ev[i].events);
+				on_sock((struct sock *)(uintptr_t)(ev[i].data.u64 & ~(uint64_t)DATA_EDGE), ev[i].events,
+					ev[i].data.u64 & DATA_EDGE);
 		}
 		if (bell)
 			on_bell();

@@ -98,6 +98,19 @@ static void idle(int fd)
 	ask(fd);
 }
 
+/* Whose input is shut down already notices the death by what his sends are answered. */
+static void has_shut(int fd)
+{
+	TRY(shutdown(fd, SHUT_RD));
+	await("ready");
+	tell("kill");
+	await("killed");
+	poll_is(fd, ALL, ALL);
+	ask(fd);
+	poll_is(fd, ALL, ALL | POLLERR | POLLHUP);
+	ask(fd);
+}
+
 static void unread(int fd)
 {
 	put(fd, 10, 1, 0);
@@ -262,6 +275,7 @@ const struct oracle_case oracle_cases[] = {
 	BOTH("unread", gets_ten, unread),
 	BOTH("sent", sends, reads_the_rest),
 	BOTH("sent_and_unread", sends_and_gets_ten, unread),
+	BOTH("shut", does_nothing, has_shut),
 	BOTH("in_recv", does_nothing, in_recv),
 	BOTH("in_recv_unread", gets_ten, in_recv_unread),
 	BOTH("in_waitall", sends, in_waitall),

@@ -304,7 +304,7 @@ def kill(m, i, a):
     m.all_free(a)
     mine = [(s, d) for s, d in enumerate(m.actors[a].slots) if d]
     for _, d in mine:
-        if d.waiter or d.unread or d.queue or (d.peer and (d.peer.unread or d.peer.rd_shut)) or d.pending:
+        if d.waiter or d.unread or d.queue or (d.peer and d.peer.unread) or d.pending:
             raise Cannot("not quiet")
     for s, d in mine:
         if d.kind == "tcp":
