@@ -45,6 +45,7 @@
 	0x4000u /* a UDP socket (dg.h); FAM_CONNECTED: it has, or has had, a channel, and the addresses are those of the last */
 #define FAM_RESTS 0x10000u     /* the channel stays in the kernel for a while (trial.h) */
 #define FAM_INQ 0x20000u       /* TCP_INQ is set: recvmsg says how much is left (inq.h) */
+#define FAM_DEAF 0x40000u      /* both directions are shut down: rx_deaf_end is valid */
 #define FAM_OFF 0x100000u      /* a process that holds it is switched off (switch.h): neither up nor consent */
 #define FAM_OWN_PIN 0x1000000u /* pinned for a reason that is the socket's, and stays whoever has it */
 #define FAM_PASS_PIN                                                                                                           \
@@ -83,6 +84,8 @@ struct fam_sock {
 	_Atomic uint32_t
 		rx_dropped; /* octets of the peer's duplicate that were taken from the kernel in this odd epoch (dup.h) */
 	_Atomic uint64_t rx_kleft; /* octets to read from the kernel before the ring's first */
+	_Atomic uint64_t
+		rx_deaf_end; /* FAM_DEAF: no octet of the ring behind this position is input: the kernel answers it (SM_END_DEAF) */
 
 	/* life */
 	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */

@@ -217,6 +217,16 @@ EXPORT int __connect(int fd, const struct sockaddr *sa, socklen_t len)
 }
 
 /* What is in the ring stays there, before FIN; the mark tells the peer that the end is meant. */
+/* From here on the peer's sends are answered by the kernel. What he has written before is input still, and no more than that. */
+static void turn_deaf(struct sock *s)
+{
+	if (or_acqrel(&s->chan.my->flags, SM_END_DEAF) & SM_END_DEAF)
+		return;
+	fence_for_sender(&s->chan); /* faces the sender: publish, fence, flags: who does not see ours has been seen by us */
+	store_relaxed(&s->f->rx_deaf_end, load_acquire(&s->chan.peer->tx_tail));
+	or_acqrel(&s->f->flags, FAM_DEAF);
+}
+
 static void before_shutdown(struct sock *s, int how)
 {
 	if (how == SHUT_RD || how == SHUT_RDWR)
@@ -224,7 +234,7 @@ static void before_shutdown(struct sock *s, int how)
 	bool linked = link_ready(s);
 	if (linked && (how == SHUT_RDWR || (how == SHUT_RD && sock_flags(s) & FAM_WR_SHUT) ||
 			      (how == SHUT_WR && sock_flags(s) & FAM_RD_SHUT)))
-		or_acqrel(&s->chan.my->flags, SM_END_DEAF);
+		turn_deaf(s);
 	if (how != SHUT_WR && how != SHUT_RDWR)
 		return;
 	int tok = token_take(s, &s->f->tx_token);

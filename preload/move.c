@@ -147,6 +147,18 @@ void move_down(struct sock *s, enum why why)
 	stats_down(s->fd, why);
 }
 
+/* Both directions are shut down here, and all has been read that came before. The writer has left the ring, and what else lies there he gives to the kernel, which answers it. */
+static void skip_unheard(struct sock *s)
+{
+	struct fam_sock *f = s->f;
+	uint64_t head = load_relaxed(&f->rx_head), end = load_relaxed(&s->chan.peer->down_rpos);
+	if (end == head || end - head > SM_RING_LEN || (int64_t)(head - load_relaxed(&f->rx_deaf_end)) < 0)
+		return;
+	f->rx_tail = end;
+	store_relaxed(&f->rx_head, end);
+	store_release(&s->chan.my->rx_head, end);
+}
+
 enum move_where move_follow(struct sock *s, uint64_t *kleft)
 {
 	struct fam_sock *f = s->f;
@@ -157,6 +169,8 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 		if (ahead > 2 || (ahead == 2 && (mine & 1)))
 			return IN_NONSENSE;
 		if (mine & 1) {
+			if (ahead && __builtin_expect(sock_flags(s) & FAM_DEAF, 0))
+				skip_unheard(s);
 			if (!ahead || load_relaxed(&f->rx_head) != load_relaxed(&c->peer->down_rpos))
 				return IN_RING;
 			if (dup_owed(s) && !load_relaxed(&s->hup)) {

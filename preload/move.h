@@ -58,8 +58,11 @@ void move_pin_tx(struct sock *s, enum why why);
 void move_pin(struct sock *s, enum why why);
 /* Both, for as long as the socket is this family's: whoever has it next may go up again. */
 void move_pass(struct sock *s, enum why why);
-/* tx token held, direction down, nobody reads the ring any more: its unread octets go by the kernel as far as that takes them (the peer's kernel answers). */
-void move_unread_to_kernel(struct sock *s);
+/*
+ * tx token held, direction down, nobody reads the ring any more: its octets from `head` on, which were unread before it went down, go by the kernel as far as that takes them (the peer's
+ * kernel answers).
+ */
+void move_unread_to_kernel(struct sock *s, uint64_t head);
 /* The peer's reader asked for its unread octets back: service thread. */
 void move_give_back(struct sock *s);
 /*

@@ -64,7 +64,7 @@ static inline bool ready_in(struct sock *s)
 /* Octets in the ring, whatever comes first. 0 if the peer wrote nonsense. */
 static inline uint64_t ring_unread_by_us(struct sock *s)
 {
-	uint64_t n = load_acquire(&s->chan.peer->tx_tail) - load_relaxed(&s->f->rx_head);
+	uint64_t n = ring_end(s) - load_relaxed(&s->f->rx_head);
 	return n <= SM_RING_LEN ? n : 0;
 }
 

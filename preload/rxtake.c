@@ -69,7 +69,7 @@ static int64_t ring_part(struct sock *s, struct take *t, uint64_t head)
 	uint64_t tail = f->rx_tail;
 	/* The cached tail will do only if it holds all that is asked for: a call returns everything that is there, up to its length. */
 	if (tail - head > SM_RING_LEN || tail - head < t->len - t->done || tail == head) {
-		f->rx_tail = tail = load_acquire(&c->peer->tx_tail);
+		f->rx_tail = tail = ring_end(s);
 		if (tail - head > SM_RING_LEN)
 			return -1;
 		if (tail == head)
@@ -109,6 +109,7 @@ long rx_after_kernel(struct sock *s, struct take *t, long r)
 	/* The kernel says it once; a call that returns octets, or has waited for none, leaves it to the next one. */
 	if (r == -ECONNRESET && (t->done || (!t->len && t->slept))) {
 		or_acqrel(&s->f->flags, FAM_RESET);
+		store_release(&s->hup, 1); /* or the next one, if it is a send, would not ask */
 		return 0;
 	}
 	return r;
@@ -139,8 +140,7 @@ static long octets_behind(struct sock *s)
 {
 	const struct sm_end *peer = s->chan.peer;
 	uint32_t dropped = load_relaxed(&s->f->rx_dropped);
-	if (load_acquire(&peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) ||
-		load_acquire(&peer->tx_tail) != load_relaxed(&s->f->rx_head))
+	if (load_acquire(&peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || ring_end(s) != load_relaxed(&s->f->rx_head))
 		return 1;
 	dup_drop(s);
 	return load_relaxed(&s->f->rx_dropped) != dropped ? 1 : -ECONNRESET;
@@ -153,8 +153,7 @@ static long ring_empty(struct sock *s, struct take *t)
 	if (!(load_relaxed(&s->look) || load_relaxed(&s->hup) || sock_flags(s) & FAM_RD_SHUT ||
 		    load_relaxed(&c->peer->flags) & (SM_END_FIN | SM_END_CLOSED)))
 		return -EAGAIN;
-	if (load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) ||
-		load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head))
+	if (load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) || ring_end(s) != load_relaxed(&s->f->rx_head))
 		return 1; /* it wrote, or went down, before it ended */
 	char octet;
 	struct iovec one = {&octet, 1};
@@ -166,7 +165,7 @@ static long ring_empty(struct sock *s, struct take *t)
 		return octets_behind(s);
 	if (r != -EAGAIN)
 		store_relaxed(&s->look, 1);
-	if (r == 0 && (load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
+	if (r == 0 && (ring_end(s) != load_relaxed(&s->f->rx_head) ||
 			      load_acquire(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch)))
 		return 1; /* last words, written since we looked */
 	if (r == 0 && t->len == t->done)
@@ -194,6 +193,8 @@ static void peek_behind(struct sock *s, struct take *t)
 		t->done += (size_t)r;
 	if (t->done < ring)
 		t->done = ring;
+	if (r < 0) /* a reset, which the kernel has told now, is the next call's */
+		rx_after_kernel(s, t, r);
 }
 
 /*
@@ -209,8 +210,7 @@ static void peek_end(struct sock *s, struct take *t)
 	if (sys5(SYS_ppoll, &p, 1, &zero, 0, 8) != 1)
 		return;
 	store_relaxed(&s->look, 1);
-	t->ended = load_acquire(&s->chan.peer->tx_tail) == s->f->rx_tail &&
-		   load_acquire(&s->chan.peer->tx_epoch) == load_relaxed(&s->f->rx_epoch);
+	t->ended = ring_end(s) == s->f->rx_tail && load_acquire(&s->chan.peer->tx_epoch) == load_relaxed(&s->f->rx_epoch);
 }
 
 /*
@@ -282,9 +282,7 @@ long rx_take(struct sock *s, struct take *t)
 		return rx_after_kernel(s, t, r);
 	}
 	case IN_RING:
-		return load_relaxed(&f->rx_epoch) != epoch || load_acquire(&c->peer->tx_tail) != load_relaxed(&f->rx_head)
-			       ? 1
-			       : ring_empty(s, t);
+		return load_relaxed(&f->rx_epoch) != epoch || ring_end(s) != load_relaxed(&f->rx_head) ? 1 : ring_empty(s, t);
 	case IN_DUP:
 		return -EAGAIN;
 	default:

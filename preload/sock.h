@@ -175,6 +175,19 @@ static inline uint32_t sock_flags(const struct sock *s)
 	return load_relaxed(&s->f->flags);
 }
 
+/* How far the ring has been written, as far as that is input. s->linked. */
+static inline uint64_t ring_end(const struct sock *s)
+{
+	const struct fam_sock *f = s->f;
+	uint64_t tail = load_acquire(&s->chan.peer->tx_tail);
+	if (__builtin_expect(load_relaxed(&f->flags) & FAM_DEAF, 0)) {
+		uint64_t end = load_relaxed(&f->rx_deaf_end), head = load_relaxed(&f->rx_head);
+		if ((int64_t)(tail - end) > 0)
+			return (int64_t)(head - end) > 0 ? head : end;
+	}
+	return tail;
+}
+
 static inline bool sock_is_dgram(const struct sock *s)
 {
 	return sock_flags(s) & FAM_DGRAM;

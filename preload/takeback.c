@@ -226,9 +226,9 @@ void move_pass(struct sock *s, enum why why)
 		pin_tx(s, why, SM_END_PASSED);
 }
 
-void move_unread_to_kernel(struct sock *s)
+void move_unread_to_kernel(struct sock *s, uint64_t head)
 {
-	uint64_t head = load_acquire(&s->chan.peer->rx_head), tail = load_relaxed(&s->f->tx_tail);
+	uint64_t tail = load_relaxed(&s->f->tx_tail);
 	struct pollfd p = {.fd = s->fd, .events = 0};
 	struct timespec zero = {0, 0};
 	/* An error that is pending is the program's to see: a send of ours would take it. */

@@ -281,10 +281,11 @@ void tx_unsend(struct sock *s)
 			or_acqrel(&f->flags,
 				FAM_RESTS); /* with the next send: what we sent now is read by then, and no duplicate is needed */
 	} else if (f->tx_epoch & 1) {
+		uint64_t head = load_acquire(&s->chan.peer->rx_head); /* who follows us down may skip what is there */
 		FAULT_POINT("tx: peer has left, before down");
 		move_down(s, WHY_CLOSED);
 		FAULT_POINT("tx: down, before unread sent again");
-		move_unread_to_kernel(s);
+		move_unread_to_kernel(s, head);
 	}
 	token_drop(s, &f->tx_token, how);
 	if (off)

@@ -144,6 +144,39 @@ static void shut_both_client(void)
 	TRY(close(fd));
 }
 
+/* What the reset answers is no input, and what was there before is. */
+static void shut_unheard_server(void)
+{
+	char buf[20];
+	int fd = serve_warm();
+
+	await("sent");
+	unread_is(fd, 10);
+	TRY(shutdown(fd, SHUT_RDWR));
+	tell("shut");
+	await("sent");
+	ask_all(fd, POLLERR);
+	unread_is(fd, 10);
+	TRY(recv(fd, buf, 5, 0));
+	TRY(recv(fd, buf, sizeof buf, 0));
+	TRY(recv(fd, buf, sizeof buf, 0));
+	TRY(recv(fd, buf, sizeof buf, 0));
+	TRY(close(fd));
+}
+
+static void shut_unheard_client(void)
+{
+	int fd = connect_warm();
+
+	put(fd, 10, 1, 0);
+	tell("sent");
+	await("shut");
+	TRY(shutdown(fd, SHUT_RD));
+	TRY(send(fd, "some more", 9, MSG_NOSIGNAL));
+	tell("sent");
+	TRY(close(fd));
+}
+
 /* shutdown by another thread or process ends a blocked recv; here: by the child */
 static void shut_blocked_server(void)
 {
@@ -417,6 +450,7 @@ const struct oracle_case oracle_cases[] = {
 	{"halves", halves_server, halves_client, 0, NULL},
 	{"shut_rd", shut_rd_server, shut_rd_client, 0, NULL},
 	{"shut_rdwr", shut_both_server, shut_both_client, 0, NULL},
+	{"shut_unheard", shut_unheard_server, shut_unheard_client, 0, NULL},
 	{"shut_while_blocked", shut_blocked_server, shut_blocked_client, 0, NULL},
 	{"reset", reset_server, reset_client, 0, &zero},
 	{"reset_unread", reset_server, reset_client, 0, &some},
