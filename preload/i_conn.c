@@ -216,7 +216,6 @@ EXPORT int __connect(int fd, const struct sockaddr *sa, socklen_t len)
 	return connect(fd, sa, len);
 }
 
-/* What is in the ring stays there, before FIN; the mark tells the peer that the end is meant. */
 /* From here on the peer's sends are answered by the kernel. What he has written before is input still, and no more than that. */
 static void turn_deaf(struct sock *s)
 {
@@ -227,6 +226,7 @@ static void turn_deaf(struct sock *s)
 	or_acqrel(&s->f->flags, FAM_DEAF);
 }
 
+/* What is in the ring stays there, before FIN; the mark tells the peer that the end is meant. */
 static void before_shutdown(struct sock *s, int how)
 {
 	if (how == SHUT_RD || how == SHUT_RDWR)
