@@ -81,7 +81,7 @@ static int serve(int listener)
 			if (fd < 0)
 				continue;
 			begin(fd);
-			if (recv(fd, &letter, 1, 0) == 1) {
+			if (receive(fd, &letter, 1) == 1) {
 				converse(fd, letter);
 			} else {
 				report("eof");

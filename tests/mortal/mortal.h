@@ -44,6 +44,8 @@ enum waiting { WAIT_NOT, WAIT_POLL, WAIT_EPOLL };
 extern enum waiting waiting;
 
 void begin(int fd);
+/* recv(), which is not restarted after a stop (SIGSTOP, SIGCONT) where it has a time-out. */
+ssize_t receive(int fd, void *buf, size_t len);
 /* All of it. A connection that has ended is reported, and is the end of the conversation (longjmp). */
 void put(size_t len);
 void get(size_t len);

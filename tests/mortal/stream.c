@@ -76,6 +76,15 @@ static void received(const uint8_t *buf, size_t n)
 	mine->asked = mine->got;
 }
 
+ssize_t receive(int fd, void *buf, size_t len)
+{
+	ssize_t n;
+	do
+		n = recv(fd, buf, len, 0);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
 /* The peer has ended: what it has sent before is still to be had. */
 static _Noreturn void over(int err)
 {
@@ -83,7 +92,7 @@ static _Noreturn void over(int err)
 	bool reset = err == ECONNRESET || err == EPIPE;
 	ssize_t n;
 	mine->asked = mine->got;
-	while ((n = recv(stream_fd, buf, sizeof(buf), 0)) > 0)
+	while ((n = receive(stream_fd, buf, sizeof(buf))) > 0)
 		received(buf, (size_t)n);
 	if (n < 0 && errno != ECONNRESET && errno != EPIPE && errno != ENOTCONN)
 		err = errno;
@@ -144,7 +153,7 @@ static size_t get_some(size_t len)
 	if (waiting)
 		wait_for_input();
 	mine->asked = mine->got + n;
-	ssize_t r = recv(stream_fd, buf, n, 0);
+	ssize_t r = receive(stream_fd, buf, n);
 	if (r < 0 && errno == EAGAIN && waiting)
 		return get_some(len);
 	if (r < 0)
