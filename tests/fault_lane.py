@@ -30,7 +30,7 @@ FAMILY = set("fFkKgGxX")  # letters with several processes on one side, which ma
 LOSSY = set("bBscCuUn")  # resets that overtake octets, as the kernel's do
 DUPLICATES = set("bBscChtTfFkKgGxXon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
 RESETS = set("uUcC")
-ENDS_CLIENT, ENDS_SERVER = set("E"), set("e")  # exits in the middle of it
+ENDS = {"client": set("E"), "server": set("e")}  # exits in the middle of it
 LOSES = {f"dg {p}, before sent again" for p in ("down: undone", "back: down")} | {"dg back: request seen, before down"}  # of datagrams, and only there: docs/COMPATIBILITY.md
 AFTER_DEATHS = "z"  # in front of the letters
 EXECUTES = set("xy")  # the server starts again, as another program
@@ -311,7 +311,8 @@ class Lane:
             self.start("client", self.short(letters))
             self.again()
             return
-        if (survivor == "client" or lives) and self.sides["client"].says("^done") is None:
+        heard, has_left = self.sides[survivor].heard, self.leaves(survivor, letters)
+        if not has_left and (survivor == "client" or lives) and self.sides["client"].says("^done") is None:
             self.say(f"the client hangs: {self.sides['client'].heard}")
             return
         if not lives and not wait_for(lambda: not dead.group_alive(), LIMIT):
@@ -319,11 +320,11 @@ class Lane:
         v = self.counts(victim)
         if self.stage()[0]:
             self.command("on", *SIDES)
-        heard, has_left = self.sides[survivor].heard, survivor == "server" and self.leaves(letters)
-        if not lives:
-            self.restart(victim, letters)
-        if victim == "client" and not lives:
-            self.start("client", self.short(letters))
+        gone = {victim: not lives, survivor: has_left}
+        for side in SIDES:
+            if gone[side]:
+                self.restart(side, letters)
+        if gone["client"]:
             self.again()
         else:
             self.once_more()
@@ -331,24 +332,24 @@ class Lane:
         for line in heard[:upto]:
             self.judge(line, victim, v, sent, letters, point)
 
-    def leaves(self, letters):
-        """The server whose part is to exit may have come to that before the client died: another one then."""
-        server = self.sides["server"]
-        if not set(letters) & ENDS_SERVER or not (server.says(r"^conn \d+ ") or "").endswith(" ok"):
+    def leaves(self, side, letters):
+        """Whose part is to exit may have come to that before the other one died."""
+        s = self.sides[side]
+        if not set(letters) & ENDS[side] or not (s.says(r"^conn \d+ ") or "").endswith(" ok"):
             return False
-        if not wait_for(lambda: not server.alive(), LIMIT):
-            self.say(f"the server does not end: {server.heard}")
-        self.restart("server", letters)
+        if not wait_for(lambda: not s.alive(), LIMIT):
+            self.say(f"the {side} does not end: {s.heard}")
         return True
 
     @staticmethod
     def short(letters):
         return "da" if letters.startswith("d") else "a"
 
-    def restart(self, victim, letters):
-        for line in self.sides[victim].kill():
-            self.say(f"the {victim} said: {line}")
-        if victim == "server" and self.start("server", self.short(letters)).says("^ready") is None:
+    def restart(self, side, letters):
+        for line in self.sides[side].kill():
+            self.say(f"the {side} said: {line}")
+        new = self.start(side, self.short(letters))
+        if side == "server" and new.says("^ready") is None:
             self.say("a new server does not start")
 
     def left_behind(self):
@@ -423,21 +424,24 @@ class Lane:
             if self.sides["server"].says("^ready") is None:
                 self.say("the server does not start")
             client = self.start("client", letters)
-        if set(letters) & ENDS_CLIENT:
-            if not wait_for(lambda: not client.alive(), LIMIT):
-                self.say(f"the client does not end: {client.heard}")
-        elif "done" not in client.heard and client.says("^done") is None:
+        if not set(letters) & ENDS["client"] and "done" not in client.heard and client.says("^done") is None:
             self.say(f"the client hangs: {client.heard}")
             return
+        ended = [side for side in SIDES if set(letters) & ENDS[side] and not self.sides[side].process.stdin.closed]
+        for side in ended:
+            if not wait_for(lambda side=side: not self.sides[side].alive(), LIMIT):
+                self.say(f"the {side} does not end: {self.sides[side].heard}")
         for side in SIDES:
             for line in self.sides[side].heard:
                 if line.startswith("conn ") and not (line.endswith("ok") or line.endswith("reset") and set(letters) & RESETS):
                     self.say(f"the {side}: {line}")
-        if set(letters) & ENDS_SERVER and not self.sides["server"].process.stdin.closed:
-            if not wait_for(lambda: not self.sides["server"].alive(), LIMIT):
-                self.say(f"the server does not end: {self.sides['server'].heard}")
-            self.restart("server", letters)
-        if client.alive() and not client.process.stdin.closed and self.sides["server"].alive():
+        if any(s.process.stdin.closed for s in self.sides.values()):
+            return
+        for side in ended:
+            self.restart(side, letters)
+        if "client" in ended:
+            self.again()
+        else:
             self.once_more()
 
     def end_all(self):
