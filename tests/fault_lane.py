@@ -292,10 +292,18 @@ class Lane:
             if not line or not line.endswith("ok"):
                 self.say(f"a new connection afterwards, the {s.side}: {line}")
 
-    def once_more(self):
-        client, server = self.sides["client"], self.sides["server"]
-        if server.letters & EXECUTES and not wait_for(lambda: server.look(0) or server.heard.count("ready") == 2, LIMIT):
+    def accepts(self):
+        """A server that executes itself says so before it reports that connection, and listens when it is ready once more."""
+        server = self.sides["server"]
+        if not server.letters & EXECUTES:
+            return
+        server.says(r"^conn \d+ ")
+        if not wait_for(lambda: server.look(0) or server.heard.count("ready") > server.heard.count("executes"), LIMIT):
             self.say("the server that has executed itself does not start")
+
+    def once_more(self):
+        client = self.sides["client"]
+        self.accepts()
         del client.lines[:]
         client.order(b"again\n")
         self.again()
@@ -348,6 +356,8 @@ class Lane:
     def restart(self, side, letters):
         for line in self.sides[side].kill():
             self.say(f"the {side} said: {line}")
+        if side == "client":
+            self.accepts()
         new = self.start(side, self.short(letters))
         if side == "server" and new.says("^ready") is None:
             self.say("a new server does not start")

@@ -23,12 +23,6 @@
 const char *self;
 static struct sockaddr_in at = {.sin_family = AF_INET};
 
-static void say(const char *what)
-{
-	if (write(1, what, strlen(what)) < 0)
-		exit(3);
-}
-
 /* ---- arguments; what they say is in the environment for the program that we execute */
 
 static void map_witness(const char *path)

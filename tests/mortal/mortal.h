@@ -54,6 +54,7 @@ void await_unread(int n);
 void await_witness(const _Atomic uint64_t *count, uint64_t n);
 /* Reads to the end of file, which is no surprise. */
 void expect_end(void);
+void say(const char *line);
 void report(const char *how);
 /* One message there and back, len octets. */
 void ping(size_t len);

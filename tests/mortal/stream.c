@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -55,13 +56,19 @@ void begin(int fd)
 	mine->conn = role == CLIENT ? mine->conn + 1 : w->side[CLIENT].conn;
 }
 
+void say(const char *line)
+{
+	size_t len = strlen(line);
+	if (write(1, line, len) != (ssize_t)len)
+		exit(3);
+}
+
 void report(const char *how)
 {
 	char line[160];
-	int n = snprintf(line, sizeof(line), "conn %llu got %llu sent %llu %s\n", (unsigned long long)mine->conn,
+	snprintf(line, sizeof(line), "conn %llu got %llu sent %llu %s\n", (unsigned long long)mine->conn,
 		(unsigned long long)mine->got, (unsigned long long)mine->done, how);
-	if (write(1, line, (size_t)n) != n)
-		exit(3);
+	say(line);
 }
 
 /* The number of octets, if they are those that come next. */

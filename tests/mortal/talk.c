@@ -220,6 +220,14 @@ static void shared_by_fork(int who)
 }
 
 /* Another program: this one again. */
+static _Noreturn void execute(const char *fd)
+{
+	setenv("MORTAL_FD", fd, 1);
+	execv(self, (char *const[]){(char *)(uintptr_t)self, NULL});
+	report("exec failed");
+	exit(5);
+}
+
 static bool executed(int who)
 {
 	char fd[16];
@@ -230,10 +238,8 @@ static bool executed(int who)
 	pings(0, GIVEN);
 	snprintf(fd, sizeof(fd), "%d", stream_fd);
 	fcntl(stream_fd, F_SETFD, 0);
-	setenv("MORTAL_FD", fd, 1);
-	execv(self, (char *const[]){(char *)(uintptr_t)self, NULL});
-	report("exec failed");
-	exit(5);
+	say("executes\n");
+	execute(fd);
 }
 
 /* Another process that was there before. */
@@ -280,10 +286,9 @@ static bool left_by_exec(int who)
 		expect_end();
 		return true;
 	}
+	say("executes\n");
 	report("ok");
-	setenv("MORTAL_FD", "-1", 1);
-	execv(self, (char *const[]){(char *)(uintptr_t)self, NULL});
-	exit(5);
+	execute("-1");
 }
 
 /* Somebody outside does something to both of us meanwhile, four times. */
