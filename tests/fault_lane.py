@@ -434,7 +434,8 @@ class Lane:
             if self.sides["server"].says("^ready") is None:
                 self.say("the server does not start")
             client = self.start("client", letters)
-        if not set(letters) & ENDS["client"] and "done" not in client.heard and client.says("^done") is None:
+        wait_for(lambda: self.switch() or client.look(0) or client.ended or "done" in client.heard, LIMIT)
+        if not set(letters) & ENDS["client"] and "done" not in client.heard:
             self.say(f"the client hangs: {client.heard}")
             return
         ended = [side for side in SIDES if set(letters) & ENDS[side] and not self.sides[side].process.stdin.closed]
