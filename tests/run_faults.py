@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 BUILD = os.environ.get("FAULTS_BUILD", "build-faults")
 SIDES = ("server", "client")
-TRIES = 4  # of a case that does not come to its point
+TRIES = 8  # of a case that does not come to its point
 
 # Letters of tests/mortal/talk.c: what a client and a server do. The cheapest first: that is where a point is tried.
 CONVERSATIONS = ["p", "w", "h", "u", "U", "r", "n", "e", "E", "y", "Y", "t", "T", "k", "K", "f", "F", "g", "G", "x", "X", "pp", "c", "C", "s", "b", "B", "o", "d", "do", "zp"]
