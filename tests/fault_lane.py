@@ -5,12 +5,10 @@ The rules are the kernel's. What the victim's calls had sent arrives, and nothin
 death fell into a call nobody can tell what that call had done, and either is right. Afterwards the survivor must get a connection through memory to (or from) a new process, everybody must
 end when told to, and nothing may be left.
 """
-import fcntl
 import json
 import mmap
 import os
 import re
-import select
 import shutil
 import signal
 import struct
@@ -19,13 +17,11 @@ import sys
 import tempfile
 import time
 
+from fault_side import LIMIT, SIDES, Counts, Side, held_back, state_of
 from lanes import names, own_network, processes, wait_for
 
-LIMIT = 20.0  # s: for anything; who needs longer hangs
 QUIET = 0.03  # s: who has not moved for so long waits for somebody
 GC = 4.0  # s: garbage collection must have removed everything by then
-SIDES = ("server", "client")
-PORT = 7411
 FAMILY = set("fFkKgGxX")  # letters with several processes on one side, which may finish without the victim
 LOSSY = set("bBscCuUn")  # resets that overtake octets, as the kernel's do
 DUPLICATES = set("bBscChtTfFkKgGxXon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
@@ -34,107 +30,6 @@ ENDS = {"client": set("E"), "server": set("e")}  # exits in the middle of it
 LOSES = {f"dg {p}, before sent again" for p in ("down: undone", "back: down")} | {"dg back: request seen, before down"}  # of datagrams, and only there: docs/COMPATIBILITY.md
 AFTER_DEATHS = "z"  # in front of the letters
 EXECUTES = set("xy")  # the server starts again, as another program
-
-
-class Side:
-    """A role's process, which may make others in its group: its lines, its end."""
-
-    def __init__(self, lane, side, letters, env):
-        argv = [lane.mortal, side, str(PORT), lane.witness_path, letters]
-        self.err = open(f"{lane.dir}/{side}.err", "w+")
-        self.process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err, env=env, start_new_session=True
-        )
-        self.side, self.pid, self.letters = side, self.process.pid, set(letters)
-        self.fd = self.process.stdout.fileno()
-        fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_NONBLOCK)
-        self.lines, self.heard, self.rest, self.ended = [], [], b"", False
-
-    def look(self, seconds):
-        """Takes what has been said; waits at most so long for something."""
-        if self.ended or not select.select([self.fd], [], [], seconds)[0]:
-            return
-        data = os.read(self.fd, 65536)
-        self.ended = not data
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        self.lines += [line.decode() for line in lines]
-        self.heard += [line.decode() for line in lines]
-
-    def says(self, what, limit=LIMIT):
-        """A line that matches, which is then taken with all before it; None if none comes."""
-        end = time.monotonic() + limit
-        while True:
-            for i, line in enumerate(self.lines):
-                if re.search(what, line):
-                    del self.lines[: i + 1]
-                    return line
-            if self.ended or time.monotonic() > end:
-                return None
-            self.look(0.02)
-
-    def alive(self):
-        return self.process.poll() is None
-
-    def group_alive(self):
-        self.process.poll()
-        try:
-            os.killpg(self.pid, 0)
-            return True
-        except ProcessLookupError:
-            return False
-
-    def order(self, text):
-        try:
-            self.process.stdin.write(text)
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
-
-    def let_end(self):
-        if not self.process.stdin.closed:
-            try:
-                self.process.stdin.close()
-            except BrokenPipeError:
-                pass
-
-    def kill(self):
-        """-> what it has said on stderr"""
-        if self.err.closed:
-            return []
-        if self.group_alive():
-            os.killpg(self.pid, signal.SIGKILL)
-        self.process.wait()
-        self.let_end()
-        self.process.stdout.close()
-        self.err.seek(0)
-        said = self.err.read().splitlines()
-        self.err.close()
-        return said
-
-
-def state_of(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rpartition(")")[2].split()[0]
-    except OSError:
-        return "X"
-
-
-def held_back():
-    """Has a sender's kernel octets that have not come to a receiver who has none unread? (Nagle: until the last ones are acknowledged. They would come behind the victim's FIN.)"""
-    queues = {}
-    with open("/proc/self/net/tcp") as f:
-        for line in f.readlines()[1:]:
-            _, local, peer, _, both = line.split()[:5]
-            queues[local, peer] = [int(q, 16) for q in both.split(":")]
-    return any(tx and not queues.get((peer, local), [0, 1])[1] for (local, peer), (tx, _) in queues.items())
-
-
-class Counts:
-    """A side's part of the witness (mortal.h) at one moment."""
-
-    def __init__(self, words):
-        self.conn, self.begun, self.done, self.asked, self.got = words
 
 
 class Lane:

@@ -16,12 +16,12 @@ import re
 import subprocess
 import sys
 
+from fault_side import SIDES
 from lanes import Lane, Report, in_lanes, namespaces
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 BUILD = os.environ.get("FAULTS_BUILD", "build-faults")
-SIDES = ("server", "client")
 TRIES = 8  # of a case that does not come to its point
 
 # Letters of tests/mortal/talk.c: what a client and a server do. The cheapest first: that is where a point is tried.
