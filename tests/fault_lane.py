@@ -207,7 +207,7 @@ class Lane:
         """Somebody on that side has died: its first process, or another one and that goes on."""
         survivor = SIDES[1 - SIDES.index(victim)]
         dead = self.sides[victim]
-        lives = dead.alive()
+        lives = dead.alive() and not dead.process.stdin.closed  # or it ends, as it was told to
         if "client" not in self.sides:  # the server died before it could be connected to
             if not lives:
                 self.restart("server", letters)
