@@ -28,6 +28,7 @@ DUPLICATES = set("bBscChtTfFkKgGxXon")  # a direction leaves the ring with octet
 RESETS = set("uUcC")
 ENDS = {"client": set("E"), "server": set("e")}  # exits in the middle of it
 LOSES = {f"dg {p}, before sent again" for p in ("down: undone", "back: down")} | {"dg back: request seen, before down"}  # of datagrams, and only there: docs/COMPATIBILITY.md
+HANDED_ON = set("tTxXgG")  # a reader asks the writer for what is unread, before stdio, another program or another process has the connection
 AFTER_DEATHS = "z"  # in front of the letters
 EXECUTES = set("xy")  # the server starts again, as another program
 
@@ -163,7 +164,8 @@ class Lane:
             self.say(f"the survivor: {line}: more than the {v.begun} octets that were ever sent")
         if how == "refused":
             self.say(f"the survivor: {line}: it was connected")
-        if got < v.done and point not in LOSES and not (how == "reset" and letters & LOSSY) and not (how == "ok" and letters & RESETS):
+        lost = point in LOSES or letters & HANDED_ON and self.was_not_taken_back(victim)
+        if got < v.done and not lost and not (how == "reset" and letters & LOSSY) and not (how == "ok" and letters & RESETS):
             self.say(f"the survivor: {line}: {v.done} octets had been sent")
         if how == "reset" and done == v.got and done and not letters & (DUPLICATES | RESETS):
             self.say(f"the survivor: {line}: a reset, though the victim had read all")
@@ -171,6 +173,11 @@ class Lane:
             self.say(f"the survivor: {line}: an end of file, though {sent.done - v.asked} octets were unread")
         if how == "ok" and not letters & (FAMILY | RESETS) and got < v.done:
             self.say(f"the survivor: {line}: no end")
+
+    def was_not_taken_back(self, victim):
+        """The survivor asked a writer that had been stopped or killed: its connection ends there, and it says so (docs/COMPATIBILITY.md: what cannot be repaired)."""
+        with open(f"{self.dir}/{SIDES[1 - SIDES.index(victim)]}.log", errors="replace") as f:
+            return "unread octets could not be taken back" in f.read()
 
     # ---- a case
 
