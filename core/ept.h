@@ -79,6 +79,7 @@ struct ept_ref {
  * bound, and looks for exactly that endpoint among its owner's. Verifies the area and the semaphores: made by the owner of the
  * file, right size, magic, nonce.
  * 0; -ENOENT: nothing published (the usual case: two system calls when the map does not exist, one netlink question more when it does);
+ * -ECONNREFUSED: nor does anybody listen there (not asked when the map does not exist), or who published has died: his socket may end after his file's lock;
  * -EPERM: something is there but not to be believed (`why` in the log); -ENXIO: its semaphores are not in this IPC namespace, or
  * it is going away; or another -errno.
  */

@@ -94,7 +94,7 @@ int ept_lookup_in_file(struct ept_ref *r, int fd)
 	int err;
 
 	if (alive <= 0)
-		return alive ? alive : -ENOENT;
+		return alive ? alive : -ECONNREFUSED;
 	err = ept_file_read(fd, &f);
 	if (err)
 		return err == -EINVAL ? disbelieve(r, "its text is not ours") : err;
@@ -143,6 +143,8 @@ static int lookup(struct ept_ref *r, const struct diag_addr *to, uint64_t netns,
 	if (map_fd < 0)
 		return map_fd;
 	err = udp ? diag_udp(to, &anybody, &listener) : diag_listener(to, &listener);
+	if (err == -ENOENT)
+		err = -ECONNREFUSED;
 	if (!err && listener.uid == SYS_UID_UNKNOWN)
 		err = -EPERM;
 	if (!err) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* endpoint.c - the client's side of the endpoint map: where connect() leads, and making associations there. */
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <netinet/in.h>
@@ -17,6 +18,7 @@
 #define N_ENDPOINT 256		     /* cached; the oldest unused gives way */
 #define NONE_NS INT64_C(100000000)   /* believe for so long that nothing is published there */
 #define NONE_UDP_NS INT64_C(5000000) /* of datagrams: a socket is published after some have come */
+#define NOBODY_NS INT64_C(1000000)   /* nor does anybody listen, or he dies: who tries again must not miss the next one */
 #define FOUND_NS INT64_C(200000000)  /* and for so long, without looking, that it still is */
 #define RDV_MS 500
 #define RETRY_NS INT64_C(200000000) /* after a failed rendezvous; doubles */
@@ -91,12 +93,14 @@ static void forget(struct endpoint *e)
 	e->announced = false;
 }
 
-static void look_up(struct endpoint *e, int fd)
+/* For how long the answer is believed. */
+static int64_t look_up(struct endpoint *e, int fd)
 {
 	int r = !is_local(&e->to) ? -1
 		: e->udp	  ? ept_lookup_udp(&e->ref, &e->to, diag_netns(fd))
 				  : ept_lookup(&e->ref, &e->to, diag_netns(fd));
 	store_relaxed(&e->state, r == 0 ? EP_FOUND : EP_NONE);
+	return r == 0 ? FOUND_NS : e->udp ? NONE_UDP_NS : r == -ECONNREFUSED ? NOBODY_NS : NONE_NS;
 }
 
 /* The acceptors shall know that connections of ours may be upgraded. */
@@ -113,14 +117,14 @@ static struct endpoint *find(const struct diag_addr *to, int fd, bool udp)
 {
 	struct guard g;
 	guard_enter(&g);
-	int64_t now = now_ns();
+	int64_t now = now_ns(), believed = FOUND_NS;
 	struct endpoint *e = slot_for(to, udp);
 	if (e && now >= e->check_ns) {
 		if (load_relaxed(&e->state) == EP_FOUND && !load_acquire(&e->want) && !ept_ref_is_current(&e->ref))
 			forget(e);
 		if (load_relaxed(&e->state) != EP_FOUND)
-			look_up(e, fd);
-		e->check_ns = now + (load_relaxed(&e->state) == EP_FOUND ? FOUND_NS : udp ? NONE_UDP_NS : NONE_NS);
+			believed = look_up(e, fd);
+		e->check_ns = now + believed;
 	}
 	bool found = e && load_relaxed(&e->state) == EP_FOUND;
 	if (found)
