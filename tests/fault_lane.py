@@ -27,7 +27,7 @@ LOSSY = set("bBscCuUn")  # resets that overtake octets, as the kernel's do
 DUPLICATES = set("bBscChtTfFkKgGxXon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
 RESETS = set("uUcC")
 ENDS = {"client": set("E"), "server": set("e")}  # exits in the middle of it
-LOSES = {f"dg {p}, before sent again" for p in ("down: undone", "back: down")} | {"dg back: request seen, before down"}  # of datagrams, and only there: docs/COMPATIBILITY.md
+LOSES = {f"dg {p}, before sent again" for p in ("down: undone", "back: down")} | {"dg back: request seen, before down", "svc: request taken, before served"}  # of datagrams, and only there: docs/COMPATIBILITY.md
 HANDED_ON = set("tTxXgG")  # a reader asks the writer for what is unread, before stdio, another program or another process has the connection
 AFTER_DEATHS = "z"  # in front of the letters
 EXECUTES = set("xy")  # the server starts again, as another program
@@ -164,7 +164,7 @@ class Lane:
             self.say(f"the survivor: {line}: more than the {v.begun} octets that were ever sent")
         if how == "refused":
             self.say(f"the survivor: {line}: it was connected")
-        lost = point in LOSES or letters & HANDED_ON and self.was_not_taken_back(victim)
+        lost = "d" in letters and point in LOSES or letters & HANDED_ON and self.was_not_taken_back(victim)
         if got < v.done and not lost and not (how == "reset" and letters & LOSSY) and not (how == "ok" and letters & RESETS):
             self.say(f"the survivor: {line}: {v.done} octets had been sent")
         if how == "reset" and done == v.got and done and not letters & (DUPLICATES | RESETS):
