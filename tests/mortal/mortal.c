@@ -120,12 +120,11 @@ static bool has(const char *letters, const char *some)
 int main(int argc, char **argv)
 {
 	self = argv[0];
-	setting("MORTAL_ROLE", argc > 1 ? argv[1] : NULL);
+	role = strcmp(setting("MORTAL_ROLE", argc > 1 ? argv[1] : NULL), "client") == 0 ? CLIENT : SERVER;
 	at.sin_port = htons((uint16_t)atoi(setting("MORTAL_PORT", argc > 2 ? argv[2] : NULL)));
 	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	map_witness(setting("MORTAL_WITNESS", argc > 3 ? argv[3] : NULL));
 	const char *letters = setting("MORTAL_LETTERS", argc > 4 ? argv[4] : NULL), *inherited = getenv("MORTAL_FD");
-	role = strcmp(getenv("MORTAL_ROLE"), "client") == 0 ? CLIENT : SERVER;
 	mine = &w->side[role];
 	if (letters[0] == 'd')
 		return datagrams(ntohs(at.sin_port), letters);
