@@ -81,21 +81,31 @@ static void act_epnew(const struct command *c)
 	set_slot(c->arg[0], fd);
 }
 
-/* epctl SET OP SLOT EVENTS(bit 16 edge, 17 one-shot) TAG */
+#define TAG_BITS 16
+
+/* epctl SET OP SLOT EVENTS(bit 16 edge, 17 one-shot) TAG. Two members may have one tag; what stands above it tells them apart. */
 static void act_epctl(const struct command *c)
 {
-	struct epoll_event e = {.data.u64 = (uint64_t)c->arg[4]};
+	static uint64_t calls;
+	uint64_t which = (uint64_t)getpid() << 8 ^ ++calls;
+	struct epoll_event e = {.data.u64 = (uint64_t)c->arg[4] | which << TAG_BITS};
 
 	e.events = (uint32_t)(c->arg[3] & 0xffff) | (c->arg[3] & 1 << 16 ? EPOLLET : 0) |
 		   (c->arg[3] & 1 << 17 ? EPOLLONESHOT : 0);
 	say_result(epoll_ctl(slot(c->arg[0]), (int)c->arg[1], slot(c->arg[2]), &e));
 }
 
+static uint64_t tag_of(const struct epoll_event *e)
+{
+	return e->data.u64 & ((UINT64_C(1) << TAG_BITS) - 1);
+}
+
 static int by_tag(const void *a, const void *b)
 {
 	const struct epoll_event *x = a, *y = b;
+	uint64_t m = tag_of(x), n = tag_of(y);
 
-	return x->data.u64 < y->data.u64 ? -1 : x->data.u64 > y->data.u64;
+	return m != n ? (m < n ? -1 : 1) : x->events < y->events ? -1 : x->events > y->events;
 }
 
 /*
@@ -136,7 +146,7 @@ static void act_epwait(const struct command *c)
 	if (r > 0)
 		qsort(e, (size_t)r, sizeof(*e), by_tag);
 	for (int i = 0; i < r; i++)
-		say(" %llu:%x", (unsigned long long)e[i].data.u64, e[i].events);
+		say(" %llu:%x", (unsigned long long)tag_of(&e[i]), e[i].events);
 }
 
 const struct word wait_words[] = {
