@@ -10,12 +10,26 @@
 #include "sys.h"
 #include "trial.h"
 
+/*
+ * ET: the kernel's part comes first and is unread, and something has been written to the ring behind it since the last report, which is an edge as well. *tail: how far.
+ */
+static bool input_behind(const struct member *m, uint64_t *tail)
+{
+	const struct sock *s = m->s;
+	if (!(m->events & EPOLLET) || load_relaxed(&s->f->rx_epoch) & 1 || !(load_acquire(&s->chan.peer->tx_epoch) & 1))
+		return false;
+	*tail = load_acquire(&s->chan.peer->tx_tail);
+	return *tail != load_relaxed(&s->f->rx_head) && (m->force || *tail != m->et_tail);
+}
+
 /* Is there input in the ring that this member has to be told of? *tail: for the edge's memory. */
 static bool ring_input(const struct member *m, uint64_t *tail)
 {
 	struct sock *s = m->s;
 	uint64_t n = ready_octets(s, tail), low = load_relaxed(&s->f->lowat);
-	if (!n || n < (low ? low : 1))
+	if (!n)
+		return input_behind(m, tail);
+	if (n < (low ? low : 1))
 		return false;
 	/* The kernel reports a fresh edge for every write, also when earlier octets are unread. */
 	return !(m->events & EPOLLET) || m->force || *tail != m->et_tail;
@@ -92,6 +106,11 @@ static uint32_t member_events(struct member *m)
 	if (m->ghost)
 		return 0;
 	if (epset_wants_ring(m)) {
+		if (input_behind(m, &tail)) { /* if the kernel's own edge has not been told yet, it is the same one */
+			epset_drain_side(m->set);
+			bits |= m->kev;
+			m->kev = 0;
+		}
 		m->force |= bits != 0; /* an edge from the kernel comes with all that is ready */
 		if (ring_input(m, &tail)) {
 			bits |= (m->events & IN_BITS) | with_the_rest(m);

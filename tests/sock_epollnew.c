@@ -100,9 +100,42 @@ static void woken_server(void)
 	TRY(close(lfd));
 }
 
+/*
+ * Little is read, and each message is an edge, wherever it is put: the first ones are the kernel's, and stay unread in front of what goes another way.
+ */
+#define N_UNREAD 400
+
+static void unread_server(void)
+{
+	int fd = serve_one(), ep = new_set(), told = 0, more = 0;
+	struct epoll_event ev;
+
+	set_add(ep, fd, EPOLLIN | EPOLLET, 1);
+	for (int i = 1; i <= N_UNREAD; i++) {
+		send_me(5);
+		told += epoll_wait(ep, &ev, 1, SOON) == 1 && ev.events == EPOLLIN;
+		more += epoll_wait(ep, &ev, 1, 0) != 0;
+		get(fd, 1, 1, (uint64_t)i - 1);
+	}
+	say("%d told of, %d too much", told, more);
+	get(fd, 4 * N_UNREAD, 1, N_UNREAD);
+	close_yours();
+	set_says(ep, SOON);
+	TRY(close(fd));
+}
+
+static void unread_client(void)
+{
+	int fd = connect_one();
+
+	no_delay(fd);
+	send_as_told(fd);
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"unseen", sender_server, unseen_client, 0, NULL},
 	{"seen", sender_server, seen_client, 0, NULL},
 	{"woken", woken_server, woken_client, CASE_KERNEL, NULL},
+	{"unread", unread_server, unread_client, CASE_NOWARM, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
