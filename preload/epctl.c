@@ -75,7 +75,7 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 		epset_unlink_member(e, m);
 		return (int)r;
 	}
-	m->side = side;
+	m->side = m->fresh = side;
 	m->in_kernel = true;
 	e->n_side += side;
 	if (!side && !(sock_flags(s) & FAM_LISTEN) && (s->endpoint || s->server || s->foreign || sock_is_dgram(s)) &&
@@ -119,7 +119,8 @@ static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
 	m->data = ev->data;
 	m->kev = 0;
 	m->reset_told = false;
-	m->force = true;
+	m->force = m->fresh = true;
+	m->out_ns = 0;
 	if (m->side && (load_acquire(&m->s->linked) || (sock_is_dgram(m->s) && dg_linked(m->s))))
 		now_hot(e, m);
 	return 0;

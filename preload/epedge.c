@@ -22,25 +22,36 @@
 static bool output_is_old(const struct member *m)
 {
 	const struct fam_sock *f = m->s->f;
+	if (sock_flags(m->s) & FAM_PIN_TX) /* others may send, whom nobody counts */
+		return false;
 	return !load_acquire(&f->tx_inkernel) && load_relaxed(&f->tx_met_ns) < m->out_ns;
 }
 
-/* All that is unread is the duplicate of what lies unread in the ring. rx token held: who drops the duplicate counts it after it has taken it. */
-static bool is_duplicate(struct sock *s, uint32_t in)
+/* All that is unread is the duplicate of what lies unread in the ring, of which the member has seen all. */
+static bool is_duplicate(const struct member *m, uint32_t in)
 {
-	return dup_marked(s) && dup_among(s, in) == in;
+	struct sock *s = m->s;
+	return dup_marked(s) && m->et_tail == load_acquire(&s->chan.peer->tx_tail) && dup_among(s, in) == in;
 }
 
-/* The reader has left the ring, of which the member had seen all, and nothing has come since but the rest of the duplicate that it left it for. */
-static bool was_duplicate(const struct member *m)
+/*
+ * The reader has left the ring, of which the member had seen all, and nothing has been read since, nor has anything come but the rest of the duplicate that it left it for. (Who has read so far may
+ * have met an end that was only that of what had come of it: the rest is news to him.)
+ */
+static bool was_duplicate(const struct member *m, uint32_t in)
 {
-	const struct fam_sock *f = m->s->f;
-	uint64_t end = load_acquire(&f->rx_over_kpos);
-	return end && !(load_acquire(&f->rx_epoch) & 1) && m->et_tail == load_relaxed(&f->rx_head) &&
-	       move_kernel_got(m->s->fd) <= (int64_t)end;
+	struct fam_sock *f = m->s->f;
+	uint64_t end = load_relaxed(&f->rx_over_kpos);
+	if (!end || load_relaxed(&f->rx_epoch) & 1 || m->et_tail != load_relaxed(&f->rx_head))
+		return false;
+	int64_t got = move_kernel_got(m->s->fd);
+	bool unread = got >= 0 && (uint64_t)got - in == load_relaxed(&f->rx_over_kread);
+	if (!unread || (uint64_t)got > end)
+		store_relaxed(&f->rx_over_kpos, 0);
+	return unread && (uint64_t)got <= end;
 }
 
-/* The end of a connection is counted nowhere; whoever asks for it in an event is told of it. */
+/* Under the rx token: who drops a duplicate counts it after it has taken it. The end of a connection is counted nowhere; whoever asks for it in an event is told of it. */
 static bool input_is_old(const struct member *m)
 {
 	static const struct timespec zero;
@@ -51,7 +62,8 @@ static bool input_is_old(const struct member *m)
 	if (how == TOKEN_NONE)
 		return false;
 	bool old = load_acquire(&s->linked) && sys3(SYS_ioctl, s->fd, FIONREAD, &in) == 0 && in > 0 &&
-		   sys5(SYS_ppoll, &end, 1, &zero, 0, 8) == 0 && (is_duplicate(s, (uint32_t)in) || was_duplicate(m));
+		   (is_duplicate(m, (uint32_t)in) || was_duplicate(m, (uint32_t)in)) &&
+		   sys5(SYS_ppoll, &end, 1, &zero, 0, 8) == 0;
 	token_drop(s, &s->f->rx_token, how);
 	return old;
 }

@@ -125,6 +125,8 @@ static uint32_t member_events(struct member *m)
 			m->et_tail = tail;
 		m->force = false;
 	}
+	if (bits & IN_BITS) /* with all else that is so */
+		m->fresh = false;
 	if (ring_output(m))
 		bits |= m->events & OUT_BITS;
 	if (m->dirty && (load_relaxed(&m->s->look) || !(m->s->f->tx_epoch & load_relaxed(&m->s->f->rx_epoch) & 1))) {
@@ -255,13 +257,15 @@ void epset_drain_side(struct epset *e)
 		if (m->reset_told && m->events & EPOLLET && load_relaxed(&m->s->hup))
 			continue;
 		m->reset_told = (ev[i].events & (EPOLLERR | EPOLLHUP)) == (EPOLLERR | EPOLLHUP);
+		bool all = m->fresh || m->kev; /* what has not been told yet is news still */
+		m->fresh = false;
 		m->kev = ev[i].events & (m->events | EPOLLERR | EPOLLHUP);
 		m->kev_turn = e->turn;
 		if (!m->kev)
 			continue;
 		if (load_acquire(&m->s->linked)) {
 			end_kernel_says(m->s, ev[i].events);
-			m->kev = epset_news(m, m->kev);
+			m->kev &= all ? ready_really(m->s, m->s->fd, m->events, m->kev) : epset_news(m, m->kev);
 			if (m->kev & IN_BITS)
 				trial_woken(m->s);
 			if (!m->kev && m->events & EPOLLONESHOT) { /* S has fired, but not for the program: once more */

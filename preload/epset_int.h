@@ -28,10 +28,11 @@ struct member {
 	bool ghost;	/* deleted by the program; kept for the next ADD, or until its socket ends */
 	bool disabled;	/* ONESHOT that has fired */
 	bool hot;
-	bool dgram;		  /* s is a UDP socket */
-	uint16_t idle;		  /* looks in a row that found nothing to report */
-	bool reset_told;	  /* ET: a reset has been reported, and nothing can come after it */
-	bool force;		  /* ET: report present input once, as ADD and MOD do */
+	bool dgram;	 /* s is a UDP socket */
+	uint16_t idle;	 /* looks in a row that found nothing to report */
+	bool reset_told; /* ET: a reset has been reported, and nothing can come after it */
+	bool force;	 /* ET: report present input once, as ADD and MOD do */
+	bool fresh; /* ET: S has been told of it by ADD or MOD, and what that makes it say has not been seen: news, whatever it is */
 	uint32_t kev;		  /* kernel events fetched from S, not yet reported */
 	uint32_t kev_turn;	  /* in which turn of the set: those of an earlier one may be over */
 	uint64_t et_tail;	  /* ET: the ring's tail at the last report */

@@ -87,6 +87,10 @@ struct fam_sock {
 	_Atomic uint64_t
 		rx_deaf_end; /* FAM_DEAF: no octet of the ring behind this position is input: the kernel answers it (SM_END_DEAF) */
 
+	_Atomic uint64_t
+		rx_over_kread; /* octets ever read from the kernel when the reader left the ring for a duplicate (epedge.c) ... */
+	_Atomic uint64_t rx_over_kpos; /* ... and received by it when the last of that will be there; 0: it has not left */
+
 	/* life */
 	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */
 	_Atomic uint32_t holders;	     /* processes that hold it (FAM_HOLDERS); above, generations of the record */
@@ -107,9 +111,8 @@ struct fam_sock {
 	_Atomic uint32_t passes; /* copies that have left the family: passed, or inherited by another program (pass.h) */
 	_Atomic uint32_t
 		leaver; /* number of the process that has let go of it last, without an end: by exec, or as it ends itself */
-	_Atomic uint64_t
-		rx_over_kpos; /* octets ever received by the kernel when the last of a duplicate will be there that the reader has left the ring for; 0: none yet */
 	_Atomic int64_t tx_met_ns; /* when a kernel send met, or may have met, a full socket last (epedge.c) */
+	uint8_t pad[8];
 };
 static_assert(sizeof(struct fam_sock) % 64 == 0, "records start on a cache line");
 

@@ -108,11 +108,10 @@ static int leave_ring(struct sock *s, uint32_t its)
 	if (r < 0 || its & 1) /* dead in the ring, which has been read: there is nothing to follow */
 		return r;
 	if (end != head) {
-		uint64_t want = owed_first(f) + end - head;
+		uint64_t first = owed_first(f), want = first + end - head;
 		int64_t read = move_kernel_read(s->fd);
-		store_relaxed(&f->rx_over_kpos,
-			read < 0 ? 0
-				 : (uint64_t)read + want); /* before the epoch, and before an edge of it is looked at there */
+		store_relaxed(&f->rx_over_kread, (uint64_t)read);
+		store_relaxed(&f->rx_over_kpos, first || read < 0 ? 0 : (uint64_t)read + want); /* before the epoch */
 		await_input(s, want);
 	}
 	FAULT_POINT("back: all in kernel, before head");
