@@ -216,11 +216,16 @@ EXPORT int __connect(int fd, const struct sockaddr *sa, socklen_t len)
 	return connect(fd, sa, len);
 }
 
-/* From here on the peer's sends are answered by the kernel. What he has written before is input still, and no more than that. */
+/*
+ * Both directions are shut down in the kernel, and the call has not returned: from here on the peer's sends are answered by the kernel. What he has written before is input still, and
+ * no more than that. (Not before the kernel knows: it would take what he gives it instead of the ring's for input once more.)
+ */
 static void turn_deaf(struct sock *s)
 {
-	if (or_acqrel(&s->chan.my->flags, SM_END_DEAF) & SM_END_DEAF)
+	const uint32_t both = FAM_RD_SHUT | FAM_WR_SHUT;
+	if ((sock_flags(s) & (both | FAM_DEAF)) != both)
 		return;
+	or_acqrel(&s->chan.my->flags, SM_END_DEAF);
 	fence_for_sender(&s->chan); /* faces the sender: publish, fence, flags: who does not see ours has been seen by us */
 	store_relaxed(&s->f->rx_deaf_end, load_acquire(&s->chan.peer->tx_tail));
 	or_acqrel(&s->f->flags, FAM_DEAF);
@@ -232,9 +237,6 @@ static void before_shutdown(struct sock *s, int how)
 	if (how == SHUT_RD || how == SHUT_RDWR)
 		or_acqrel(&s->f->flags, FAM_RD_SHUT);
 	bool linked = link_ready(s);
-	if (linked && (how == SHUT_RDWR || (how == SHUT_RD && sock_flags(s) & FAM_WR_SHUT) ||
-			      (how == SHUT_WR && sock_flags(s) & FAM_RD_SHUT)))
-		turn_deaf(s);
 	if (how != SHUT_WR && how != SHUT_RDWR)
 		return;
 	int tok = token_take(s, &s->f->tx_token);
@@ -258,6 +260,7 @@ EXPORT int shutdown(int fd, int how)
 	int r = real.shutdown(fd, how);
 	if (ours && load_acquire(&s->linked)) {
 		int e = errno;
+		turn_deaf(s);
 		notify_peer(&s->chan); /* it may sleep on the ring alone */
 		if (how != SHUT_WR) {  /* and so may another thread of ours */
 			add_acqrel(&s->chan.my->futex, 1u);

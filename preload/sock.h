@@ -181,6 +181,7 @@ static inline uint64_t ring_end(const struct sock *s)
 	const struct fam_sock *f = s->f;
 	uint64_t tail = load_acquire(&s->chan.peer->tx_tail);
 	if (__builtin_expect(load_relaxed(&f->flags) & FAM_DEAF, 0)) {
+		fence_acquire(); /* the flag, then where */
 		uint64_t end = load_relaxed(&f->rx_deaf_end), head = load_relaxed(&f->rx_head);
 		if ((int64_t)(tail - end) > 0)
 			return (int64_t)(head - end) > 0 ? head : end;
