@@ -63,7 +63,8 @@ services() {
 	client dsr rpcclient --configfile="$D/smb.conf" -U% -c "dsroledominfo;dsroledominfo;dsroledominfo" ncacn_ip_tcp:127.0.0.1 >"$D/said"
 	[ "$(grep -c 'Machine Role = \[2\]' "$D/said")" -eq 3 ]
 	samba_down
-	paths samba rpcclient1 rpcclient2 rpcclient3 rpcclient4
+	paths samba
+	together rpcclient1 rpcclient2 rpcclient3 rpcclient4
 }
 
 @test "four clients of the endpoint mapper at once, and one that is told another port: both sides under shunt" { services both; }

@@ -304,6 +304,19 @@ paths() {
 	done
 }
 
+# together NAME...: as paths, for all of them as one. A process whose connection is over in some tens of milliseconds may not be upgraded in time on a busy machine.
+together() {
+	local name
+	if [ "$SIDES" = both ] && [ -z "${SHUNT_NONE:-}" ]; then
+		for name; do
+			well_formed "$name" || return
+			cat "$D/$name.stats"
+		done >"$D/together.stats"
+		set -- together
+	fi
+	paths "$@"
+}
+
 # mostly NAME: more than half of its bytes went through memory (if both sides are under shunt)
 mostly() {
 	local shm all
