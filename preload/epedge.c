@@ -22,7 +22,7 @@
 static bool output_is_old(const struct member *m)
 {
 	const struct fam_sock *f = m->s->f;
-	if (sock_flags(m->s) & FAM_PIN_TX) /* others may send, whom nobody counts */
+	if (move_is_pinned(m->s, FAM_PIN_TX)) /* the C library's stdio may send, and nobody counts that */
 		return false;
 	return !load_acquire(&f->tx_inkernel) && load_relaxed(&f->tx_met_ns) < m->out_ns;
 }
