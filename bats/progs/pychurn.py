@@ -8,7 +8,8 @@ import random
 import selectors
 import socket
 import sys
-import threading
+
+from pythreads import in_threads
 
 KIND, ADDR, SEED, COUNT = sys.argv[1], ("127.0.0.1", int(sys.argv[2])), int(sys.argv[3]), int(sys.argv[4])
 LANES = 4  # threads, each with one connection after the other
@@ -66,23 +67,9 @@ def blocking(seed):
                     return
 
 
-def in_threads(seeds):
-    failed = []
-
-    def lane(mine):
-        try:
-            for seed in mine:
-                blocking(seed)
-        except BaseException as e:
-            failed.append(repr(e))
-
-    all_ = [threading.Thread(target=lane, args=(seeds[k::LANES],)) for k in range(LANES)]
-    for t in all_:
-        t.start()
-    for t in all_:
-        t.join()
-    if failed:
-        sys.exit("\n".join(failed))
+def serial(seeds):
+    for seed in seeds:
+        blocking(seed)
 
 
 class Reactor:
@@ -135,10 +122,9 @@ class Reactor:
 
 SEEDS = range(SEED, SEED + COUNT)
 if KIND == "serial":
-    for s in SEEDS:
-        blocking(s)
+    serial(SEEDS)
 elif KIND == "threads":
-    in_threads(SEEDS)
+    in_threads(serial, [SEEDS[k::LANES] for k in range(LANES)])
 else:
     Reactor({"epoll": selectors.EpollSelector, "poll": selectors.PollSelector, "select": selectors.SelectSelector}[KIND](), SEEDS).run()
 print("ok")

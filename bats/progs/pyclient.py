@@ -11,6 +11,8 @@ import socket
 import sys
 import threading
 
+from pythreads import in_threads
+
 KIND, ADDR = sys.argv[1], ("127.0.0.1", int(sys.argv[2]))
 SIZES = [1, 2, 7, 64, 1000, 4096, 65535, 65536, 65537, 300000]
 BURST = random.Random(1).randbytes(3_000_000)
@@ -49,24 +51,6 @@ def converse(seed):
 def serial(n):
     for seed in range(n):
         converse(seed)
-
-
-def threads(n):
-    failed = []
-
-    def guarded(seed):
-        try:
-            converse(seed)
-        except BaseException as e:
-            failed.append(repr(e))
-
-    all_ = [threading.Thread(target=guarded, args=(seed,)) for seed in range(n)]
-    for t in all_:
-        t.start()
-    for t in all_:
-        t.join()
-    if failed:
-        sys.exit("\n".join(failed))
 
 
 async def converse_async(seed):
@@ -122,7 +106,7 @@ def selector_client(sel):
 KINDS = {
     "blocking": lambda: converse(0),
     "serial": lambda: serial(N),
-    "threads": lambda: threads(N),
+    "threads": lambda: in_threads(converse, range(N)),
     "asyncio": lambda: asyncio.run(all_async()),
     "epoll": lambda: selector_client(selectors.EpollSelector()),
     "poll": lambda: selector_client(selectors.PollSelector()),
