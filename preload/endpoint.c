@@ -224,8 +224,8 @@ static int make_assoc(struct endpoint *e)
 	struct seg seg;
 	struct guard g;
 	int r = e->udp ? diag_udp(&e->want_peer, &e->want_own, &d) : diag_conn(&e->want_peer, &e->want_own, &d);
-	if (r == 0 && !d.inode)
-		r = -11; /* not accepted yet */
+	if ((r == -ENOENT && !e->udp) || (r == 0 && !d.inode))
+		r = -11; /* over already, or not accepted yet: the next one asks again */
 	if (r == 0 && !(policy_accepts(d.uid, (uint32_t)-1) || (d.uid == ref.owner && policy_accepts(d.uid, ref.gid))))
 		r = -13; /* EACCES: the group is known of the one who published */
 	if (r == 0)
