@@ -67,8 +67,7 @@ bool spin_begin(struct spin *s, struct spin_run *r, bool can_pay)
 		self.banned_until = 0;
 		store_relaxed(&budget.empty_until, 0);
 	}
-	r->n = 0;
-	r->start = 0;
+	*r = (struct spin_run){.of = s};
 	return true;
 }
 
@@ -121,7 +120,10 @@ bool spin_again(struct spin_run *r)
 	}
 	int64_t gap = now - r->last;
 	r->last = now;
-	return now - r->start < spin_limit_ns && !(gap > SPIN_GAP_NS && was_switched(now, gap));
+	int64_t spun = now - r->start;
+	if (spun >= SPIN_SHORT_NS && now < load_relaxed(&r->of->poor_until))
+		return false;
+	return spun < spin_limit_ns && !(gap > SPIN_GAP_NS && was_switched(now, gap));
 }
 
 static void charge(uint32_t looks, int64_t now)
@@ -135,6 +137,22 @@ static void charge(uint32_t looks, int64_t now)
 	store_relaxed(&budget.credit, credit); /* two threads at once: a charge may be lost */
 	if (credit < 0)
 		store_relaxed(&budget.empty_until, now - credit * 100 / budget.percent);
+}
+
+/* A look was in vain; a long one is to be paid for. (Two threads at once: one payment may be lost.) */
+static void pay(struct spin *s, const struct spin_run *r)
+{
+	if (!r->start || r->last - r->start < 2 * (int64_t)SPIN_SHORT_NS)
+		return;
+	int64_t from = load_relaxed(&s->poor_until), least = r->last - SPIN_CREDIT_NS;
+	store_relaxed(&s->poor_until, (from > least ? from : least) + SPIN_PRICE_NS);
+}
+
+static void earn(struct spin *s)
+{
+	int64_t until = load_relaxed(&s->poor_until);
+	if (__builtin_expect(until != 0, 0))
+		store_relaxed(&s->poor_until, until - SPIN_HIT_PAYS_NS);
 }
 
 void spin_end(struct spin *s, const struct spin_run *r, bool hit)
@@ -151,8 +169,10 @@ void spin_end(struct spin *s, const struct spin_run *r, bool hit)
 	}
 	if (hit) {
 		store_relaxed(&s->miss, 0);
+		earn(s);
 		return;
 	}
+	pay(s, r);
 	uint8_t miss = load_relaxed(&s->miss);
 	if (miss < SPIN_MISS_MAX)
 		store_relaxed(&s->miss, ++miss);

@@ -226,7 +226,7 @@ static bool spin_for_room(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	uint64_t head = load_relaxed(&c->peer->rx_head);
-	struct spin_run r = {0};
+	struct spin_run r;
 	struct spin once = {0};
 	if (!spin_begin(&once, &r, !on_our_cpu(c)))
 		return false;
