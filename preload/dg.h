@@ -181,8 +181,8 @@ static inline bool dg_peer_reads(const struct dg_peer *p)
 
 /* ---- dgtx.c, dgrx.c: -errno. The message is the caller's; its buffers may not be there. */
 long dg_send(struct sock *s, int fd, const struct msghdr *m, int flags, struct sig_mark since);
-/* On success fills in what recvmsg() does. */
-long dg_recv(struct sock *s, int fd, struct msghdr *m, int flags, struct sig_mark since);
+/* On success fills in what recvmsg() does; `plain`: but not msg_flags, which nobody asks for. */
+long dg_recv(struct sock *s, int fd, struct msghdr *m, int flags, struct sig_mark since, bool plain);
 /* Octets of the datagram that is next, if it is in a ring; -1: it is not. */
 long dg_next_len(struct sock *s);
 

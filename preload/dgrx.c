@@ -31,6 +31,7 @@ struct take {
 	int fd, flags;
 	size_t len; /* of the buffers */
 	struct sig_mark since;
+	bool plain; /* one buffer, and nobody asks for msg_flags: the kernel has less to fetch and to store for a recvfrom() */
 };
 
 static long kernel_look(const struct take *t)
@@ -437,7 +438,8 @@ static long recv_kernel(struct sock *s, struct take *t)
 		m.msg_name = &sa;
 		m.msg_namelen = sizeof(sa);
 	}
-	long r = real.recvmsg(t->fd, &m, t->flags);
+	long r = t->plain ? real.recvfrom(t->fd, m.msg_iov->iov_base, m.msg_iov->iov_len, t->flags, m.msg_name, &m.msg_namelen)
+			  : real.recvmsg(t->fd, &m, t->flags);
 	if (r < 0) {
 		r = -errno;
 		errno = e;
@@ -454,9 +456,14 @@ static long recv_kernel(struct sock *s, struct take *t)
 	return r;
 }
 
-long dg_recv(struct sock *s, int fd, struct msghdr *m, int flags, struct sig_mark since)
+long dg_recv(struct sock *s, int fd, struct msghdr *m, int flags, struct sig_mark since, bool plain)
 {
-	struct take t = {.m = m, .fd = fd, .flags = flags, .len = iov_len(m->msg_iov, (int)m->msg_iovlen), .since = since};
+	struct take t = {.m = m,
+		.fd = fd,
+		.flags = flags,
+		.len = iov_len(m->msg_iov, (int)m->msg_iovlen),
+		.since = since,
+		.plain = plain && m->msg_iovlen == 1};
 	if (flags & MSG_ERRQUEUE) {
 		long r = real.recvmsg(fd, m, flags);
 		return r < 0 ? -errno : r;

@@ -72,7 +72,7 @@ ssize_t dgram_recvfrom(struct sock *s, int fd, void *buf, size_t len, int flags,
 		m.msg_namelen = room;
 	}
 	wrap_testcancel();
-	long r = dg_recv(s, fd, &m, flags, sig_now());
+	long r = dg_recv(s, fd, &m, flags, sig_now(), true);
 	if (r >= 0 && m.msg_name)
 		*salen = m.msg_namelen;
 	else if (r >= 0 && sa) /* the kernel sees that when it has taken the datagram */
@@ -86,7 +86,7 @@ ssize_t dgram_recvmsg(struct sock *s, int fd, struct msghdr *msg, int flags, str
 		(msg->msg_name && (int)msg->msg_namelen < 0))
 		return real.recvmsg(fd, msg, flags);
 	wrap_testcancel();
-	return wrap_result(dg_recv(s, fd, msg, flags, since));
+	return wrap_result(dg_recv(s, fd, msg, flags, since, false));
 }
 
 ssize_t dgram_readv(struct sock *s, int fd, const struct iovec *iov, int n, int flags)
@@ -95,7 +95,7 @@ ssize_t dgram_readv(struct sock *s, int fd, const struct iovec *iov, int n, int 
 	if (n < 0 || iov_look(iov, (size_t)n) <= 0)
 		return real.readv(fd, iov, n);
 	wrap_testcancel();
-	return wrap_result(dg_recv(s, fd, &m, flags, sig_now()));
+	return wrap_result(dg_recv(s, fd, &m, flags, sig_now(), true));
 }
 
 /* ---- addresses and options */
