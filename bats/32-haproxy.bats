@@ -43,17 +43,18 @@ origin() {
 	ORIGIN=$PORT
 }
 
-# proxy [OPTION...]: haproxy in front of it, on PORT. JAIL: in a chroot.
+# proxy [OPTION...]: haproxy in front of it, on PORT. JAIL: in a chroot. ALONE: a new process opens listening sockets of its own beside the old one's (SO_REUSEPORT).
 proxy() {
-	local user=
+	local user='' handed=' expose-fd listeners'
 	[ "$(id -u)" -ne 0 ] || user="
 			user www-data${JAIL:+
 			chroot $D/jail}"
+	[ -z "${ALONE:-}" ] || handed=
 	PORT=$(free_port)
 	mkdir "$D/jail"
 	cat >"$D/haproxy.conf" <<-CONF
 		global
-			stats socket $D/haproxy.sock mode 600 level admin expose-fd listeners$user
+			stats socket $D/haproxy.sock mode 600 level admin$handed$user
 			hard-stop-after 20s
 		defaults
 			mode http
@@ -80,16 +81,17 @@ has_ended() {
 	[ "$CODE" -ne 0 ] || TOLD+=("$1")
 }
 
+# asks NAME ... asked NAME
 asks() {
-	spawn client asker "$PYTHON" "$PROGS/http_until.py" "$PORT" "$T/www"
-	up asker asks
+	spawn client "$1" "$PYTHON" "$PROGS/http_until.py" "$PORT" "$T/www"
+	up "$1" asks
 }
 
 asked() {
-	stop asker
-	cat "$D/asker.out"
+	stop "$1"
+	cat "$D/$1.out"
 	[ "$CODE" -eq 0 ]
-	[ "$(awk '/answers/ { print $1 }' "$D/asker.out")" -gt 20 ]
+	[ "$(awk '/answers/ { print $1 }' "$D/$1.out")" -gt 20 ]
 }
 
 get() {
@@ -113,7 +115,7 @@ reload() {
 	sides "$1"
 	origin
 	proxy -W
-	asks
+	asks asker
 	local before
 	for _ in 1 2; do
 		before=$(workers)
@@ -121,16 +123,23 @@ reload() {
 		wait_for 20 other_worker "$before"
 		get 300000
 	done
-	asked
+	asked asker
+	# Who publishes is the master, before it leaves its listening socket to a worker and executes itself anew; and the next master, once more.
+	asks late
+	for _ in 1 2 3 4 5 6 7 8; do get 300000; done
+	asked late
 	stop haproxy # its status is that of a worker it has ended
 	stop nginx QUIT
 	[ "$CODE" -eq 0 ]
-	# The master takes its listening socket off the map when it leaves it to a worker; what the worker asks of nginx goes through memory.
+	paths late asker
 	[ "$SIDES" != both ] || paths haproxy nginx
+	[ -n "${SHUNT_NONE:-}" ] || [ "$SIDES" != both ] || [ "$(sum late '.kernel["no-endpoint"] // 0')" -eq 0 ]
+	look # workers have given up root
 }
 
 @test "two reloads of the master under load fail no request: both sides under shunt" { reload both; }
 @test "two reloads of the master under load fail no request: client only" { reload client; }
+@test "two reloads of the master under load fail no request: listening sockets are not handed over" { ALONE=1 reload both; }
 
 # By hand, as before there was a master: the new process asks the old one for its listening sockets, then tells it to finish.
 hand_over() {
@@ -138,13 +147,13 @@ hand_over() {
 	sides both
 	origin
 	proxy -db
-	asks
+	asks asker
 	local old=${PIDS[haproxy]}
 	server second haproxy -db -f "$D/haproxy.conf" -x "$D/haproxy.sock" -sf "$old"
 	done_by 30 haproxy
 	has_ended haproxy
 	for _ in 1 2 3 4 5 6 7 8; do get 300000; done # and meanwhile the second one gets channels
-	asked
+	asked asker
 	stop second USR1
 	has_ended second
 	stop nginx QUIT

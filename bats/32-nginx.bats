@@ -29,7 +29,7 @@ nginx_with() {
 	cat >"$D/$1.conf" <<-CONF
 		$user
 		worker_processes 2;
-		daemon off;
+		daemon ${DAEMON:-off};
 		pid $D/$1.d/pid;
 		error_log $D/$1.err.log info;
 		events { worker_connections 512; }
@@ -49,8 +49,18 @@ nginx_with() {
 			}
 		}
 	CONF
-	server "$1" nginx -c "$D/$1.conf" -e "$D/$1.err.log"
+	server "$1" "$(command -v nginx)" -c "$D/$1.conf" -e "$D/$1.err.log"
 	up "$1"
+}
+
+# is_master FILE: a running process has written it
+is_master() {
+	[ -s "$D/nginx.d/$1" ] && running "$(cat "$D/nginx.d/$1")"
+}
+
+# has_no_worker MASTER CHILD: none but that one
+has_no_worker() {
+	[ "$(pgrep -P "$1")" = "$2" ]
 }
 
 # end NAME: SIGQUIT lets the workers finish what they have
@@ -142,6 +152,33 @@ reload() {
 
 @test "three reloads under load lose no connection: both sides under shunt" { reload both; }
 @test "three reloads under load lose no connection: server only" { reload server; }
+
+# The listening socket is inherited over fork and exec by another master, whose workers accept from it once they have given up root; then the first master ends.
+@test "another binary takes over: the connections that its workers accept are upgraded too" {
+	need wrk
+	sides both
+	DAEMON=on nginx_with nginx "" "root $T/www;"
+	done_by 20 nginx
+	local old new
+	old=$(cat "$D/nginx.d/pid")
+	wrk_on 1000
+	kill -USR2 "$old"
+	wait_for 20 is_master pid.oldbin
+	wait_for 20 is_master pid
+	new=$(cat "$D/nginx.d/pid")
+	kill -WINCH "$old" # its workers end; it keeps the socket, and could start others
+	wait_for 20 has_no_worker "$old" "$new"
+	wrk_on 4096
+	kill -QUIT "$old"
+	wait_for 20 not_running "$old"
+	wrk_on 65536
+	kill -QUIT "$new"
+	wait_for 20 not_running "$new"
+	absent '\[(alert|crit|emerg)\]' "$D/nginx.err.log"
+	[ "$(wc -l <"$D/wrk.stats")" -eq 3 ]
+	[ "$(jq -s 'map(select(.tx.shm_bytes + .rx.shm_bytes > .tx.kernel_bytes + .rx.kernel_bytes)) | length' "$D/wrk.stats")" -eq 3 ]
+	paths nginx wrk
+}
 
 @test "a proxy: nginx is the client of another nginx, and keeps those connections" {
 	sides both

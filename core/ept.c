@@ -86,7 +86,6 @@ static int make_rendezvous(struct ept *e, struct ept_file *f)
 /* The lock comes before the name, and before anybody else may open the file: a stranger's read lock would keep ours out. */
 static int make_file(struct ept *e, int dir_fd, char tmp[EPT_NAME_LEN])
 {
-	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	uint32_t r;
 	long fd = sys_random(&r, sizeof(r));
 
@@ -98,7 +97,7 @@ static int make_file(struct ept *e, int dir_fd, char tmp[EPT_NAME_LEN])
 		return (int)fd;
 	FAULT_POINT("ept: file, before lock");
 	e->lock_fd = sys_fd_keep((int)fd);
-	fd = e->lock_fd < 0 ? e->lock_fd : sys3(SYS_fcntl, e->lock_fd, F_OFD_SETLK, &fl);
+	fd = e->lock_fd < 0 ? e->lock_fd : ept_file_hold(e->lock_fd, e->slot);
 	if (!fd)
 		return 0;
 	sys3(SYS_unlinkat, dir_fd, tmp, 0);
@@ -271,22 +270,25 @@ int ept_publish(struct ept *e, const struct ept_key *key, uint32_t id)
 	return err;
 }
 
-void ept_retract(struct ept *e)
+static void remove_all(struct ept *e)
 {
 	struct ept_file f, now;
-	int fd;
+	/* The name may be another endpoint's by now, if somebody took ours away. */
+	int fd = (int)sys4(SYS_openat, AT_FDCWD, e->binding.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
 
-	if (e->lock_fd >= 0 && e->owner_pid == (uint32_t)sys0(SYS_getpid)) {
-		/* The name may be another endpoint's by now, if somebody took ours away. */
-		fd = (int)sys4(SYS_openat, AT_FDCWD, e->binding.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
-		/* Objects first: a file without them can be removed by anybody's gc, but not they without the file. */
-		FAULT_POINT("ept: retracted, before objects removed");
-		remove_objects(e);
-		FAULT_POINT("ept: objects removed, before file");
-		ept_file_read(e->lock_fd, &f);
-		if (fd >= 0 && ept_file_read(fd, &now) == 0 && now.ino == f.ino && now.dev == f.dev)
-			sys3(SYS_unlinkat, AT_FDCWD, e->binding.path, 0);
-		close_fd(&fd);
-	}
+	/* Objects first: a file without them can be removed by anybody's gc, but not they without the file. */
+	FAULT_POINT("ept: retracted, before objects removed");
+	remove_objects(e);
+	FAULT_POINT("ept: objects removed, before file");
+	ept_file_read(e->lock_fd, &f);
+	if (fd >= 0 && ept_file_read(fd, &now) == 0 && now.ino == f.ino && now.dev == f.dev)
+		sys3(SYS_unlinkat, AT_FDCWD, e->binding.path, 0);
+	close_fd(&fd);
+}
+
+void ept_retract(struct ept *e)
+{
+	if (e->lock_fd >= 0 && e->owner_pid == (uint32_t)sys0(SYS_getpid) && ept_file_release(e->lock_fd, e->slot))
+		remove_all(e);
 	ept_drop(e);
 }

@@ -8,9 +8,9 @@
  * <uid>, and is a regular file with one link in a folder of <uid>'s that nobody else may write. Its name holds the network
  * namespace's cookie, address and port; its text is the string binding, the endpoint's nonce and the ids of its IPC objects.
  *
- * Lifeline: every process that may accept on the endpoint holds the file open with one and the same F_OFD_SETLK write lock
- * (inherited over fork, gone with the last of them). Only the file's owner could take such a lock (the file is 0644), so
- * "no write lock" proves that the endpoint is stale, whatever read locks strangers hold. The lock is taken before the file has its name.
+ * Lifeline: every process that may accept on the endpoint holds the file open with an F_OFD_SETLK write lock on one octet of it: who published it on the first, who got the listener
+ * otherwise than by fork (ept_join) on another; over fork the lock is inherited, and gone with the last who has it. Only the file's owner could take such a lock (the file is 0644), so
+ * "no write lock" proves that the endpoint is stale, whatever read locks strangers hold. The lock is taken before the file has its name. Each holder has a bell of its own; all are rung.
  *
  * Nobody who runs as uid 65534 can publish: that is also what users look like who have no name in a user namespace.
  *
@@ -37,12 +37,18 @@ int ept_map_set(const char *path);
 /* Does the folder lead anywhere, in the root directory that counts now? */
 int ept_map_is_there(void);
 
+/* So many may hold one endpoint, each with its children. */
+#define EPT_N_HOLDER 16
+/* The name of the bell of who holds the endpoint by `slot`: its nonce with another last octet. */
+void ept_bell_name(uint8_t name[16], const uint8_t nonce[16], int slot);
+
 /* A published endpoint, as its server holds it. */
 struct ept {
 	struct ept_key key;
-	uint32_t owner_pid; /* only the process that published removes the named things */
+	uint32_t owner_pid; /* only the process that published, or joined, removes the named things */
 	int lock_fd;	    /* the endpoint's file, write-locked: the lifeline */
-	int bell_fd;	    /* AF_UNIX datagram socket "\0shunt/<nonce in hex>": rung when a message or an offer waits */
+	int bell_fd; /* AF_UNIX datagram socket "\0shunt/<name in hex>" (ept_bell_name): rung when a message or an offer waits */
+	int slot;    /* which octet is locked, and which bell is ours: 0: of who published it */
 	int semid, shmid;
 	struct sm_area *area;
 	struct binding binding;
@@ -56,7 +62,15 @@ struct ept {
  * folder's lock), -EACCES, -ENOSPC (limits), ... Stale things of our own uid are removed, at most once a second.
  */
 int ept_publish(struct ept *e, const struct ept_key *key, uint32_t id);
-/* Remove the file, the semaphores and the area (if this process published), close and unmap. Again, or in a child: ept_drop(). */
+/*
+ * `e` is an endpoint that another process of our uid has published, or holds: key, nonce, semid, shmid and area are known. From now on we hold it too: it is there for as long as one of us
+ * is, and the last one removes it. 0; -ENOENT: there is no such endpoint of ours (any more); -EBUSY: too many hold it already, or a stranger's lock, or another build's, is in the way; -errno.
+ */
+int ept_join(struct ept *e);
+/*
+ * Close and unmap; and, if this process published or joined and no other holds it (those who got it from us by fork do not count), remove the file, the semaphores and the area. Again, or in a
+ * child: ept_drop().
+ */
 void ept_retract(struct ept *e);
 /* Another process's listener left; drop our hold of the objects without removing their names (child that closes a listener). */
 void ept_drop(struct ept *e);

@@ -17,27 +17,6 @@
 
 #define N_TRIES 16 /* each time somebody else was faster */
 
-/* One that can be locked: ept_file_open()'s cannot, it is for looking. */
-static int open_for_lock(int dir_fd, const char *name, uint32_t uid)
-{
-	int look = ept_file_open(dir_fd, name, uid);
-	struct stat a, b;
-	long fd, err;
-
-	if (look < 0)
-		return look;
-	fd = sys4(SYS_openat, dir_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
-	err = fd < 0 ? fd : sys2(SYS_fstat, fd, &a);
-	if (!err)
-		err = sys2(SYS_fstat, look, &b);
-	sys1(SYS_close, look);
-	if (!err && (a.st_ino != b.st_ino || a.st_dev != b.st_dev))
-		err = -ENOENT; /* another one has come meanwhile: look again */
-	if (err && fd >= 0)
-		sys1(SYS_close, fd);
-	return err ? (int)err : (int)fd;
-}
-
 /* 1: the open file is what stands at the name. */
 static int still_there(int dir_fd, const char *name, const struct ept_file *f)
 {
@@ -67,7 +46,7 @@ static int remove_dead(int fd, int dir_fd, const char *name, uint32_t uid)
 static int clear_the_way(int dir_fd, const char *name, uint32_t uid)
 {
 	for (int i = 0; i < N_TRIES; i++) {
-		int err, fd = open_for_lock(dir_fd, name, uid);
+		int err, fd = ept_file_open_rw(dir_fd, name, uid);
 		struct stat st;
 
 		if (fd == -ENOENT && sys4(SYS_newfstatat, dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT)

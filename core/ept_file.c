@@ -36,6 +36,26 @@ int ept_file_open(int dir_fd, const char *name, uint32_t uid)
 	return (int)err;
 }
 
+int ept_file_open_rw(int dir_fd, const char *name, uint32_t uid)
+{
+	int look = ept_file_open(dir_fd, name, uid);
+	struct stat a, b;
+	long fd, err;
+
+	if (look < 0)
+		return look;
+	fd = sys4(SYS_openat, dir_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	err = fd < 0 ? fd : sys2(SYS_fstat, fd, &a);
+	if (!err)
+		err = sys2(SYS_fstat, look, &b);
+	sys1(SYS_close, look);
+	if (!err && (a.st_ino != b.st_ino || a.st_dev != b.st_dev))
+		err = -ENOENT;
+	if (err && fd >= 0)
+		sys1(SYS_close, fd);
+	return err ? (int)err : (int)fd;
+}
+
 static const char *skip(const char *p, const char *word)
 {
 	size_t len = strlen(word);
@@ -201,6 +221,30 @@ int ept_file_alive(int fd)
 	long err = sys3(SYS_fcntl, fd, F_OFD_GETLK, &fl);
 
 	return err ? (int)err : fl.l_type == F_WRLCK;
+}
+
+int ept_file_hold(int fd, int slot)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1};
+
+	return (int)sys3(SYS_fcntl, fd, F_OFD_SETLK, &fl);
+}
+
+/* Who lets go first and then looks cannot miss that he is the last, whoever else does the same: one of them is, and finds it out. */
+int ept_file_release(int fd, int slot)
+{
+	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1};
+	struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	sys3(SYS_fcntl, fd, F_OFD_SETLK, &fl);
+	FAULT_POINT("ept: let go, before look for others");
+	return sys3(SYS_fcntl, fd, F_OFD_SETLK, &all) == 0 || ept_file_alive(fd) == 0;
+}
+
+void ept_bell_name(uint8_t name[16], const uint8_t nonce[16], int slot)
+{
+	memcpy(name, nonce, 16);
+	name[15] ^= (uint8_t)slot;
 }
 
 uint64_t ept_ipcns(void)

@@ -58,11 +58,17 @@ const char *ept_parse_num(uint64_t *out, const char *p, unsigned base, uint64_t 
 
 /* Open the file `name`. Descriptor; -EPERM if it is not a regular file of `uid`'s with one link that only he may write; -errno. */
 int ept_file_open(int dir_fd, const char *name, uint32_t uid);
+/* One that can be locked: the other cannot, it is for looking. -ENOENT too if another one has come meanwhile: look again. */
+int ept_file_open_rw(int dir_fd, const char *name, uint32_t uid);
 /* What the open file says. 0, -EINVAL (not such a text), -errno. f's ino, dev, mtime are always filled on 0 and -EINVAL. */
 int ept_file_read(int fd, struct ept_file *f);
 int ept_file_write(int fd, const struct ept_file *f);
-/* 1 if a process holds the write lock (only the owner's could), 0 if none, -errno. */
+/* 1 if a process holds a write lock (only the owner's could), 0 if none, -errno. */
 int ept_file_alive(int fd);
+/* Hold the file, open for writing, by the octet `slot`. 0; -EAGAIN, -EACCES: somebody else does, or a stranger's read lock is there; -errno. */
+int ept_file_hold(int fd, int slot);
+/* Hold it no more. 1: nor does anybody else now, and nobody can from now on until it is closed (but for strangers' read locks: then he could). 0: others do. */
+int ept_file_release(int fd, int slot);
 /* The IPC namespace we are in, as in ept_file.ipcns. */
 uint64_t ept_ipcns(void);
 /* The ftok() key of the open file. */

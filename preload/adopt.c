@@ -219,8 +219,7 @@ static void adopt_locked(int fd)
 		policy_pin(s);
 		return;
 	}
-	s->server = server_publish(fd);
-	if (!s->server)
+	if (!(s->server = server_publish(fd)))
 		s->server = server_share(fd);
 }
 
@@ -319,7 +318,10 @@ static bool is_inherited(int fd)
 	return fd > 2 && is_socket(fd) && is_stream(fd);
 }
 
-/* What listens was published by the program that we were until now, or waits to be accepted from. */
+/*
+ * What listens was published by the program that we were until now, or waits to be accepted from. But root's sockets only root can publish, and who accepts may be a child that has given that
+ * up by then.
+ */
 static bool inherit(int fd)
 {
 	if (!is_inherited(fd))
@@ -328,7 +330,7 @@ static bool inherit(int fd)
 	FAULT_POINT("adopt: exec's mark taken, before known");
 	if (adopt_is_stream(fd))
 		arrive(fd);
-	else if (ours)
+	else if (ours || !sys0(SYS_geteuid))
 		adopt_listener(fd);
 	return false;
 }

@@ -70,7 +70,7 @@ struct server {
 	uint32_t users; /* accepted socks: they look at the area as long as they live */
 	_Atomic uint32_t seen_msg;
 	bool watched;		    /* the service thread's epoll has its bell */
-	bool last;		    /* we were the last to listen */
+	bool left;		    /* a listener of ours was closed that others still hold */
 	int64_t share_ns;	    /* another process has published it: when to look again */
 	_Atomic int64_t retract_ns; /* no listener any more: off the map then; 0: not waiting */
 };

@@ -50,8 +50,8 @@ static void publish(struct sock *s, int fd)
 {
 	if (server_is_forbidden(fd, false))
 		policy_pin(s);
-	else
-		s->server = server_publish(fd);
+	else if (!(s->server = server_publish(fd))) /* with SO_REUSEPORT others may listen there too */
+		s->server = server_share(fd);
 }
 
 EXPORT int listen(int fd, int backlog)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* server.c - the server's side: endpoints published by listen(), associations accepted there. */
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "assoc.h"
@@ -72,6 +74,13 @@ static void clear(struct server *v)
 	memset((void *)v, 0, sizeof(*v));
 }
 
+/* Clients look in the folder of the user whose socket it is: it was made by another one, or before this process gave up root. */
+static bool is_anothers(int fd)
+{
+	struct stat st;
+	return sys2(SYS_fstat, fd, &st) < 0 || st.st_uid != (uint32_t)sys0(SYS_geteuid);
+}
+
 static struct server *publish(int fd, bool udp)
 {
 	struct guard g;
@@ -83,7 +92,7 @@ static struct server *publish(int fd, bool udp)
 		return NULL;
 	}
 	v = free_entry();
-	int r = v && fdtab_init() ? key_of(&key, fd) : -12;
+	int r = is_anothers(fd) ? -EPERM : v && fdtab_init() ? key_of(&key, fd) : -ENOMEM;
 	key.udp = udp;
 	if (r == 0) {
 		clear(v);
@@ -143,6 +152,20 @@ struct server *server_find(const struct diag_addr *own, int fd)
 	return v;
 }
 
+/* It is there for as long as we are, from now on; the right to that may be given up later. */
+static void join(struct server *v)
+{
+	if (v->ept.lock_fd >= 0 || flight_is_closed())
+		return;
+	int r = fdtab_init() ? ept_join(&v->ept) : -ENOMEM;
+	if (r < 0)
+		return;
+	FAULT_POINT("ept: joined, before known here");
+	log_line("endpoint %s: one more holds it", v->ept.binding.path);
+	v->watched = false;
+	handler_guard();
+}
+
 /* Others listen there too, and one of them has published it; we accept what comes to us, and find its associations. */
 struct server *server_share(int fd)
 {
@@ -150,8 +173,10 @@ struct server *server_share(int fd)
 	struct ept_key key;
 	struct server *v = NULL;
 	guard_enter(&g);
-	if (key_of(&key, fd) == 0 && (v = server_find(&key.at, fd)))
+	if (key_of(&key, fd) == 0 && (v = server_find(&key.at, fd))) {
 		v->refs++;
+		join(v);
+	}
 	guard_leave(&g);
 	return v;
 }
@@ -165,6 +190,7 @@ void server_share_again(struct sock *l)
 	if (load_acquire(&l->open) && old && old->ept.lock_fd < 0 && now >= old->share_ns) { /* no other thread has been here */
 		old->share_ns = now + SHARE_NS;
 		v = server_publish(l->fd);
+		v = v ? v : server_share(l->fd); /* or another one has published it anew */
 	}
 	if (v) {
 		l->server = v;
@@ -172,6 +198,9 @@ void server_share_again(struct sock *l)
 	}
 	guard_leave(&g);
 }
+
+static uint32_t
+	left_by; /* the process that has left names of its own to others, who may have no right to remove them: it looks once more at its end */
 
 /*
  * Off the map: names and descriptors. The area stays mapped until the entry is used again: accepted connections, in any thread, look at it as long as they
@@ -188,6 +217,8 @@ static void retract(struct server *v, bool last)
 		e.owner_pid = (uint32_t)sys0(SYS_getpid);
 		ept_retract(&e);
 	} else {
+		if (e.owner_pid == (uint32_t)sys0(SYS_getpid))
+			left_by = e.owner_pid;
 		ept_drop(&e);
 		ept_gc((uint32_t)sys0(SYS_geteuid)); /* other holders that have been killed do not count: the lock tells */
 	}
@@ -201,21 +232,20 @@ static void retract(struct server *v, bool last)
  */
 void server_release(struct server *v, bool last)
 {
+	v->left |= !last; /* workers of a master go on, which may have no right to remove the names */
 	if (--v->refs)
 		return;
-	/* A master that closes its listener ends the service, whoever still holds it; its workers may have no right to remove the names. */
-	v->last = last || v->ept.owner_pid == (uint32_t)sys0(SYS_getpid);
 	if (v->watched && v->users)
 		store_relaxed(&v->retract_ns, now_ns() + LINGER_NS);
 	else
-		retract(v, v->last);
+		retract(v, !v->left);
 }
 
 void server_retract_late(int64_t now)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_servers); i++)
 		if (load_relaxed(&servers[i].retract_ns) && (now >= load_relaxed(&servers[i].retract_ns) || !servers[i].users))
-			retract(&servers[i], servers[i].last);
+			retract(&servers[i], !servers[i].left);
 }
 
 bool server_retracts(void)
@@ -236,7 +266,7 @@ void server_unuse(struct server *v)
 	if (--v->users || v->refs)
 		return;
 	if (load_relaxed(&v->retract_ns))
-		retract(v, v->last);
+		retract(v, !v->left);
 	else
 		store_release(&v->live, 0);
 }
@@ -318,6 +348,8 @@ void server_end_all(void)
 {
 	for (uint32_t i = 0; i < load_acquire(&n_servers); i++)
 		if (load_relaxed(&servers[i].retract_ns))
-			retract(&servers[i], servers[i].last);
+			retract(&servers[i], !servers[i].left);
 	sock_each(end_listener, NULL);
+	if (left_by == (uint32_t)sys0(SYS_getpid))
+		ept_gc((uint32_t)sys0(SYS_geteuid));
 }

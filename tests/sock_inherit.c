@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <link.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -108,6 +109,47 @@ static void pass_listener_server(void)
 	join_child(pid);
 	if (keeps)
 		TRY(close(lfd));
+}
+
+/* As listen_on(); others may listen there too. port 0: any. */
+static int listen_beside(int *port)
+{
+	struct sockaddr_in at = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)*port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof at;
+	int one = 1, fd = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+
+	MUST(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one));
+	MUST(bind(fd, (struct sockaddr *)&at, len));
+	MUST(listen(fd, 16));
+	MUST(getsockname(fd, (struct sockaddr *)&at, &len));
+	*port = ntohs(at.sin_port);
+	return fd;
+}
+
+/* Another process has listened there first, and ends when this one does so too; arg: it is killed. Then clients come. */
+static void second_listener_server(void)
+{
+	int killed = *(const int *)the_case->arg, first[2], go[2], port = 0;
+	char c = 0;
+
+	MUST(pipe(first));
+	MUST(pipe(go));
+	pid_t pid = fork_part();
+	if (!pid) {
+		listen_beside(&port);
+		MUST(write(first[1], &port, sizeof port));
+		MUST(read(go[0], &c, 1));
+		if (killed)
+			kill(getpid(), SIGKILL);
+		exit(0);
+	}
+	MUST(read(first[0], &port, sizeof port));
+	int lfd = listen_beside(&port);
+	MUST(write(go[1], &c, 1));
+	join_child(pid);
+	tell_number(port);
+	accept_and_go_on(lfd);
 }
 
 /* Tells when both processes are there. */
@@ -334,5 +376,7 @@ const struct oracle_case oracle_cases[] = {
 	{"listener", exec_listener_server, adopt_fresh_client, 0, NULL},
 	{"passed_listener", pass_listener_server, pass_listener_client, 0, &no},
 	{"shared_listener", pass_listener_server, pass_listener_client, 0, &yes},
+	{"second_listener", second_listener_server, adopt_fresh_client, 0, &no},
+	{"first_listener_killed", second_listener_server, adopt_fresh_client, 0, &yes},
 	{NULL, NULL, NULL, 0, NULL},
 };

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 const char *self;
@@ -57,10 +58,35 @@ static int listen_here(void)
 {
 	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
 	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) || listen(fd, 16)) {
 		perror("listen");
 		exit(2);
 	}
+	return fd;
+}
+
+/* Another process listens there first, and ends as soon as we do too. */
+static int listen_after_another(void)
+{
+	int ready[2], over[2];
+	if (pipe2(ready, O_CLOEXEC) || pipe2(over, O_CLOEXEC))
+		exit(2);
+	pid_t pid = fork();
+	if (!pid) {
+		listen_here();
+		close(ready[1]);
+		close(over[1]);
+		exit((int)read(over[0], &(char){0}, 1));
+	}
+	close(ready[1]);
+	close(over[0]);
+	if (read(ready[0], &(char){0}, 1))
+		exit(2);
+	int fd = listen_here();
+	close(ready[0]);
+	close(over[1]);
+	waitpid(pid, NULL, 0);
 	return fd;
 }
 
@@ -136,7 +162,7 @@ int main(int argc, char **argv)
 			resume(atoi(inherited), 0);
 	}
 	if (role == SERVER) {
-		int listener = listen_here();
+		int listener = has(letters, "j") ? listen_after_another() : listen_here();
 		say("ready\n");
 		return serve(listener);
 	}

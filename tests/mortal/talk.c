@@ -329,6 +329,7 @@ static bool part(char letter)
 {
 	switch (letter) {
 	case 'p':
+	case 'j': /* with a server that is not the first to listen */
 		talk_pings();
 		break;
 	case 'w':
