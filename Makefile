@@ -81,7 +81,7 @@ $(B)/preload/cmd/%.o: preload/cmd/%.c $(B)/flags
 
 # Exported are exactly the names in the one list of interposed functions: lines X(ret, name, (params), (args)).
 $(B)/syscalls.map: $(wildcard preload/syscalls.def) $(B)/flags
-	@sed -n -e 's/^X([^,(]*, *\([A-Za-z0-9_]*\),.*/\1;/p' -e 's/^Y(\([A-Za-z_]*\))/\1;/p' $(wildcard preload/syscalls.def) /dev/null | LC_ALL=C sort -u >$@.names
+	@sed -n -e 's/^X([^,(]*, *\([A-Za-z0-9_]*\),.*/\1;/p' -e 's/^Y(\([A-Za-z0-9_]*\))/\1;/p' $(wildcard preload/syscalls.def) /dev/null | LC_ALL=C sort -u >$@.names
 	@{ echo '{'; [ ! -s $@.names ] || { echo 'global:'; cat $@.names; }; echo 'local: *; };'; } >$@
 
 # The library's own part of core (api_*) is not for the interposer.

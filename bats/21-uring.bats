@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# io_uring and libaio: the kernel works on sockets by itself. A process that has a ring is the kernel's from then on; one that was refused a ring is not.
+# io_uring and libaio: the kernel works on sockets by itself. A process whose ring may do so is the kernel's from then on; one that was refused a ring, or has it for files, is not.
 
 load lib
 
@@ -36,15 +36,29 @@ echoes() {
 	paths uringd
 }
 
-@test "a server makes a ring with liburing in the middle of a connection: the rest of it is the kernel's" {
+# rest_by_ring MODE: the first half by calls, the second by the ring
+rest_by_ring() {
 	"$T/uring" probe || skip "no io_uring here"
-	echoes ring
+	echoes "$1"
 	[ -z "${SHUNT_NONE:-}" ] || return 0
 	grep -q "stays in the kernel" "$D/uringd.log"
 	# in and out: all that the ring moved, and little more
 	[ "$(sum uringd .rx.kernel_bytes+.tx.kernel_bytes)" -lt 64000 ] # what a ring moves we do not see, and do not count
 	[ "$(shm_bytes uringd)" -gt 128000 ]
 	[ "$(shm_bytes uringd)" -le 192000 ]
+}
+
+@test "a server makes a ring with liburing in the middle of a connection: the rest of it is the kernel's" { rest_by_ring ring; }
+@test "a ring that has worked on files gets the connection: the rest of it is the kernel's" { rest_by_ring mixed; }
+@test "a ring that has worked on files is to keep the connection: the rest of it is the kernel's" { rest_by_ring kept; }
+
+@test "a ring that works on files alone changes nothing" {
+	"$T/uring" probe || skip "no io_uring here"
+	echoes files
+	[ -z "${SHUNT_NONE:-}" ] || return 0
+	absent "stays in the kernel" "$D/uringd.log"
+	mostly uringd
+	[ "$(shm_bytes uringd)" -gt 300000 ]
 }
 
 @test "a ring that is refused changes nothing" {

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * uring.c - a server that echoes messages of 64 octets: the first BEFORE of a connection by recv and send, all others by a ring of liburing, which it makes then; or,
- * with "refused", tries to make in vain, and goes on. One connection; "done" when it has ended.
+ * uring.c - a server that echoes messages of 64 octets: the first BEFORE of a connection by recv and send, all others by a ring of liburing. One connection; "done" when it has ended.
  *
- *   uring ring|refused PORT BEFORE
+ *   uring MODE PORT BEFORE
+ *          ring     makes the ring when it is needed
+ *          refused  tries to make one in vain, and goes on as before
+ *          files    makes it first, and has each message written to a file and read from it by the ring, and none sent or received
+ *          mixed    so the first ones
+ *          kept     as mixed, but the ring gets the connection as a descriptor of its own
  *   uring probe                        status 1: there is no io_uring here
  */
 #include <arpa/inet.h>
@@ -37,57 +41,112 @@ static int connection(const char *port)
 	return fd;
 }
 
-static int by_ring(struct io_uring *ring, int op, int fd, void *buf, unsigned len)
+static struct io_uring ring;
+
+static void make_ring(void)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-	struct io_uring_cqe *cqe;
-
-	io_uring_prep_rw(op, sqe, fd, buf, len, 0);
-	sqe->msg_flags = op == IORING_OP_RECV ? MSG_WAITALL : 0;
-	io_uring_submit(ring);
-	if (io_uring_wait_cqe(ring, &cqe))
-		return -1;
-	int res = cqe->res;
-	io_uring_cqe_seen(ring, cqe);
-	return res;
-}
-
-static void echo_by_ring(int fd, char *buf)
-{
-	struct io_uring ring;
-
 	errno = -io_uring_queue_init(4, &ring, 0);
 	if (errno)
 		fail("io_uring_queue_init");
-	while (by_ring(&ring, IORING_OP_RECV, fd, buf, LEN) == LEN)
-		if (by_ring(&ring, IORING_OP_SEND, fd, buf, LEN) != LEN)
+}
+
+static int by_ring(int op, int fd, unsigned flags, void *buf, unsigned len)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+	struct io_uring_cqe *cqe;
+
+	io_uring_prep_rw(op, sqe, fd, buf, len, 0);
+	sqe->flags = (unsigned char)flags;
+	sqe->msg_flags = op == IORING_OP_RECV ? MSG_WAITALL : 0;
+	io_uring_submit_and_wait(&ring, 1);
+	if (io_uring_wait_cqe(&ring, &cqe))
+		return -1;
+	int res = cqe->res;
+	io_uring_cqe_seen(&ring, cqe);
+	return res;
+}
+
+/* n messages, or all of them. */
+static void echo(int fd, long n)
+{
+	char buf[LEN];
+
+	while (n-- && recv(fd, buf, LEN, MSG_WAITALL) == LEN)
+		if (send(fd, buf, LEN, 0) != LEN)
+			fail("send");
+}
+
+/* Each goes through a file first, which the ring writes and reads. */
+static void echo_by_file(int fd, int file, long n)
+{
+	char buf[LEN];
+
+	while (n-- && recv(fd, buf, LEN, MSG_WAITALL) == LEN) {
+		if (by_ring(IORING_OP_WRITE, file, 0, buf, LEN) != LEN)
+			fail("write by the ring");
+		memset(buf, 0, LEN);
+		if (by_ring(IORING_OP_READ, file, 0, buf, LEN) != LEN)
+			fail("read by the ring");
+		if (send(fd, buf, LEN, 0) != LEN)
+			fail("send");
+	}
+}
+
+/* flags: IOSQE_FIXED_FILE: fd is a number of the ring's own. */
+static void echo_by_ring(int fd, unsigned flags)
+{
+	char buf[LEN];
+
+	while (by_ring(IORING_OP_RECV, fd, flags, buf, LEN) == LEN)
+		if (by_ring(IORING_OP_SEND, fd, flags, buf, LEN) != LEN)
 			fail("send by the ring");
-	io_uring_queue_exit(&ring);
+}
+
+static int temporary(void)
+{
+	FILE *f = tmpfile();
+
+	if (!f)
+		fail("tmpfile");
+	return fileno(f);
+}
+
+static void go_on(const char *mode, int fd, long before)
+{
+	if (!strcmp(mode, "ring")) {
+		echo(fd, before);
+		make_ring();
+		echo_by_ring(fd, 0);
+	} else if (!strcmp(mode, "refused")) {
+		echo(fd, before);
+		if (io_uring_queue_init(4, &ring, ~0u) >= 0)
+			fail("a ring with flags that nobody knows");
+		echo(fd, -1);
+	} else if (!strcmp(mode, "files")) {
+		make_ring();
+		echo_by_file(fd, temporary(), -1);
+	} else if (!strcmp(mode, "mixed")) {
+		make_ring();
+		echo_by_file(fd, temporary(), before);
+		echo_by_ring(fd, 0);
+	} else {
+		make_ring();
+		echo_by_file(fd, temporary(), before);
+		if (io_uring_register_files(&ring, &fd, 1))
+			fail("io_uring_register_files");
+		echo_by_ring(0, IOSQE_FIXED_FILE);
+	}
 }
 
 int main(int argc, char **argv)
 {
-	struct io_uring none;
-	char buf[LEN];
-
 	if (argc == 2 && !strcmp(argv[1], "probe"))
-		return io_uring_queue_init(4, &none, 0) < 0;
+		return io_uring_queue_init(4, &ring, 0) < 0;
 	if (argc != 4) {
-		fputs("usage: uring ring|refused PORT BEFORE | probe\n", stderr);
+		fputs("usage: uring ring|refused|files|mixed|kept PORT BEFORE | probe\n", stderr);
 		return 2;
 	}
-	int fd = connection(argv[2]);
-	for (long i = atol(argv[3]); i > 0; i--)
-		if (recv(fd, buf, LEN, MSG_WAITALL) != LEN || send(fd, buf, LEN, 0) != LEN)
-			fail("echo");
-	if (!strcmp(argv[1], "ring")) {
-		echo_by_ring(fd, buf);
-	} else {
-		if (io_uring_queue_init(4, &none, ~0u) >= 0)
-			fail("a ring with flags that nobody knows");
-		while (recv(fd, buf, LEN, MSG_WAITALL) == LEN && send(fd, buf, LEN, 0) == LEN)
-			;
-	}
+	go_on(argv[1], connection(argv[2]), atol(argv[3]));
 	puts("done");
 	return 0;
 }

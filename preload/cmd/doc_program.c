@@ -207,9 +207,9 @@ static void check_fds(struct report *r, uint32_t pid)
 	closedir(dir);
 	if (rings)
 		report(r, STATE_LIMIT, "io_uring",
-			"Switch io_uring off in the program (node: UV_USE_IO_URING=0; others have an option for the event "
-			"loop): sockets that it "
-			"uses so do not pass the C library.",
+			"Nothing to do if it is for files alone, as databases have it. Else switch it off in the program "
+			"(node: UV_USE_IO_URING=0; others have an option for the event "
+			"loop): sockets that it uses so do not pass the C library.",
 			"process: it uses io_uring");
 	if (stdio)
 		report(r, STATE_LIMIT, "stdio", "Let it listen itself instead of being started by a super-server.",
