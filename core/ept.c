@@ -49,7 +49,7 @@ static int make_objects(struct ept *e, struct ept_file *f, int proj)
 
 static int init_objects(struct ept *e)
 {
-	static const unsigned short val[SM_N_SEM] = {[SM_SEM_LOCK] = 1, [SM_SEM_MSG] = 0};
+	unsigned short val[SM_N_SEM] = {[SM_SEM_LOCK] = 1, [SM_SEM_MSG] = 0};
 	long base = sys3(SYS_shmat, e->shmid, 0, 0);
 
 	if (sys_is_err(base))

@@ -75,7 +75,7 @@ static int wait_sem(struct call *c, int semid, unsigned short num, short flags)
  */
 static int own_sem(struct call *c, uint32_t server_uid)
 {
-	static const unsigned short val[SM_N_CSEM] = {[SM_CSEM_MARK0] = SM_CSEM_MARK0_VAL, [SM_CSEM_MARK1] = SM_CSEM_MARK1_VAL};
+	unsigned short val[SM_N_CSEM] = {[SM_CSEM_MARK0] = SM_CSEM_MARK0_VAL, [SM_CSEM_MARK1] = SM_CSEM_MARK1_VAL};
 	struct semid_ds ds;
 	int err;
 

@@ -230,6 +230,8 @@ EXPORT int daemon(int nochdir, int noclose)
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .envp = envp};
+	if (!nextenv_is_there(envp))
+		return real.execve(path, argv, envp);
 	before_own_exec(&p);
 	return exec_failed(real.execve(path, argv, NEXT_ENV(p.envp, is_carried_to(&p))));
 }
@@ -251,6 +253,8 @@ EXPORT int execvp(const char *path, char *const argv[])
 EXPORT int execvpe(const char *path, char *const argv[], char *const envp[])
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .search = true, .envp = envp};
+	if (!nextenv_is_there(envp))
+		return real.execvpe(path, argv, envp);
 	before_own_exec(&p);
 	return exec_failed(real.execvpe(path, argv, NEXT_ENV(p.envp, is_carried_to(&p))));
 }
@@ -258,6 +262,8 @@ EXPORT int execvpe(const char *path, char *const argv[], char *const envp[])
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
 	struct program p = {.at = fd, .envp = envp};
+	if (!nextenv_is_there(envp))
+		return real.fexecve(fd, argv, envp);
 	before_own_exec(&p);
 	return exec_failed(real.fexecve(fd, argv, NEXT_ENV(p.envp, is_carried_to(&p))));
 }
@@ -265,6 +271,8 @@ EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	struct program p = {.path = path, .at = dir, .envp = envp};
+	if (!nextenv_is_there(envp))
+		return real.execveat(dir, path, argv, envp, flags);
 	before_own_exec(&p);
 	return exec_failed(real.execveat(dir, path, argv, NEXT_ENV(p.envp, is_carried_to(&p)), flags));
 }
@@ -302,6 +310,8 @@ EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
 	char *const argv[], char *const envp[])
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .envp = envp};
+	if (!nextenv_is_there(envp))
+		return real.posix_spawn(pid, path, fa, at, argv, envp);
 	before_exec(&p);
 	return real.posix_spawn(pid, path, fa, at, argv, NEXT_ENV(p.envp, is_carried_to(&p)));
 }
@@ -310,6 +320,8 @@ EXPORT int posix_spawnp(pid_t *pid, const char *path, const posix_spawn_file_act
 	char *const argv[], char *const envp[])
 {
 	struct program p = {.path = path, .at = AT_FDCWD, .search = true, .envp = envp};
+	if (!nextenv_is_there(envp))
+		return real.posix_spawnp(pid, path, fa, at, argv, envp);
 	before_exec(&p);
 	return real.posix_spawnp(pid, path, fa, at, argv, NEXT_ENV(p.envp, is_carried_to(&p)));
 }

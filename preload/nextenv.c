@@ -131,6 +131,44 @@ void nextenv_init(void)
 		hide(carried + strlen(CARRIED));
 }
 
+#define PAGE 4096u /* or a part of one */
+
+static bool can_be_read(uintptr_t at)
+{
+	char c;
+	return sys_copy_in(&c, (void *)at, 1) == 0;
+}
+
+/* To its end. One octet of a page says that all of it is there. */
+static bool is_text(uintptr_t at)
+{
+	for (;; at += PAGE - at % PAGE) {
+		if (!can_be_read(at))
+			return false;
+		if (memchr((void *)at, 0, PAGE - at % PAGE))
+			return true;
+	}
+}
+
+bool nextenv_is_there(char *const envp[])
+{
+	uintptr_t at = (uintptr_t)envp, page = 0;
+	if (envp == environ || !at || filter_may_forbid())
+		return true;
+	for (size_t n = 0; n < ENV_MAX; n++, at += sizeof(char *)) {
+		uintptr_t entry, last = (at + sizeof(char *) - 1) / PAGE;
+		if (last != page && (!can_be_read(at) || !can_be_read(at + sizeof(char *) - 1)))
+			return false;
+		page = last;
+		memcpy(&entry, (void *)at, sizeof(entry));
+		if (!entry)
+			return true;
+		if (!is_text(entry))
+			return false;
+	}
+	return true;
+}
+
 bool nextenv_names_us(char *const envp[])
 {
 	const char *e = (uintptr_t)envp < 4096 ? NULL : find(envp, PRELOAD);

@@ -23,6 +23,11 @@
 
 /* At the start, before other threads. getenv() may not find our variables afterwards. */
 void nextenv_init(void);
+/*
+ * Can it be looked at? Else the kernel says what is wrong, and none of the rest may be called. (What is `environ`, or behind a filter of system calls that might not let us ask, is taken to be
+ * sound.)
+ */
+bool nextenv_is_there(char *const envp[]);
 /* Does it ask for the interposer as it is? */
 bool nextenv_names_us(char *const envp[]);
 /* Are we to be added to it? A file is looked at: the answer may be another the next time. */

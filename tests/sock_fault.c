@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -314,6 +315,34 @@ static void threads_server(void)
 	TRY(close(the_fd));
 }
 
+/* ---- an environment for another program */
+
+static void environment_server(void)
+{
+	char *none = nothing(), *entry[] = {none, NULL},
+	     **end = (char **)(void *)edge(sizeof(char *), PROT_NONE), *const argv[] = {"true", NULL};
+	int fd = serve_warm();
+	pid_t pid;
+
+	*end = argv[0]; /* the rest of the array is not there */
+	TRY(execve("/bin/true", argv, (char **)(void *)none));
+	TRY(execve("/bin/true", argv, end));
+	TRY(execve("/bin/true", argv, entry));
+	TRY(execve("/nowhere/true", argv, entry));
+	TRY(posix_spawn(&pid, "/bin/true", NULL, NULL, argv, entry));
+	put(fd, 60, 2, 0);
+	TRY(close(fd));
+}
+
+static void environment_client(void)
+{
+	int fd = connect_warm();
+
+	get(fd, 60, 2, 0);
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+}
+
 static const int before = 1, after = 0;
 
 const struct oracle_case oracle_cases[] = {
@@ -324,5 +353,6 @@ const struct oracle_case oracle_cases[] = {
 	{"own_handler_after", handler_server, recv_client, 0, &after},
 	{"dies", dies_server, recv_client, 0, NULL},
 	{"threads", threads_server, recv_client, 0, NULL},
+	{"environment", environment_server, environment_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
