@@ -4,6 +4,7 @@
 #   make check | demo | bench    all tests | two commands to see it work | the figures
 #   make lint | format | soak    what tools can find | as clang-format has it | the long tests
 #   make conformance             the socket tests of CPython and GLib, without shunt and under it; takes long
+#   make cross                   built for aarch64 and run on an emulated machine (tests/cross.sh says what it wants)
 #   make fuzz SECONDS=60         the fuzz targets for so long each (make check: a few seconds)
 #   make install | uninstall     PREFIX=/usr/local DESTDIR=
 #   make SAN=address,undefined   (or SAN=thread) into a build folder of its own
@@ -189,6 +190,9 @@ check:
 soak:
 	@B=$(B) SAN=$(SAN) MAKE='$(MAKE)' SOAK=1 tests/check.sh
 
+cross:
+	@tests/cross.sh
+
 conformance:
 	@tests/setup.sh conformance || true
 	@$(MAKE) --no-print-directory -s SAN=$(SAN) all $(B)/eager/libshunt.so
@@ -237,7 +241,7 @@ fuzz:
 	@$(MAKE) --no-print-directory -s SAN=address,undefined unit
 	@tests/fuzz/run build-address-undefined $(or $(SECONDS),60)
 
-.PHONY: FORCE all progs mortal demo-progs unit check fuzz soak conformance demo bench lint format install uninstall clean
+.PHONY: FORCE all progs mortal demo-progs unit check fuzz soak cross conformance demo bench lint format install uninstall clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
