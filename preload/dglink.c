@@ -13,6 +13,7 @@
 
 #include "dg.h"
 #include "fault.h"
+#include "hold.h"
 #include "leave.h"
 #include "link.h"
 #include "log.h"
@@ -57,7 +58,7 @@ static bool option(const struct sock *s, int name)
 /* May this socket have a channel at all, now? */
 static bool may_link(struct sock *s)
 {
-	if (leave_done() || !load_acquire(&s->open) || link_ends() || fam_holders(s->f) != 1 || switch_is_off())
+	if (leave_done() || !load_acquire(&s->open) || link_ends() || hold_is_shared(s) || switch_is_off())
 		return false;
 	if (sock_flags(s) & (FAM_PIN_RX | FAM_PIN_TX | FAM_BROKEN | FAM_RD_SHUT | FAM_WR_SHUT))
 		return false;
@@ -375,6 +376,8 @@ void dg_came(struct sock *s, const struct diag_addr *from)
 	} else if (load_relaxed(&s->server->ept.area->offer_seq) == d->seen_offer) {
 		return; /* the usual answer, in one load */
 	}
+	if (hold_is_shared(s)) /* what is offered waits until it is not */
+		return;
 	guard_enter(&g);
 	if (sock_is_dgram(s) && load_acquire(&s->open)) {
 		if (!s->server)
@@ -421,21 +424,21 @@ void dg_consent(struct sock *s)
 		return;
 	guard_enter(&g);
 	fence_storeload(); /* faces dg_kernel_enter: rx_inkernel, fence, n_linked */
-	if (!(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !load_acquire(&s->f->rx_inkernel) && fam_holders(s->f) == 1)
+	if (!(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !hold_rx_inside(s) && !hold_is_shared(s))
 		dg_each(s, consent, NULL);
 	guard_leave(&g);
 }
 
 bool dg_kernel_enter(struct sock *s)
 {
-	add_acqrel(&s->f->rx_inkernel, 1u);
+	hold_rx_enter(s);
 	fence_storeload(); /* faces dg_consent: n_linked, fence, rx_inkernel */
 	return dg_linked(s);
 }
 
 void dg_kernel_leave(struct sock *s)
 {
-	if (sub_acqrel(&s->f->rx_inkernel, 1u) == 1)
+	if (hold_rx_leave(s))
 		dg_consent(s);
 }
 

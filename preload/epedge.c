@@ -10,6 +10,7 @@
 
 #include "dup.h"
 #include "epset_int.h"
+#include "hold.h"
 #include "move.h"
 #include "ready.h"
 #include "sys.h"
@@ -24,7 +25,7 @@ static bool output_is_old(const struct member *m)
 	const struct fam_sock *f = m->s->f;
 	if (move_is_pinned(m->s, FAM_PIN_TX)) /* the C library's stdio may send, and nobody counts that */
 		return false;
-	return !load_acquire(&f->tx_inkernel) && load_relaxed(&f->tx_met_ns) < m->out_ns;
+	return !hold_tx_inside(m->s) && load_relaxed(&f->tx_met_ns) < m->out_ns;
 }
 
 /* All that is unread is the duplicate of what lies unread in the ring, of which the member has seen all. */

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "epset_int.h"
+#include "hold.h"
 #include "link.h"
 #include "move.h"
 #include "sys.h"
@@ -68,9 +69,9 @@ static void member_loses_number(struct epset *e, struct member *m, bool last)
 }
 
 /* By a process that has it by fork, by one that it was passed to (or will be: it may be on its way), or by the one that it came from. Of datagram sockets passes are not counted. */
-static bool is_held_elsewhere(const struct sock *s)
+static bool is_held_elsewhere(struct sock *s)
 {
-	return fam_holders(s->f) > 1 || load_acquire(&s->f->passes) || s->arrived ||
+	return hold_is_shared(s) || load_acquire(&s->f->passes) || s->arrived ||
 	       (sock_is_dgram(s) && sock_flags(s) & FAM_PIN_RX);
 }
 
@@ -96,7 +97,7 @@ void epset_before_close(struct sock *s)
 {
 	bool ours = false;
 	struct guard g;
-	if (load_acquire(&s->open) != 1 || fam_holders(s->f) == 1 || !load_acquire(&s->linked))
+	if (load_acquire(&s->open) != 1 || !hold_is_shared(s) || !load_acquire(&s->linked))
 		return;
 	guard_enter(&g);
 	for (const struct member *m = s->members; m; m = m->next)

@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "hold.h"
+#include "log.h"
 #include "sock.h"
 #include "sys.h"
 #include "token.h"
@@ -22,12 +24,27 @@ static struct fam_sock *socks_of(const struct arena *a)
 	return (struct fam_sock *)((char *)a->hdr + FAM_SOCKS_OFF);
 }
 
-/* Take a number in the arena, and hold its byte locked for as long as this process image lives. */
-static void arena_enter(struct arena *a)
+#define IMMORTAL 0x40000000u /* in a number: it has no lifeline, since it could not be locked, and counts as alive for ever */
+
+/* A new number, which lives as long as somebody has the description of `fd`. */
+static uint32_t new_number(struct arena *a, int fd)
 {
 	uint32_t nr = add_acqrel(&a->hdr->next_proc, 1u) + 1;
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)nr, .l_len = 1};
-	sys3(SYS_fcntl, a->fd, F_SETLK, &fl);
+	return sys3(SYS_fcntl, fd, F_OFD_SETLK, &fl) < 0 ? nr | IMMORTAL : nr;
+}
+
+/* The memfd's, once more: another description, hidden. -1: it cannot be had. */
+static int open_again(int memfd)
+{
+	char path[32];
+	fmt_buf(path, sizeof(path), "/proc/self/fd/%d", memfd);
+	long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
+	return fd < 0 ? -1 : fdtab_hide((int)fd);
+}
+
+static void take_number(struct arena *a, uint32_t nr)
+{
 	a->proc_nr = nr;
 	a->token_hi = (uint64_t)nr << 32;
 }
@@ -53,23 +70,18 @@ static struct arena *arena_make(void)
 	a->hdr->n_sock = FAM_N_SOCK;
 	a->hdr->pid = (uint32_t)sys0(SYS_getpid);
 	a->hdr->magic = FAM_MAGIC;
-	a->fd = fdtab_hide((int)fd);
-	arena_enter(a);
+	a->fd = open_again(
+		(int)fd); /* a child of fork inherits the mapping, and with it the description that it was made from */
+	if (a->fd < 0)
+		a->fd = fdtab_hide((int)fd);
+	else
+		sys1(SYS_close, fd);
+	take_number(a, new_number(a, a->fd));
 	store_release(&n_arenas, n + 1);
 	return a;
 fail:
 	sys1(SYS_close, fd);
 	return NULL;
-}
-
-/* Or left by a process that may come back to it (fam_let_go)? A thread may also still be inside a kernel call that counts in it. */
-static bool is_in_use(const struct fam_sock *f)
-{
-	if (load_acquire(&f->rx_inkernel) || load_acquire(&f->tx_inkernel))
-		return true;
-	if (fam_holders(f)) /* also of one that is just being released: its flags go first */
-		return true;
-	return load_acquire(&f->flags) & FAM_USED && fam_proc_alive(own, load_relaxed(&f->leaver));
 }
 
 struct fam_sock *fam_alloc(struct arena **out)
@@ -90,13 +102,13 @@ struct fam_sock *fam_alloc(struct arena **out)
 			}
 			store_relaxed(&h->high_water, i + 1);
 		}
-		if (is_in_use(f))
+		if (hold_is_in_use(f, own))
 			continue;
-		uint32_t gen = load_relaxed(&f->holders) & ~FAM_HOLDERS;
+		uint64_t before = load_relaxed(&f->holders);
 		if (i < high && h->n_free)
 			h->n_free--;
 		memset((void *)f, 0, sizeof(*f));
-		store_relaxed(&f->holders, (gen + FAM_HOLDERS + 1) | 1);
+		hold_first(f, own, before);
 		store_release(&f->flags, FAM_USED);
 		*out = own;
 		return f;
@@ -104,75 +116,65 @@ struct fam_sock *fam_alloc(struct arena **out)
 	return NULL;
 }
 
-bool fam_is_last(struct fam_sock *f)
+void fam_count_free(void)
 {
-	uint32_t h;
-	do {
-		h = load_acquire(&f->holders);
-		if ((h & FAM_HOLDERS) != 1)
-			return false;
-	} while (!cas_acqrel(&f->holders, h, h + FAM_HOLDERS + 1));
-	return true;
-}
-
-uint32_t fam_let_go(struct fam_sock *f, uint32_t nr, uint32_t *gen)
-{
-	store_relaxed(&f->leaver, nr); /* seen by who sees that nobody holds it (acquire in fam_holders) */
-	uint32_t h = sub_acqrel(&f->holders, 1u);
-	if ((h & FAM_HOLDERS) == 1) /* another one may have come between */
-		store_relaxed(&f->leaver, nr);
-	*gen = h & ~FAM_HOLDERS;
-	return h & FAM_HOLDERS;
-}
-
-bool fam_hold_again(struct fam_sock *f, uint32_t gen)
-{
-	uint32_t h;
-	do {
-		h = load_acquire(&f->holders);
-		if ((h & ~FAM_HOLDERS) != gen)
-			return false;
-	} while (!cas_acqrel(&f->holders, h, h + 1));
-	return true;
-}
-
-bool fam_leave(struct fam_sock *f)
-{
-	uint32_t h;
-	do {
-		h = load_acquire(&f->holders);
-		if ((h & FAM_HOLDERS) <= 1)
-			return !(h & FAM_HOLDERS); /* it has been left, as the process ends */
-	} while (!cas_acqrel(&f->holders, h, h - 1));
-	return true;
-}
-
-bool fam_release(struct fam_sock *f)
-{
-	while (!fam_is_last(f)) /* who has let go for an exec meanwhile must see another generation */
-		if (fam_leave(f))
-			return false;
-	store_relaxed(&f->flags, 0);
-	sub_acqrel(&f->holders, 1u); /* from here on it is free: the flags are seen by who sees this */
 	if (own)
 		own->hdr->n_free++;
-	return true;
 }
 
 bool fam_proc_alive(const struct arena *a, uint32_t nr)
 {
-	if (nr == a->proc_nr)
-		return true; /* a process's own lock is not in its way */
+	if (nr == a->proc_nr || nr & IMMORTAL)
+		return true;
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)nr, .l_len = 1};
-	if (sys3(SYS_fcntl, a->fd, F_GETLK, &fl) < 0)
-		return true; /* in doubt, wait */
+	if (sys3(SYS_fcntl, a->fd, F_GETLK, &fl) < 0) /* not F_OFD_GETLK: who shares our description is alive, too */
+		return true;			      /* in doubt, wait */
 	return fl.l_type != F_UNLCK;
+}
+
+static uint32_t ms_of(int64_t ns)
+{
+	return (uint32_t)(ns / 1000000);
+}
+
+bool fam_proc_alive_since(struct arena *a, uint32_t nr, int64_t since)
+{
+	_Atomic uint64_t *seen = &a->seen[nr % ARENA_N_SEEN];
+	uint64_t was = load_relaxed(seen); /* one word: no other thread's half of it */
+	if (since != FAM_NOW && was >> 32 == nr && (int32_t)((uint32_t)was - ms_of(since)) > 0)
+		return true;
+	uint32_t now = ms_of(now_ns());
+	if (!fam_proc_alive(a, nr))
+		return false;
+	store_relaxed(seen, (uint64_t)nr << 32 | now);
+	return true;
+}
+
+void fam_fork_prepare(void)
+{
+	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++) {
+		struct arena *a = &arenas[i];
+		a->child_fd = open_again(a->fd);
+		a->child_nr = new_number(a, a->child_fd < 0 ? a->fd : a->child_fd);
+	}
+}
+
+void fam_fork_parent(void)
+{
+	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++)
+		fdtab_close_hidden(arenas[i].child_fd);
 }
 
 void fam_fork_child(void)
 {
 	own = NULL;
 	token_tid = 0;
-	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++)
-		arena_enter(&arenas[i]);
+	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++) {
+		struct arena *a = &arenas[i];
+		if (a->child_fd >= 0) {
+			fdtab_close_hidden(a->fd); /* the parent's lifeline */
+			a->fd = a->child_fd;
+		}
+		take_number(a, a->child_nr);
+	}
 }

@@ -5,8 +5,9 @@
  * A memfd ("/memfd:shunt-fam" in /proc/PID/fd), sealed against shrinking, mapped shared: a child of fork sees its parent's, and makes one of its
  * own for the sockets that it creates. `shunt ps` reads it. A socket's record exists before a second process can hold the socket.
  *
- * Lifeline: each process that maps an arena has a number in it and holds a POSIX record lock on that byte of the memfd (per process,
- * not inherited, gone at any death and at exec): F_GETLK tells whether the holder of a token still lives.
+ * Lifeline: each process that maps an arena has a number in it, and that byte of the memfd is locked by an open file description which it alone has (F_OFD_SETLK): gone at any death, and at exec,
+ * since its descriptor is close-on-exec. F_GETLK tells whether the process with that number lives. fork makes the child's description, and locks it, before there is a child, and the parent closes its
+ * descriptor of it afterwards: at no moment is a child without one. Where none can be made (no /proc, no descriptor left) the child shares its parent's, and both count as alive until the last of them is dead.
  */
 #ifndef SHUNT_FAM_H
 #define SHUNT_FAM_H
@@ -21,7 +22,7 @@
 #include "diag.h"
 
 #define FAM_MAGIC UINT64_C(0x6d61665f746e6873)
-#define FAM_VERSION 6u
+#define FAM_VERSION 7u
 #define FAM_N_SOCK 65536u
 #define FAM_MEMFD_NAME "shunt-fam"
 
@@ -51,6 +52,8 @@
 #define FAM_PASS_PIN                                                                                                           \
 	0x2000000u /* pinned because it has been passed, and for no other reason (pass.h); set before the pins, cleared with them */
 
+#define FAM_N_PLACE 16u /* of processes that hold a record; the last is for all that find no other (hold.h) */
+
 /* token.h */
 struct token {
 	_Atomic uint64_t word; /* 0: free; else (process number in this arena) << 32 | TOKEN_* | tid */
@@ -61,15 +64,14 @@ struct token {
 struct fam_sock {
 	/* tx: guarded by tx_token */
 	_Alignas(64) struct token tx_token;
-	_Atomic uint64_t tx_tail;     /* the truth of which sm_end.tx_tail is the published copy */
-	uint64_t tx_head;	      /* last checked value of the peer's rx_head */
-	uint64_t tx_limit;	      /* up to here the fast path may write without looking at anything (tx.c) */
-	uint64_t tx_rewind;	      /* position at which to look again whether the ring may start over */
-	uint32_t tx_shift;	      /* as sm_end.tx_shift, masked */
-	uint32_t tx_epoch;	      /* odd: through the ring */
-	_Atomic uint32_t tx_inkernel; /* calls inside a kernel send: position unknown, no going up */
-	uint16_t tx_quiet;	      /* sends in a row that found nobody asleep */
-	uint16_t tx_step;	      /* tries in a row that could not start over */
+	_Atomic uint64_t tx_tail; /* the truth of which sm_end.tx_tail is the published copy */
+	uint64_t tx_head;	  /* last checked value of the peer's rx_head */
+	uint64_t tx_limit;	  /* up to here the fast path may write without looking at anything (tx.c) */
+	uint64_t tx_rewind;	  /* position at which to look again whether the ring may start over */
+	uint32_t tx_shift;	  /* as sm_end.tx_shift, masked */
+	uint32_t tx_epoch;	  /* odd: through the ring */
+	uint16_t tx_quiet;	  /* sends in a row that found nobody asleep */
+	uint16_t tx_step;	  /* tries in a row that could not start over */
 
 	/* rx: guarded by rx_token */
 	_Alignas(64) struct token rx_token;
@@ -77,10 +79,9 @@ struct fam_sock {
 	uint64_t rx_tail;	   /* last checked value of the peer's tx_tail (or down_rpos) */
 	_Atomic uint32_t rx_shift; /* offset of position p is (p + rx_shift) & MASK, up to rx_tail */
 	_Atomic uint32_t rx_epoch;
-	_Atomic uint32_t rx_inkernel; /* threads in a kernel wait that shunt's bells cannot end */
-	_Atomic uint32_t lowat;	      /* SO_RCVLOWAT; 0 counts as 1 */
-	_Atomic int64_t rcvtimeo_ns;  /* SO_RCVTIMEO; 0: not asked for yet, -1: none */
-	_Atomic uint32_t rx_kepoch;   /* the up (value of tx_epoch) for which rx_kleft was worked out */
+	_Atomic uint32_t lowat;	     /* SO_RCVLOWAT; 0 counts as 1 */
+	_Atomic int64_t rcvtimeo_ns; /* SO_RCVTIMEO; 0: not asked for yet, -1: none */
+	_Atomic uint32_t rx_kepoch;  /* the up (value of tx_epoch) for which rx_kleft was worked out */
 	_Atomic uint32_t
 		rx_dropped; /* octets of the peer's duplicate that were taken from the kernel in this odd epoch (dup.h) */
 	_Atomic uint64_t rx_kleft; /* octets to read from the kernel before the ring's first */
@@ -92,9 +93,9 @@ struct fam_sock {
 	_Atomic uint64_t rx_over_kpos; /* ... and received by it when the last of that will be there; 0: it has not left */
 
 	/* life */
-	_Alignas(64) _Atomic uint32_t flags; /* FAM_* */
-	_Atomic uint32_t holders;	     /* processes that hold it (FAM_HOLDERS); above, generations of the record */
-	_Atomic uint32_t link;		     /* 0 none, 1 being made, 2 done: the next four are valid */
+	_Alignas(64) _Atomic uint64_t holders; /* hold.h */
+	_Atomic uint32_t flags;		       /* FAM_* */
+	_Atomic uint32_t link;		       /* 0 none, 1 being made, 2 done: the next four are valid */
 	int32_t link_shmid;
 	uint32_t link_chan, link_side;
 	uint64_t link_nonce;
@@ -108,11 +109,14 @@ struct fam_sock {
 	_Atomic uint32_t ups, downs;
 
 	_Alignas(64) struct diag_addr own, peer;
-	_Atomic uint32_t passes; /* copies that have left the family: passed, or inherited by another program (pass.h) */
-	_Atomic uint32_t
-		leaver; /* number of the process that has let go of it last, without an end: by exec, or as it ends itself */
+	_Atomic uint32_t passes;   /* copies that have left the family: passed, or inherited by another program (pass.h) */
 	_Atomic int64_t tx_met_ns; /* when a kernel send met, or may have met, a full socket last (epedge.c) */
-	uint8_t pad[8];
+
+	/* who holds it: hold.h */
+	_Alignas(64) _Atomic uint32_t held_by[FAM_N_PLACE];
+	_Alignas(64) _Atomic uint16_t
+		tx_inkernel[FAM_N_PLACE];	   /* threads of each in a kernel send: position unknown, no going up */
+	_Atomic uint16_t rx_inkernel[FAM_N_PLACE]; /* ... in a kernel wait that shunt's bells cannot end */
 };
 static_assert(sizeof(struct fam_sock) % 64 == 0, "records start on a cache line");
 
@@ -128,32 +132,21 @@ struct fam_hdr {
 #define FAM_LEN (FAM_SOCKS_OFF + (uint64_t)FAM_N_SOCK * sizeof(struct fam_sock))
 
 struct arena;
-/* A free record of this process's own arena (made on first use), zeroed, FAM_USED set, one holder. NULL: out of memory or records. */
+/* A free record of this process's own arena (made on first use), zeroed, FAM_USED set, held by this process alone, in place 0 (hold.h). NULL: out of memory or records. */
 struct fam_sock *fam_alloc(struct arena **a);
-#define FAM_HOLDERS 0xffffu
-/* How many processes hold it. */
-static inline uint32_t fam_holders(const struct fam_sock *f)
-{
-	return load_acquire(&f->holders) & FAM_HOLDERS;
-}
-/*
- * The holder's word that it ends the socket, before it does: true: nobody else holds it, and from here on nobody comes back who has let go for an exec (the generation counts up in the
- * same step). Under g_lock, as often as one likes.
- */
-bool fam_is_last(struct fam_sock *f);
-/* This process lets go, and has not ended the socket, since others hold it. false: nobody does any more (they have let go for an exec): it is the last now. */
-bool fam_leave(struct fam_sock *f);
-/* This process lets go; the last holder's release frees the record. true: it was the last. */
-bool fam_release(struct fam_sock *f);
-/*
- * This process (number `nr`) lets go, and may come back: an exec that may fail. Who has let go last leaves the record in use, for as long as the process image lives. Returns the number of those who held
- * it, and in *gen what fam_hold_again wants. That is false, and nothing has happened, if others have ended the socket meanwhile: the record is not this socket's any more.
- */
-uint32_t fam_let_go(struct fam_sock *f, uint32_t nr, uint32_t *gen);
-bool fam_hold_again(struct fam_sock *f, uint32_t gen);
+/* For the next fam_alloc(): one record more is free. */
+void fam_count_free(void);
 /* Is the process with number `nr` in this arena alive? */
 bool fam_proc_alive(const struct arena *a, uint32_t nr);
-/* In the child of fork: a number of our own in each inherited arena, and no arena of our own yet. */
+/* That; or it was alive when this process looked last, behind `since` (now_ns(); FAM_NOW: it is asked in any case). */
+#define FAM_NOW INT64_MAX
+bool fam_proc_alive_since(struct arena *a, uint32_t nr, int64_t since);
+/*
+ * fork. Before it: the child's number in each arena (arena.child_nr), and its lifeline. In the parent, whether there is a child or not: the lifeline is the child's alone. In the child: the number is its
+ * own, and it has no arena of its own yet. Under g_lock.
+ */
+void fam_fork_prepare(void);
+void fam_fork_parent(void);
 void fam_fork_child(void);
 
 #endif

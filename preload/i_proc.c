@@ -14,6 +14,7 @@
 #include "assoc.h"
 #include "epset.h"
 #include "exe.h"
+#include "hold.h"
 #include "link.h"
 #include "log.h"
 #include "ns.h"
@@ -131,7 +132,7 @@ static void before_exec(struct program *p)
 	errno = e;
 }
 
-/* Closed by the exec, all its descriptors: this process does not hold it any more. */
+/* Closed by the exec, all its descriptors: this process does not hold it any more. Or inherited, and nothing has been done for that: not connected, say. */
 static void let_go_if_closed(struct sock *s, void *arg)
 {
 	bool all = !s->exec_left;
@@ -145,6 +146,8 @@ static void let_go_if_closed(struct sock *s, void *arg)
 	}
 	if (all)
 		pass_exec_closed(s);
+	else if (!s->exec_left)
+		hold_outlives(s);
 }
 
 /* In a child of vfork the tables are the parent's: the sockets go down all the same, since the new program will hold them. */
@@ -162,7 +165,7 @@ static void before_own_exec(struct program *p)
 	}
 }
 
-static void hold_again(struct sock *s, void *arg)
+static void exec_undone(struct sock *s, void *arg)
 {
 	(void)arg;
 	pass_exec_undo(s);
@@ -174,26 +177,12 @@ static int exec_failed(int r)
 	if (wrap_own_process()) {
 		startup_goes_on();
 		if (fdtab_len) {
-			sock_each(hold_again, NULL);
+			sock_each(exec_undone, NULL);
 			epset_exec_failed();
 		}
 	}
 	errno = e;
 	return r;
-}
-
-static pid_t forked(pid_t r)
-{
-	int e = errno;
-	if (r < 0)
-		sock_fork_failed();
-	errno = e;
-	return r;
-}
-
-EXPORT pid_t fork(void)
-{
-	return forked(real.fork());
 }
 
 /* As fork, without the handlers that others have asked pthread_atfork() for. Ours must run. */
@@ -206,7 +195,7 @@ EXPORT pid_t _Fork(void)
 	int e = errno;
 	startup_fork(r == 0 ? STARTUP_CHILD : STARTUP_PARENT);
 	errno = e;
-	return forked(r);
+	return r;
 }
 
 /* It forks, and puts /dev/null in the place of 0, 1 and 2, where none of its calls can be seen. */
@@ -215,10 +204,7 @@ EXPORT int daemon(int nochdir, int noclose)
 	long pid = sys0(SYS_getpid);
 	int r = real.daemon(nochdir, noclose);
 	if (sys0(SYS_getpid) == pid)
-		return forked(r);
-	int saved = errno;
-	sock_fork_failed(); /* the parent has left inside of libc, unseen: what it held it holds no more */
-	errno = saved;
+		return r;
 	for (int fd = 0; r == 0 && !noclose && fd <= 2; fd++) {
 		int e = errno;
 		fd_forget(fd);

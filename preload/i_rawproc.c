@@ -23,8 +23,6 @@ static bool forks(const long *a, long *r, long nr)
 	*r = real.syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 	int e = errno;
 	startup_fork(*r == 0 ? STARTUP_CHILD : STARTUP_PARENT);
-	if (*r < 0)
-		sock_fork_failed();
 	errno = e;
 	return true;
 }

@@ -13,6 +13,7 @@
 #include "epset.h"
 #include "fault.h"
 #include "handler.h"
+#include "hold.h"
 #include "leave.h"
 #include "log.h"
 #include "move.h"
@@ -89,7 +90,7 @@ void link_publish(struct sock *s, struct assoc *a, uint32_t idx)
 void link_consent(struct sock *s)
 {
 	int how = token_take(s, &s->f->rx_token);
-	if (load_acquire(&s->linked) && !(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !load_acquire(&s->f->rx_inkernel))
+	if (load_acquire(&s->linked) && !(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !hold_rx_inside(s))
 		store_release(&s->chan.my->consent, 1);
 	token_drop(s, &s->f->rx_token, how);
 }
@@ -205,6 +206,7 @@ static bool try_role(struct sock *s)
 
 static _Atomic uint32_t ender; /* the thread that ends the process; 0: none yet */
 static bool all_ended;	       /* it has ended the links; under g_lock */
+static int64_t end_since;      /* when it has begun to; 0: not yet. Under g_lock */
 
 /* There would be no answer. */
 static bool peer_is_off(const struct endpoint *e)
@@ -218,7 +220,7 @@ static bool peer_is_off(const struct endpoint *e)
  */
 static bool is_shared(struct sock *s)
 {
-	if (fam_holders(s->f) == 1)
+	if (!hold_is_shared(s))
 		return false;
 	set_why(s, WHY_FORK);
 	return true;
@@ -435,7 +437,8 @@ bool link_end(struct sock *s)
 		dg_end(s);
 		return true;
 	}
-	bool last = fam_is_last(s->f);
+	hold_reap(s, end_since ? end_since : FAM_NOW);
+	bool last = hold_is_last(s);
 	if (last && load_acquire(&s->f->passes)) {
 		pass_last(s);
 		return true;
@@ -467,14 +470,15 @@ static void end_one(struct sock *s, void *arg)
 	uint32_t gen;
 	(void)arg;
 	while (!link_end(s))
-		if (fam_leave(s->f))
+		if (hold_leave(s))
 			return;
-	fam_let_go(s->f, s->arena->proc_nr, &gen);
+	hold_let_go(s, &gen);
 }
 
 void link_end_all(void)
 {
 	store_release(&ender, (uint32_t)sys0(SYS_gettid));
+	end_since = now_ns();
 	sock_each(end_one, NULL);
 	all_ended = true;
 }
@@ -487,5 +491,6 @@ bool link_ends(void)
 void link_fork_child(void)
 {
 	store_relaxed(&ender, 0u);
+	end_since = 0;
 	all_ended = false;
 }

@@ -12,6 +12,7 @@
 #include "assoc.h"
 #include "dup.h"
 #include "fault.h"
+#include "hold.h"
 #include "log.h"
 #include "notify.h"
 #include "ring.h"
@@ -92,7 +93,7 @@ bool move_up(struct sock *s)
 	if (load_acquire(&c->peer->rx_epoch) != f->tx_epoch ||
 		load_relaxed(&c->peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS | SM_END_OFF | SM_END_PASSED))
 		return false;
-	if (!(load_relaxed(&c->peer->flags) & SM_END_LINKED) || load_acquire(&f->tx_inkernel))
+	if (!(load_relaxed(&c->peer->flags) & SM_END_LINKED) || hold_tx_inside(s))
 		return false;
 	/* All that was ever in the ring has been read (the receiver has followed), or the peer writes nonsense. */
 	if (load_acquire(&c->peer->rx_head) != load_relaxed(&f->tx_tail))

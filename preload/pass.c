@@ -8,6 +8,7 @@
 #include "adopt.h"
 #include "assoc.h"
 #include "fault.h"
+#include "hold.h"
 #include "leave.h"
 #include "link.h"
 #include "move.h"
@@ -80,12 +81,12 @@ void pass_unknown(int fd)
 }
 
 /* Its only other user may link it. */
-static bool may_be_linked(const struct sock *s)
+static bool may_be_linked(struct sock *s)
 {
 	const struct fam_sock *f = s->f;
 	return load_acquire(&f->passes) == 1 &&
 	       !(sock_flags(s) & (FAM_OWN_PIN | FAM_OPTION | FAM_BROKEN | FAM_RESET | FAM_RD_SHUT | FAM_WR_SHUT)) &&
-	       !load_relaxed(&s->hup) && !load_acquire(&f->tx_inkernel) && !load_acquire(&f->rx_inkernel) && !leave_done();
+	       !load_relaxed(&s->hup) && !hold_tx_inside(s) && !hold_rx_inside(s) && !leave_done();
 }
 
 /* How it may be linked: it keeps the channel, or it is known that the other side is under shunt. */
@@ -128,7 +129,7 @@ static bool exec_arrived(struct sock *s, bool known)
 	bool still = s->arrived;
 	if (!still)
 		;
-	else if (!known || fam_holders(s->f) > 1)
+	else if (!known || hold_is_shared(s))
 		adopt_never(s);
 	else if (mark_look(s->fd, &m) && mark_exec(s->fd, (uint32_t)sys0(SYS_getpid)))
 		s->exec_left = EXEC_WHOLE;
@@ -187,7 +188,8 @@ void pass_exec_closed(struct sock *s)
 {
 	struct guard g;
 	guard_enter(&g); /* as in pass_exec */
-	bool last = fam_holders(s->f) == 1, given = last && load_acquire(&s->f->passes) && !sock_is_dgram(s);
+	hold_reap(s, FAM_NOW);
+	bool last = !hold_is_shared(s), given = last && load_acquire(&s->f->passes) && !sock_is_dgram(s);
 	s->exec_left = given ? EXEC_GIVEN : EXEC_CLOSED;
 	if (given) {
 		give_up(s);

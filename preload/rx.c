@@ -13,6 +13,7 @@
 #include "dup.h"
 #include "fast.h"
 #include "fault.h"
+#include "hold.h"
 #include "leave.h"
 #include "link.h"
 #include "move.h"
@@ -235,7 +236,7 @@ static bool rest_in_kernel(struct sock *s, struct take *t, long *r)
 	int how = token_take(s, &f->rx_token);
 	bool rests = load_acquire(&s->linked) && fd_sock(t->fd) == s && how != TOKEN_NESTED;
 	if (rests) {
-		add_acqrel(&f->rx_inkernel, 1u);
+		hold_rx_enter(s);
 		store_relaxed(&s->chan.my->consent, 0);
 		fence_storeload(); /* faces move_up: epoch, fence, consent */
 	}
@@ -366,14 +367,14 @@ static long recv_linked(struct sock *s, struct take *t)
 
 void rx_kernel_enter(struct sock *s)
 {
-	add_acqrel(&s->f->rx_inkernel, 1u);
+	hold_rx_enter(s);
 	FAULT_POINT("rx: in kernel, before link looked at");
 	fence_storeload(); /* faces publish_link: link, fence, rx_inkernel */
 }
 
 void rx_kernel_leave(struct sock *s)
 {
-	if (sub_acqrel(&s->f->rx_inkernel, 1u) == 1 && load_acquire(&s->f->link) == 2 && link_ready(s)) {
+	if (hold_rx_leave(s) && load_acquire(&s->f->link) == 2 && link_ready(s)) {
 		FAULT_POINT("rx: out of the kernel, before consent");
 		link_consent(s);
 	}

@@ -13,6 +13,7 @@
 #include "end.h"
 #include "fast.h"
 #include "fault.h"
+#include "hold.h"
 #include "move.h"
 #include "notify.h"
 #include "ready.h"
@@ -127,7 +128,7 @@ static long read_kernel_safely(struct sock *s, struct take *t)
 	if (same)
 		r = kernel_part(t, SIZE_MAX);
 	FAULT_POINT("rx: kernel read, before consent");
-	if (!(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !load_acquire(&s->f->rx_inkernel))
+	if (!(sock_flags(s) & (FAM_PIN_RX | FAM_OFF)) && !hold_rx_inside(s))
 		store_release(&c->my->consent, 1);
 	return same ? rx_after_kernel(s, t, r) : 1;
 }

@@ -11,6 +11,7 @@
 #include "fault.h"
 #include "flight.h"
 #include "handler.h"
+#include "hold.h"
 #include "log.h"
 #include "policy.h"
 #include "probe.h"
@@ -340,7 +341,7 @@ static void end_listener(struct sock *s, void *arg)
 {
 	(void)arg;
 	if (s->server && sock_flags(s) & (FAM_LISTEN | FAM_DGRAM) && s->server->ept.lock_fd >= 0)
-		retract(s->server, fam_holders(s->f) == 1);
+		retract(s->server, !hold_is_shared(s));
 }
 
 /* At exit, names that others still listen under stay: a daemon's parent leaves so. */

@@ -15,6 +15,7 @@
 #include "dg.h"
 #include "epset.h"
 #include "filter.h"
+#include "hold.h"
 #include "leave.h"
 #include "link.h"
 #include "mark.h"
@@ -93,8 +94,10 @@ struct sock *sock_new(int fd, uint32_t fam_flags)
 		return NULL;
 	guard_enter(&g);
 	struct arena *a;
-	struct fam_sock *f = fdtab_init() && (unsigned)fd < fdtab_len ? fam_alloc(&a) : NULL;
-	if (f && (s = get_free()) && fam_flags & FAM_DGRAM && !dg_init(s, fam_flags & FAM_V6)) {
+	struct fam_sock *f = NULL;
+	if (fdtab_init() && (unsigned)fd < fdtab_len)
+		s = get_free();
+	if (s && ((fam_flags & FAM_DGRAM && !dg_init(s, fam_flags & FAM_V6)) || !(f = fam_alloc(&a)))) {
 		put_free(s);
 		s = NULL;
 	}
@@ -106,8 +109,6 @@ struct sock *sock_new(int fd, uint32_t fam_flags)
 		}
 		sock_fill(s, f, a, fd);
 		fdtab_set(fd, entry(s));
-	} else if (f) {
-		fam_release(f);
 	}
 	guard_leave(&g);
 	return s;
@@ -138,6 +139,8 @@ void sock_forget(struct sock *s, int fd)
 		epset_before_close(s);
 	guard_enter(&g);
 	if (s && fd_any_sock(fd) == s) {
+		if (load_acquire(&s->open) == 1)
+			hold_reap(s, FAM_NOW);
 		epset_number_closes(s, fd);
 		fdtab_set(fd, 0);
 		if (sub_acqrel(&s->open, 1u) != 1) {
@@ -159,13 +162,13 @@ void sock_forget(struct sock *s, int fd)
 			adopt_forget(s);
 			bool publishes = sock_flags(s) & (FAM_LISTEN | FAM_DGRAM), left = false;
 			while (!left && !link_end(s))
-				left = fam_leave(s->f); /* the record may be another socket's from here on */
+				left = hold_leave(s); /* the record may be another socket's from here on */
 			if (s->server && publishes)
-				server_release(s->server, !left && fam_is_last(s->f));
+				server_release(s->server, !left && hold_is_last(s));
 			else if (s->server)
 				server_unuse(s->server);
 			if (!left)
-				fam_release(s->f);
+				hold_release(s);
 			put_free(s);
 		}
 	}
@@ -175,13 +178,13 @@ void sock_forget(struct sock *s, int fd)
 bool sock_let_go(struct sock *s)
 {
 	s->exec_flags = sock_flags(s);
-	return fam_let_go(s->f, s->arena->proc_nr, &s->exec_gen) == 1;
+	return hold_let_go(s, &s->exec_gen);
 }
 
 bool sock_hold_again(struct sock *s)
 {
 	struct guard g;
-	if (fam_hold_again(s->f, s->exec_gen))
+	if (hold_again(s, s->exec_gen))
 		return true;
 	guard_enter(&g);
 	adopt_again(s);
@@ -198,6 +201,7 @@ bool sock_renew(struct sock *s, uint32_t fam_flags)
 	or_acqrel(&f->flags, fam_flags);
 	s->f = f;
 	s->arena = a;
+	s->hold = 0;
 	return true;
 }
 
@@ -271,15 +275,15 @@ void sock_each(void (*fn)(struct sock *s, void *arg), void *arg)
 				fn(&b->socks[i], arg);
 }
 
-static void hold(struct sock *s, void *arg)
+static void share(struct sock *s, void *arg)
 {
 	if (sock_is_dgram(s))
 		dg_fork_prepare(s);
 	if (s->exec_left > EXEC_CLOSED) /* another thread is about to exec, and has left it to the new program alone */
 		mark_never(s->fd);
-	if (link_ends() && !fam_holders(s->f)) /* another thread ends the process, and has given the channel back */
+	if (link_ends() && hold_is_left(s)) /* another thread ends the process, and has given the channel back */
 		store_release(&s->f->link, LINK_NEVER);
-	add_acqrel(&s->f->holders, 1u);
+	hold_for_child(s);
 	fence_storeload(); /* faces token_bias: word, fence, holders */
 	*(bool *)arg |= token_unbias_begin(s);
 }
@@ -294,27 +298,17 @@ static void unbias(struct sock *s, void *arg)
 void sock_fork_prepare(void)
 {
 	bool marked = false;
-	sock_each(hold, &marked);
+	sock_each(share, &marked);
 	if (!marked)
 		return;
 	barrier_everywhere();
 	sock_each(unbias, NULL);
 }
 
-static void unhold(struct sock *s, void *arg)
-{
-	(void)arg;
-	fam_leave(s->f);
-}
-
-void sock_fork_failed(void)
-{
-	sock_each(unhold, NULL);
-}
-
 static void start_over(struct sock *s, void *arg)
 {
 	(void)arg;
+	hold_as_child(s);
 	if (sock_is_dgram(s))
 		dg_fork_child(s);
 	store_relaxed(&s->watched, 0);

@@ -71,17 +71,18 @@ struct sock {
 	_Atomic uint64_t rang_msgs; /* messages sent until then */
 	_Atomic int64_t rang_ns;
 	struct trial_of trial;
-	uint64_t quiet_tail;	       /* tx_tail when the service thread looked last (trim.h) */
-	uint64_t trimmed;	       /* and when it gave the ring's pages back */
-	_Atomic uint32_t watched;      /* the service thread's epoll has the kernel socket */
-	struct endpoint *endpoint;     /* client: where it connects to (shunt is there), or NULL */
-	struct server *server;	       /* listener or accepted: the published endpoint, or NULL */
-	struct member *members;	       /* epoll registrations; changed under g_lock */
-	_Atomic uint32_t members_seq;  /* odd while they are being changed */
-	struct dg *dg;		       /* a UDP socket's peers (dg.h) */
-	bool foreign;		       /* it came from another process (adopt.h); for good: threads ask it without a lock */
-	bool arrived;		       /* ... and may not be linked yet */
-	uint8_t exec_left;	       /* EXEC_*: in the middle of an exec */
+	uint64_t quiet_tail;	      /* tx_tail when the service thread looked last (trim.h) */
+	uint64_t trimmed;	      /* and when it gave the ring's pages back */
+	_Atomic uint32_t watched;     /* the service thread's epoll has the kernel socket */
+	struct endpoint *endpoint;    /* client: where it connects to (shunt is there), or NULL */
+	struct server *server;	      /* listener or accepted: the published endpoint, or NULL */
+	struct member *members;	      /* epoll registrations; changed under g_lock */
+	_Atomic uint32_t members_seq; /* odd while they are being changed */
+	struct dg *dg;		      /* a UDP socket's peers (dg.h) */
+	bool foreign;		      /* it came from another process (adopt.h); for good: threads ask it without a lock */
+	bool arrived;		      /* ... and may not be linked yet */
+	uint8_t hold, child_hold;     /* this process's place among the record's holders; during a fork, the child's (hold.h) */
+	uint8_t exec_left;	      /* EXEC_*: in the middle of an exec */
 	uint32_t exec_gen, exec_flags; /* then: of the family record, as it was */
 	int64_t adopt_ns, adopt_step;  /* when to ask again, and how long then */
 	struct sock *known_next;       /* of those that were passed or have arrived (adopt.c); else itself */
@@ -164,8 +165,6 @@ bool sock_renew(struct sock *s, uint32_t fam_flags);
 /* connect() on a socket that has had a connection: no channel, no history. */
 void sock_reset(struct sock *s);
 void sock_fork_prepare(void);
-/* There was no child after all: one holder less of each. */
-void sock_fork_failed(void);
 void sock_fork_child(void);
 /* Calls fn for each sock of this process. */
 void sock_each(void (*fn)(struct sock *s, void *arg), void *arg);

@@ -7,7 +7,7 @@
  *           3. fork handlers; the keys that end a thread's bell, and tell of the main thread's end
  *           4. connections that were inherited over an exec (adopt.h)
  *           nothing else: no descriptor, no mapping, no thread before the first socket that could be upgraded
- *   fork    prepare: take g_lock, count the child among the sockets' holders; child: forget the parent's threads, descriptors and waiters
+ *   fork    prepare: take g_lock, number the child, and count it among the sockets' holders; child: forget the parent's threads, descriptors and waiters
  *   end     append the statistics, take our endpoints off the map
  */
 #include "startup.h"
@@ -51,7 +51,9 @@ static void fork_prepare(void)
 		return;
 	guard_enter(&fork_guard);
 	epset_fork_prepare();
-	FAULT_POINT("fork: lock, before holders counted");
+	FAULT_POINT("fork: lock, before child's number");
+	fam_fork_prepare();
+	FAULT_POINT("fork: child's number, before holders counted");
 	sock_fork_prepare();
 	FAULT_POINT("fork: holders counted, before child");
 }
@@ -60,6 +62,8 @@ static void fork_parent(void)
 {
 	if (leave_sealed())
 		return;
+	FAULT_POINT("fork: child made, before its lifeline is its own");
+	fam_fork_parent();
 	FAULT_POINT("fork: child made, before unlocked");
 	guard_leave(&fork_guard);
 }

@@ -10,6 +10,7 @@
 #include "assoc.h"
 #include "dg.h"
 #include "fault.h"
+#include "hold.h"
 #include "log.h"
 #include "move.h"
 #include "notify.h"
@@ -194,7 +195,7 @@ static void comes_on(struct sock *s)
 	FAULT_POINT("on: marks gone, before consent");
 	may_come_on(s);
 	int how = try_token(s, &s->f->rx_token);
-	if (how != TOKEN_NONE && !(sock_flags(s) & FAM_PIN_RX) && !load_acquire(&s->f->rx_inkernel))
+	if (how != TOKEN_NONE && !(sock_flags(s) & FAM_PIN_RX) && !hold_rx_inside(s))
 		store_release(&my->consent, 1);
 	token_drop(s, &s->f->rx_token, how);
 	FAULT_POINT("on: consent, before told");

@@ -6,6 +6,7 @@
 
 #include "barrier.h"
 #include "bell.h"
+#include "hold.h"
 #include "sys.h"
 
 #define SPINS 200 /* a holder that runs is done within a few hundred nanoseconds */
@@ -41,7 +42,7 @@ void token_wake(struct token *t, int n)
  */
 int token_bias(struct sock *s, struct token *t, uint64_t me)
 {
-	if (!barrier_ok || fam_holders(s->f) != 1)
+	if (!barrier_ok || hold_is_shared(s))
 		return TOKEN_HELD;
 	if (!load_relaxed(&token_keeps)) {
 		store_relaxed(&token_refused, true);
@@ -53,7 +54,7 @@ int token_bias(struct sock *s, struct token *t, uint64_t me)
 		return TOKEN_HELD;
 	}
 	fence_storeload(); /* faces fork: holders, fence, word */
-	if (fam_holders(s->f) == 1 || !cas_acqrel(&t->word, me | TOKEN_BIAS, me))
+	if (!hold_is_shared(s) || !cas_acqrel(&t->word, me | TOKEN_BIAS, me))
 		return TOKEN_BIASED;
 	store_relaxed(&t->busy, 0);
 	return TOKEN_HELD;

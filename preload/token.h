@@ -41,11 +41,16 @@ enum { TOKEN_NONE = -1, TOKEN_HELD, TOKEN_BIASED, TOKEN_NESTED };
 extern __thread uint32_t token_tid __attribute__((tls_model("initial-exec")));
 uint32_t token_ask_tid(void);
 
+#define ARENA_N_SEEN 16
+
 struct arena {
 	struct fam_hdr *hdr;
-	int fd;		  /* hidden descriptor of the memfd */
+	int fd;		  /* hidden descriptor of the memfd, of a description that is this process's lifeline */
 	uint32_t proc_nr; /* this process's number: byte of its lifeline */
 	uint64_t token_hi;
+	uint32_t child_nr;		     /* during a fork: the child's */
+	int child_fd;			     /* -1: it will share ours */
+	_Atomic uint64_t seen[ARENA_N_SEEN]; /* others that were alive: number << 32 | when, in ms (fam_proc_alive_since) */
 };
 
 static inline uint64_t token_self(const struct arena *a)

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <linux/sockios.h>
 
+#include "hold.h"
 #include "log.h"
 #include "stats.h"
 #include "sys.h"
@@ -60,7 +61,7 @@ static void next_turn(uint32_t turn)
 static void begin(struct sock *s, int64_t now)
 {
 	struct sock *who = load_acquire(&trial.who);
-	if (fam_holders(s->f) != 1 || (who && now - trial.begin_ns < SLOT_NS) || xchg_acqrel(&trial.busy, 1u))
+	if (hold_is_shared(s) || (who && now - trial.begin_ns < SLOT_NS) || xchg_acqrel(&trial.busy, 1u))
 		return;
 	trial.begin_ns = now;
 	next_turn(0);

@@ -14,6 +14,7 @@
 #include "end.h"
 #include "fast.h"
 #include "fault.h"
+#include "hold.h"
 #include "link.h"
 #include "move.h"
 #include "notify.h"
@@ -101,7 +102,7 @@ static long kernel_rest(const struct sock *s, struct put *p)
 static long send_by_kernel(struct sock *s, int how, struct put *p)
 {
 	struct fam_sock *f = s->f;
-	add_acqrel(&f->tx_inkernel, 1u);
+	hold_tx_enter(s);
 	token_drop(s, &f->tx_token, how);
 	FAULT_POINT("tx: in kernel, before sent");
 	long r = kernel_rest(s, p);
@@ -110,7 +111,7 @@ static long send_by_kernel(struct sock *s, int how, struct put *p)
 		sock_count_kernel(&f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
 	if (r != (long)(p->len - p->done) || !not_blocking(s, p->flags)) /* who blocks does not say for what */
 		store_relaxed(&f->tx_met_ns, now_ns());
-	sub_acqrel(&f->tx_inkernel, 1u);
+	hold_tx_leave(s);
 	if (r < 0)
 		return p->done ? (long)p->done : r;
 	return (long)p->done + r;
@@ -129,7 +130,7 @@ void tx_kernel_enter(struct sock *s)
 	bool down = f->tx_epoch & 1 && load_acquire(&s->linked);
 	if (down)
 		move_down(s, WHY_CALL);
-	add_acqrel(&f->tx_inkernel, 1u);
+	hold_tx_enter(s);
 	token_drop(s, &f->tx_token, how);
 	if (down)
 		notify_peer(&s->chan); /* it may sleep on the ring alone */
@@ -140,7 +141,7 @@ void tx_kernel_leave(struct sock *s, long r)
 	if (r > 0)
 		sock_count_kernel(&s->f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
 	store_relaxed(&s->f->tx_met_ns, now_ns());
-	sub_acqrel(&s->f->tx_inkernel, 1u);
+	hold_tx_leave(s);
 }
 
 /* Space in the ring, as far as the reader has published. -1: the reader wrote nonsense. */

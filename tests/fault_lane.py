@@ -22,9 +22,9 @@ from lanes import names, own_network, processes, wait_for
 
 QUIET = 0.03  # s: who has not moved for so long waits for somebody
 GC = 4.0  # s: garbage collection must have removed everything by then
-FAMILY = set("fFkKgGxX")  # letters with several processes on one side, which may finish without the victim
+FAMILY = set("fFmMkKgGxX")  # letters with several processes on one side, which may finish without the victim
 LOSSY = set("bBscCuUn")  # resets that overtake octets, as the kernel's do
-DUPLICATES = set("bBscChtTfFkKgGxXon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
+DUPLICATES = set("bBscChtTfFmMkKgGxXon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
 RESETS = set("uUcC")
 ENDS = {"client": set("E"), "server": set("e")}  # exits in the middle of it
 LOSES = {f"dg {p}, before sent again" for p in ("down: undone", "back: down")} | {"dg back: request seen, before down", "svc: request taken, before served"}  # of datagrams, and only there: docs/COMPATIBILITY.md

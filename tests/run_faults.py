@@ -25,7 +25,7 @@ BUILD = os.environ.get("FAULTS_BUILD", "build-faults")
 TRIES = 8  # of a case that does not come to its point
 
 # Letters of tests/mortal/talk.c: what a client and a server do. The cheapest first: that is where a point is tried.
-CONVERSATIONS = ["p", "j", "w", "h", "u", "U", "r", "n", "e", "E", "y", "Y", "t", "T", "k", "K", "f", "F", "g", "G", "x", "X", "pp", "c", "C", "s", "b", "B", "o", "d", "do", "zp"]
+CONVERSATIONS = ["p", "q", "w", "h", "u", "U", "r", "n", "e", "E", "y", "Y", "t", "T", "k", "K", "f", "F", "m", "M", "g", "G", "x", "X", "pp", "c", "C", "s", "b", "B", "o", "d", "do", "zp"]
 
 # Points where one comes only by an accident of a moment: why.
 RARE = {

@@ -162,7 +162,7 @@ int main(int argc, char **argv)
 			resume(atoi(inherited), 0);
 	}
 	if (role == SERVER) {
-		int listener = has(letters, "j") ? listen_after_another() : listen_here();
+		int listener = has(letters, "q") ? listen_after_another() : listen_here();
 		say("ready\n");
 		return serve(listener);
 	}

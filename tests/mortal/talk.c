@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,14 +180,27 @@ static void talk_stdio_server(void)
 	to_stdio(SERVER);
 }
 
-/* `who` goes on in a child; its parent lets go at once. */
-static bool forked(int who)
+/* One that holds the connection, and is killed. */
+static void lose_child(void)
+{
+	pid_t pid = fork();
+	if (pid == 0)
+		for (;;)
+			pause();
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* `who` goes on in a child; its parent lets go at once. Perhaps it has lost another one before. */
+static bool forked(int who, bool loses_one)
 {
 	if (role != who) {
 		pings(0, PINGS);
 		return true;
 	}
 	pings(0, GIVEN);
+	if (loses_one)
+		lose_child();
 	pid_t pid = fork();
 	if (pid == 0) {
 		if (setjmp(stream_over) == 0) {
@@ -329,7 +343,7 @@ static bool part(char letter)
 {
 	switch (letter) {
 	case 'p':
-	case 'j': /* with a server that is not the first to listen */
+	case 'q': /* with a server that is not the first to listen */
 		talk_pings();
 		break;
 	case 'w':
@@ -372,9 +386,13 @@ static bool part(char letter)
 		talk_watched();
 		break;
 	case 'f':
-		return forked(SERVER);
+		return forked(SERVER, false);
 	case 'F':
-		return forked(CLIENT);
+		return forked(CLIENT, false);
+	case 'm':
+		return forked(SERVER, true);
+	case 'M':
+		return forked(CLIENT, true);
 	case 'x':
 		return executed(SERVER);
 	case 'X':
