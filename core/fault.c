@@ -18,7 +18,7 @@ extern const char __start_fault_points[], __stop_fault_points[];
 static struct fault_board *board; /* NULL: nobody is interested */
 static char wanted[128];
 static uint32_t nth = 1;
-static int action = SIGKILL;
+static int action = SIGKILL; /* 0: a nap */
 
 static void *map_board(const char *path, size_t len)
 {
@@ -49,16 +49,23 @@ void fault_init(const char *fault, const char *what, const char *path)
 			nth = nth * 10 + (uint32_t)(*at - '0');
 	if (what && !strcmp(what, "stop"))
 		action = SIGSTOP;
+	else if (what && !strcmp(what, "nap"))
+		action = 0;
 	board = map_board(path, len);
 }
 
 /* The first of all who get there; nobody a second time. */
 static void strike(void)
 {
+	static const struct timespec nap = {.tv_nsec = 100000000};
 	uint32_t none = 0, pid = (uint32_t)sys0(SYS_getpid);
 
-	if (cas_acqrel(&board->victim, none, pid))
+	if (!cas_acqrel(&board->victim, none, pid))
+		return;
+	if (action)
 		sys2(SYS_kill, pid, action);
+	else
+		sys2(SYS_nanosleep, &nap, 0);
 }
 
 void fault_reach(const char *point)

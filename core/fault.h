@@ -10,7 +10,7 @@
  *
  * The environment says what happens:
  *   SHUNT_FAULT=NAME[@N]            at the N-th time (1) that point is reached ...
- *   SHUNT_FAULT_ACTION=kill|stop    ... the process that reaches it is killed (SIGKILL), or stopped (SIGSTOP)
+ *   SHUNT_FAULT_ACTION=kill|stop|nap  ... the process that reaches it is killed (SIGKILL), or stopped (SIGSTOP); or the thread sleeps for 100 ms
  *   SHUNT_FAULT_BOARD=FILE          where the processes that have the same file count together (struct fault_board); without one each counts for itself
  */
 #ifndef SHUNT_FAULT_H
@@ -23,7 +23,7 @@
 /* In a file, zeroes at first. What is counted once is the point that SHUNT_FAULT names. */
 struct fault_board {
 	_Atomic uint32_t reached; /* how often */
-	_Atomic uint32_t victim;  /* the process that has been killed or stopped there; 0: none yet */
+	_Atomic uint32_t victim;  /* the process that has been killed or stopped there, or has napped; 0: none yet */
 	_Atomic uint32_t count[]; /* of the point at this offset of the section */
 };
 

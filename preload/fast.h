@@ -125,7 +125,8 @@ static inline size_t rx_piece(struct sock *s, uint64_t head, size_t len)
 	if (n < len || n > SM_RING_LEN) { /* the cached tail will do only if it holds all that is asked for */
 		uint64_t tail = load_acquire(&peer->tx_tail), low = load_relaxed(&f->lowat);
 		n = tail - head;
-		if (n > SM_RING_LEN || n < low || load_relaxed(&peer->tx_epoch) != load_relaxed(&f->rx_epoch))
+		if (n > SM_RING_LEN || n < low || load_relaxed(&peer->tx_epoch) != load_relaxed(&f->rx_epoch) ||
+			load_relaxed(&f->flags) & FAM_DEAF) /* not all of that is input (ring_end) */
 			return 0;
 		f->rx_tail = tail;
 		store_relaxed(&f->rx_shift, (uint32_t)load_relaxed(&peer->tx_shift) & SM_RING_MASK);

@@ -9,6 +9,7 @@
 #include "adopt.h"
 #include "assoc.h"
 #include "epset.h"
+#include "fault.h"
 #include "i_dgram.h"
 #include "leave.h"
 #include "link.h"
@@ -225,10 +226,16 @@ static void turn_deaf(struct sock *s)
 	const uint32_t both = FAM_RD_SHUT | FAM_WR_SHUT;
 	if ((sock_flags(s) & (both | FAM_DEAF)) != both)
 		return;
-	or_acqrel(&s->chan.my->flags, SM_END_DEAF);
-	fence_for_sender(&s->chan); /* faces the sender: publish, fence, flags: who does not see ours has been seen by us */
-	store_relaxed(&s->f->rx_deaf_end, load_acquire(&s->chan.peer->tx_tail));
-	or_acqrel(&s->f->flags, FAM_DEAF);
+	int how = token_take(s, &s->f->rx_token); /* no reader takes what comes between, which the peer sends once more */
+	if (load_acquire(&s->linked)) {
+		or_acqrel(&s->chan.my->flags, SM_END_DEAF);
+		fence_for_sender(
+			&s->chan); /* faces the sender: publish, fence, flags: who does not see ours has been seen by us */
+		FAULT_POINT("shutdown: mark, before end of input");
+		store_relaxed(&s->f->rx_deaf_end, load_acquire(&s->chan.peer->tx_tail));
+		or_acqrel(&s->f->flags, FAM_DEAF);
+	}
+	token_drop(s, &s->f->rx_token, how);
 }
 
 /* What is in the ring stays there, before FIN; the mark tells the peer that the end is meant. */
@@ -257,10 +264,13 @@ EXPORT int shutdown(int fd, int how)
 	bool ours = s && sock_flags(s) & FAM_CONNECTED && !(sock_flags(s) & FAM_LISTEN);
 	if (ours)
 		before_shutdown(s, how);
+	FAULT_POINT("shutdown: down, before kernel told");
 	int r = real.shutdown(fd, how);
 	if (ours && load_acquire(&s->linked)) {
 		int e = errno;
+		FAULT_POINT("shutdown: kernel told, before mark");
 		turn_deaf(s);
+		FAULT_POINT("shutdown: told, before bell");
 		notify_peer(&s->chan); /* it may sleep on the ring alone */
 		if (how != SHUT_WR) {  /* and so may another thread of ours */
 			add_acqrel(&s->chan.my->futex, 1u);
