@@ -23,9 +23,9 @@ from lanes import names, own_network, processes, wait_for
 QUIET = 0.03  # s: who has not moved for so long waits for somebody
 GC = 4.0  # s: garbage collection must have removed everything by then
 FAMILY = set("fFmMkKgGxX")  # letters with several processes on one side, which may finish without the victim
-LOSSY = set("bBscCuUn")  # resets that overtake octets, as the kernel's do
-DUPLICATES = set("bBscChtTfFmMkKgGxXon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
-RESETS = set("uUcC")
+LOSSY = set("bBscCjJuUn")  # resets that overtake octets, as the kernel's do
+DUPLICATES = set("bBscCjJhtTfFmMkKgGxXon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
+RESETS = set("uUcCjJ")
 ENDS = {"client": set("E"), "server": set("e")}  # exits in the middle of it
 LOSES = {f"dg {p}, before sent again" for p in ("down: undone", "back: down")} | {"dg back: request seen, before down", "svc: request taken, before served"}  # of datagrams, and only there: docs/COMPATIBILITY.md
 HANDED_ON = set("tTxXgG")  # a reader asks the writer for what is unread, before stdio, another program or another process has the connection
@@ -305,7 +305,7 @@ class Lane:
             self.left_behind()
         fault = {}
         if victim:
-            fault = {"SHUNT_FAULT": f"{case['point']}@{case['nth']}", "SHUNT_FAULT_ACTION": "stop" if case["action"] != "kill" else "kill"}
+            fault = {"SHUNT_FAULT": f"{case['point']}@{case['nth']}", "SHUNT_FAULT_ACTION": "stop" if case["action"] == "cont" else case["action"]}
         count = victim is None
         server = self.start("server", letters, fault if count or victim == "server" else None)
         pid = self.until_fired(victim, lambda: server.lines or server.ended)
@@ -318,6 +318,8 @@ class Lane:
                 pid = self.until_fired(victim, lambda: not self.sides[victim].alive())
         if pid is None:
             self.say(f"nothing more happens: { {name: s.heard for name, s in self.sides.items()} }")
+        elif pid and case["action"] == "nap":
+            self.goes_on(letters)
         elif pid:
             survivor = SIDES[1 - SIDES.index(victim)]
             sent = self.strike(pid, case["action"], survivor)

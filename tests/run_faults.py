@@ -3,7 +3,7 @@
 
 usage: run_faults.py [-j LANES] [-l] [-s SEED] [--soak] [CASE]...
   -l      list the points, and how often each role comes there in each conversation; runs no case
-  --soak  every conversation that leads to a point, other occurrences of it, and victims that are only stopped for a while
+  --soak  every conversation that leads to a point, other occurrences of it, and victims that are only stopped for a while, or one thread of which naps
   CASE    as it is printed: LETTERS:VICTIM:POINT@NTH:ACTION, or a regular expression over those
 
 The points are those that the library has (core/fault.h): nobody lists them. First each conversation is made without a death, and it is counted who comes where; a point where nobody
@@ -25,7 +25,10 @@ BUILD = os.environ.get("FAULTS_BUILD", "build-faults")
 TRIES = 8  # of a case that does not come to its point
 
 # Letters of tests/mortal/talk.c: what a client and a server do. The cheapest first: that is where a point is tried.
-CONVERSATIONS = ["p", "q", "w", "h", "u", "U", "r", "n", "e", "E", "y", "Y", "t", "T", "k", "K", "f", "F", "m", "M", "g", "G", "x", "X", "pp", "c", "C", "s", "b", "B", "o", "d", "do", "zp"]
+CONVERSATIONS = ["p", "q", "w", "h", "u", "U", "r", "n", "e", "E", "y", "Y", "t", "T", "k", "K", "f", "F", "m", "M", "g", "G", "x", "X", "pp", "c", "C", "j", "J", "s", "b", "B", "o", "d", "do", "zp"]
+
+# One process has several threads.
+THREADED = {"j", "J"}
 
 # Points where one comes only by an accident of a moment: why.
 RARE = {
@@ -77,12 +80,13 @@ def name_of(case):
 
 
 def parse(text):
-    m = re.fullmatch(r"(\w+):(server|client):(.+)@(\d+):(kill|stop|cont)", text)
+    m = re.fullmatch(r"(\w+):(server|client):(.+)@(\d+):(kill|stop|cont|nap)", text)
     return m and dict(zip(("letters", "victim", "point"), m.groups()[:3]), nth=int(m[4]), action=m[5])
 
 
 def plan(found, soak, rnd):
-    """First there: killed at once. Later, if one comes there often: stopped, so that the other side does what it then does, and killed. Soak: both, and random ones."""
+    """First there: killed at once. Later, if one comes there often: stopped, so that the other side does what it then does, and killed. Soak: both, and random ones. Where other threads of the process go on
+    meanwhile, one that only naps."""
     cases, n_found = [], 0
     for (side, point), by in sorted(found.items(), key=lambda x: x[0][::-1]):
         n_found += 1
@@ -90,9 +94,11 @@ def plan(found, soak, rnd):
             n = by[letters]
             ways = [(1, "kill"), (max(1, n // 2), "stop")]
             if soak:
-                ways += [(rnd.randint(1, n), action) for action in ("kill", "stop", "cont")]
+                ways += [(rnd.randint(1, n), action) for action in ("kill", "stop", "cont") + ("nap",) * (letters in THREADED)]
             else:
                 ways = ways[n_found % 2 :][:1]  # one role this way, the other one that
+                if letters in THREADED:
+                    ways += [(1, "nap")]
             cases += [{"letters": letters, "victim": side, "point": point, "nth": nth, "action": action} for nth, action in ways]
     return cases
 

@@ -66,6 +66,9 @@ void nap(long us);
 bool converse(int fd, char letter);
 bool resume(int fd, char letter);
 
+/* A part: one thread of `who` reads, another one shuts both directions down, and the other side sends on and on. */
+void shut_meanwhile(int who);
+
 /* Of connections that are passed: each of a process that was there before they were. */
 void helper_start(void);
 void helper_give(int fd, char letter);

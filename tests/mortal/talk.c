@@ -3,13 +3,12 @@
 #include "mortal.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,8 +17,6 @@
 #define PINGS 60
 #define GIVEN 5		   /* and then it is somebody else's */
 #define LARGE (600 * 1024) /* more than a ring; the kernel takes it without a reader */
-
-int helper_fd = -1;
 
 /* Number `from` up to `to`, of several lengths. */
 static void pings(int from, int to)
@@ -183,10 +180,13 @@ static void talk_stdio_server(void)
 /* One that holds the connection, and is killed. */
 static void lose_child(void)
 {
-	pid_t pid = fork();
-	if (pid == 0)
-		for (;;)
+	pid_t parent = getpid(), pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (getppid() == parent)
 			pause();
+		_exit(0);
+	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }
@@ -417,6 +417,12 @@ static bool part(char letter)
 	case 'n':
 		talk_cold();
 		break;
+	case 'j':
+		shut_meanwhile(SERVER);
+		break;
+	case 'J':
+		shut_meanwhile(CLIENT);
+		break;
 	case 'B':
 		talk_behind();
 		break;
@@ -459,54 +465,4 @@ bool resume(int fd, char letter)
 	pings(GIVEN, PINGS);
 	done(fd);
 	return true;
-}
-
-/* ---- the helper: one octet and a descriptor for each connection */
-
-static void helper_main(int from)
-{
-	for (;;) {
-		char letter, control[CMSG_SPACE(sizeof(int))];
-		struct iovec iov = {&letter, 1};
-		struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-		if (recvmsg(from, &m, 0) <= 0)
-			exit(0);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-		int fd;
-		if (!c)
-			exit(6);
-		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-		resume(fd, letter);
-		if (write(from, &letter, 1) != 1)
-			exit(0);
-	}
-}
-
-void helper_start(void)
-{
-	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
-		exit(7);
-	if (fork() == 0) {
-		close(pair[1]);
-		helper_main(pair[0]);
-	}
-	close(pair[0]);
-	helper_fd = pair[1];
-}
-
-void helper_give(int fd, char letter)
-{
-	union {
-		char buf[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {&letter, 1};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof(control.buf)};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	sendmsg(helper_fd, &m, MSG_NOSIGNAL);
 }
