@@ -222,7 +222,7 @@ class Lane:
             self.again()
             return
         heard, has_left = self.sides[survivor].heard, self.leaves(survivor, letters)
-        if not has_left and (survivor == "client" or lives) and self.sides["client"].says("^done") is None:
+        if not has_left and (survivor == "client" or lives) and not self.client_is_done():
             self.say(f"the client hangs: {self.sides['client'].heard}")
             return
         if not lives and not wait_for(lambda: not dead.group_alive(), LIMIT):
@@ -241,6 +241,11 @@ class Lane:
         upto = heard.index("done") if "done" in heard else len(heard) if has_left else -1
         for line in heard[:upto]:
             self.judge(line, victim, v, sent, letters, point)
+
+    def client_is_done(self):
+        client = self.sides["client"]
+        wait_for(lambda: self.switch() or client.look(0) or client.ended or "done" in client.heard, LIMIT)
+        return "done" in client.heard
 
     def leaves(self, side, letters):
         """Whose part is to exit may have come to that before the other one died."""
@@ -338,8 +343,7 @@ class Lane:
             if self.sides["server"].says("^ready") is None:
                 self.say("the server does not start")
             client = self.start("client", letters)
-        wait_for(lambda: self.switch() or client.look(0) or client.ended or "done" in client.heard, LIMIT)
-        if not set(letters) & ENDS["client"] and "done" not in client.heard:
+        if not self.client_is_done() and not set(letters) & ENDS["client"]:
             self.say(f"the client hangs: {client.heard}")
             return
         ended = [side for side in SIDES if set(letters) & ENDS[side] and not self.sides[side].process.stdin.closed]
