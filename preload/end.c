@@ -26,34 +26,31 @@ static bool is_closed(int fd)
 	return tcp_state(fd) == TCP_CLOSE;
 }
 
-/* Its input is shut down by ourselves: has the peer ended, too? */
+/* Input that is shut down here, by us or another process that has the socket, hangs up as well: has the peer ended, too? */
 static bool has_ended(int fd)
 {
 	uint8_t state = tcp_state(fd);
 	return state != TCP_ESTABLISHED && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2;
 }
 
-static bool hangs_up(const struct sock *s, uint32_t events)
+/* None; a half-close that is meant, and the other direction goes on through memory; our own shutdown; the connection's. */
+enum end { END_NONE, END_HALF, END_OWN, END_WHOLE };
+
+static enum end end_of(const struct sock *s, uint32_t events)
 {
-	if (events & (POLLHUP | POLLERR) || !(events & POLLRDHUP))
-		return events & (POLLHUP | POLLERR);
-	/* Half closed, and meant so: the other direction goes on through memory. */
+	if (events & (POLLHUP | POLLERR))
+		return END_WHOLE;
+	if (!(events & POLLRDHUP))
+		return END_NONE;
 	if (load_acquire(&s->chan.peer->flags) & SM_END_FIN &&
 		!(load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF)))
-		return false;
-	return !(sock_flags(s) & FAM_RD_SHUT) || has_ended(s->fd);
+		return END_HALF;
+	return has_ended(s->fd) ? END_WHOLE : END_OWN;
 }
 
-void end_kernel_says(struct sock *s, uint32_t events)
+/* It is the whole connection's: with octets of ours unread, and not meant, that is a reset. */
+static void whole(struct sock *s, uint32_t events)
 {
-	bool end = hangs_up(s, events);
-	if (end)
-		store_release(&s->hup, 1);
-	/* Behind hup: move_follow clears this, fences, and has the reader look at that. */
-	if (events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR))
-		store_release(&s->look, 1);
-	if (!end)
-		return;
 	if (events & POLLERR || meant(s) || sock_flags(s) & (FAM_RESET | FAM_WR_SHUT))
 		return;
 	if (load_relaxed(&s->f->tx_tail) == load_acquire(&s->chan.peer->rx_head) || is_closed(s->fd))
@@ -61,6 +58,19 @@ void end_kernel_says(struct sock *s, uint32_t events)
 	/* From here on the kernel socket is as dead as a reset one: it hangs up, and sends fail. */
 	if (!(or_acqrel(&s->f->flags, FAM_RESET) & FAM_RESET) && fd_sock(s->fd) == s)
 		sys2(SYS_shutdown, s->fd, SHUT_RDWR);
+}
+
+bool end_kernel_says(struct sock *s, uint32_t events)
+{
+	enum end end = end_of(s, events);
+	if (end == END_WHOLE)
+		store_release(&s->hup, 1);
+	/* Behind hup: move_follow clears this, fences, and has the reader look at that. */
+	if (events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR))
+		store_release(&s->look, 1);
+	if (end == END_WHOLE)
+		whole(s, events);
+	return end == END_OWN;
 }
 
 bool end_take_reset(struct sock *s)

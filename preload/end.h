@@ -14,8 +14,11 @@
 
 #include "sock.h"
 
-/* The kernel socket of a linked s has shown these poll events. Any thread, no token needed. */
-void end_kernel_says(struct sock *s, uint32_t events);
+/*
+ * The kernel socket of a linked s has shown these poll events. Any thread, no token needed. true: its input has been shut down here, by us or by another process that has it, and hangs up
+ * for ever; the peer's end, which has not come, will be the same once more.
+ */
+bool end_kernel_says(struct sock *s, uint32_t events);
 /* A reset is to be reported, and has been by this call: the caller returns ECONNRESET. */
 bool end_take_reset(struct sock *s);
 /* What poll adds for it. */

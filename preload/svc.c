@@ -64,15 +64,14 @@ static void watch_raw(int op, int fd, uint32_t events, uint64_t data)
 #define DATA_EDGE 2u /* with an address, which makes it another value than the above */
 
 /*
- * Each is told once. Whose input is shut down by ourselves hangs up for ever from then on, and the peer's FIN is one more edge of the same (end.h tells it): until it comes, or the socket is
+ * Each is told once. Whose input is shut down here hangs up for ever from then on, and the peer's FIN is one more edge of the same (end.h tells it): until it comes, or the socket is
  * registered for something else, all edges are told.
  */
-static void watch_again(struct sock *s, uint32_t events, bool edge)
+static void watch_again(struct sock *s, uint32_t events, bool own, bool edge)
 {
-	bool waits = events & EPOLLRDHUP && sock_flags(s) & FAM_RD_SHUT && !load_relaxed(&s->hup);
-	if (waits && !edge)
+	if (own && !edge)
 		watch_raw(EPOLL_CTL_MOD, s->fd, EPOLLRDHUP | EPOLLET, (uintptr_t)s | DATA_EDGE);
-	else if (!waits)
+	else if (!own)
 		watch_raw(EPOLL_CTL_MOD, s->fd, (events & EPOLLRDHUP ? 0 : EPOLLRDHUP) | EPOLLONESHOT, (uintptr_t)s);
 }
 
@@ -80,7 +79,7 @@ static void on_sock(struct sock *s, uint32_t events, bool edge)
 {
 	if (!load_acquire(&s->open) || !load_acquire(&s->linked))
 		return;
-	end_kernel_says(s, events);
+	bool own = end_kernel_says(s, events);
 	struct guard g;
 	guard_enter(&g); /* the number may be closed, and another's, in the middle of this */
 	if (!load_acquire(&s->linked)) {
@@ -90,7 +89,7 @@ static void on_sock(struct sock *s, uint32_t events, bool edge)
 	FAULT_POINT("svc: end seen, before watched again");
 	/* Registered again before the futex moves: a sleeper that asks for input after having read the futex is not overwritten unnoticed. */
 	if (!(events & (EPOLLHUP | EPOLLERR)))
-		watch_again(s, events, edge);
+		watch_again(s, events, own, edge);
 	guard_leave(&g);
 	struct sm_end *my = s->chan.my;
 	FAULT_POINT("svc: watched again, before futex");
