@@ -28,10 +28,32 @@ static long kernel_look(int fd, const struct iovec *iov, int niov, int flags)
 	return sys3(SYS_recvmsg, fd, &m, flags | MSG_DONTWAIT);
 }
 
+/*
+ * A call that has octets in hand asks first: a read that finds none would take an error that is the next call's, or that of another process which has the socket. 1: there are some; 0: the
+ * end; or -EAGAIN.
+ */
+static long ask_kernel(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+	struct timespec zero = {0, 0};
+	int in = 0;
+	for (bool end = false;; end = true) { /* behind the end there are no more than there were then */
+		if (sys3(SYS_ioctl, fd, SIOCINQ, &in) == 0 && in > 0)
+			return 1;
+		if (end)
+			return 0;
+		if (sys5(SYS_ppoll, &p, 1, &zero, 0, 8) != 1)
+			return -EAGAIN;
+	}
+}
+
 /* The kernel's octets into [done, done + max) of the call's buffers, without waiting. */
 static long kernel_part(const struct take *t, size_t max)
 {
 	int at_mark = 0;
+	long any = t->done ? ask_kernel(t->fd) : 1;
+	if (any <= 0)
+		return any;
 	/* A read stops before the urgent mark; behind a switch the mark may be the next octet. */
 	if (t->done && sys3(SYS_ioctl, t->fd, SIOCATMARK, &at_mark) == 0 && at_mark)
 		return -EAGAIN;
