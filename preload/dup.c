@@ -60,14 +60,6 @@ void dup_push(int fd)
 		sys5(SYS_setsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &was, sizeof(was));
 }
 
-/* A close with SO_LINGER 0 throws away what has not been sent: nothing may wait for it. */
-static bool resets(int fd)
-{
-	struct linger lg = {0, 0};
-	socklen_t len = sizeof(lg);
-	return sys5(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &lg, &len) == 0 && lg.l_onoff && !lg.l_linger;
-}
-
 /* The peer reads no more, or an error is pending, which is the program's to see: a send of ours would take it. */
 static bool pointless(struct sock *s)
 {
@@ -87,7 +79,7 @@ static void mark_and_send(struct sock *s, uint64_t head, enum dup_how how)
 	notify_armed(&s->chan); /* should we die in the middle of it, our FIN comes only behind what it takes from the kernel */
 	FAULT_POINT("dup: mark, before sent");
 	if (!pointless(s)) {
-		int flags = how == DUP_FIN && !resets(s->fd) ? MSG_MORE : 0;
+		int flags = how == DUP_FIN ? MSG_MORE : 0;
 		sent = dup_send(s, head, tail, flags, how == DUP_WAIT ? ROOM_MS : 0);
 		if (how >= DUP_PUSH) { /* a reader may wait for it, and nothing will follow that could take it along */
 			FAULT_POINT("dup: sent, before pushed");

@@ -329,12 +329,16 @@ void link_stop(struct sock *s)
 		sys2(SYS_shutdown, s->fd, SHUT_RDWR);
 }
 
-/* The peer may have to leave the ring after we are gone. */
+/* The peer may have to leave the ring after we are gone. What waits for a FIN to share its segment goes out now: should this end be a reset, it throws away what has not. */
 static void go_down(struct sock *s)
 {
 	int how = token_take(s, &s->f->tx_token);
 	if (s->f->tx_epoch & 1)
 		move_down(s, WHY_CLOSED);
+	if (load_acquire(&s->chan.peer->rx_head) != load_relaxed(&s->f->tx_tail)) {
+		FAULT_POINT("end: down, before pushed");
+		dup_push(s->fd);
+	}
 	token_drop(s, &s->f->tx_token, how);
 }
 
@@ -348,6 +352,7 @@ void link_before_end(struct sock *s)
 		return;
 	go_down(s);
 	int how = token_take(s, &s->f->rx_token);
+	move_ask_unread(s);
 	FAULT_POINT("exec: down, before duplicate dropped");
 	dup_drop(s);
 	token_drop(s, &s->f->rx_token, how);
@@ -361,8 +366,6 @@ static bool end_by_reset(struct sock *s)
 	struct linger lg = {.l_onoff = 1, .l_linger = 0};
 	if (load_acquire(&s->chan.peer->tx_tail) == load_relaxed(&s->f->rx_head))
 		return false;
-	dup_push(s->fd); /* what waits for a FIN to share its segment: a reset throws away what has not gone out */
-	FAULT_POINT("end: pushed, before reset");
 	sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
 	return true;
 }

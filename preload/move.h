@@ -47,6 +47,8 @@ static inline bool move_is_pinned(const struct sock *s, uint32_t pin)
 
 /* This side's reader gives up rings for good (stdio, exec ...). Takes unread octets back into the kernel socket. 0, or -errno if that could not be done. */
 int move_withdraw(struct sock *s, enum why why);
+/* rx token held: octets that are unread in the ring shall be in the kernel's socket, too, in a moment; unless the writer's process stands still. */
+void move_ask_unread(struct sock *s);
 /*
  * The writer has left the ring, and the reader, who holds the rx token, goes on with the kernel's duplicate of what is unread there. false: it has none, or not all of it has come yet;
  * nothing has changed.

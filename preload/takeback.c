@@ -26,16 +26,17 @@
 #include "token.h"
 
 #define WAIT_NS INT64_C(1000000000) /* for the peer's service thread */
+#define ASK_NS INT64_C(100000000)   /* the same, where no octet depends on it */
 #define NAP_NS INT64_C(20000000)    /* between two looks, if nobody wakes us */
 #define ROOM_MS 200		    /* for space in the kernel's socket */
 #define STILL_NS INT64_C(20000000)  /* the kernel's input has not grown for so long: it is full, or nothing comes */
 
-static int ask_down(struct sock *s)
+static int ask_down(struct sock *s, int64_t wait_ns)
 {
 	struct chan *c = &s->chan;
 	uint32_t want = load_relaxed(&c->my->want_back) + 1;
-	int64_t end = now_ns() + WAIT_NS;
-	FAULT_POINT("back: consent withdrawn, before asked");
+	int64_t end = now_ns() + wait_ns;
+	FAULT_POINT("back: down wanted, before asked");
 	store_release(&c->my->want_back, want);
 	FAULT_POINT("back: asked, before bell");
 	for (;;) {
@@ -125,6 +126,13 @@ static int leave_ring(struct sock *s, uint32_t its)
 	return 0;
 }
 
+void move_ask_unread(struct sock *s)
+{
+	if (load_acquire(&s->linked) && load_relaxed(&s->f->rx_epoch) & 1 && ring_end(s) != load_relaxed(&s->f->rx_head) &&
+		ask_down(s, ASK_NS) == 0)
+		await_input(s, 1);
+}
+
 bool move_over(struct sock *s)
 {
 	uint32_t its = load_acquire(&s->chan.peer->tx_epoch);
@@ -141,7 +149,7 @@ static int withdraw(struct sock *s)
 	move_follow(s, &kleft);
 	uint32_t its = load_acquire(&c->peer->tx_epoch);
 	if (its & 1) {
-		int r = ask_down(s);
+		int r = ask_down(s, WAIT_NS);
 		its = load_acquire(&c->peer->tx_epoch);
 		if (r < 0 && its & 1 && !load_relaxed(&s->hup))
 			return r;
