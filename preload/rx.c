@@ -67,7 +67,7 @@ static long kernel_recv(int fd, const struct iovec *iov, int niov, int flags, st
 
 static bool may_wait(const struct sock *s, const struct take *t)
 {
-	return !(t->flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK);
+	return !(t->flags & MSG_DONTWAIT || sock_is_nonblock(s));
 }
 
 /* As a call that may wait: what is there wins, then a handler that has run ends it. */

@@ -234,6 +234,12 @@ void sock_reset(struct sock *s)
 	guard_leave(&g);
 }
 
+bool sock_ask_nonblock(const struct sock *s)
+{
+	long fl = sys3(SYS_fcntl, s->fd, F_GETFL, 0);
+	return (fl < 0 ? sock_flags(s) & FAM_NONBLOCK : fl & O_NONBLOCK) != 0;
+}
+
 int sock_names(struct sock *s)
 {
 	struct sockaddr_storage sa;

@@ -174,6 +174,14 @@ static inline uint32_t sock_flags(const struct sock *s)
 	return load_relaxed(&s->f->flags);
 }
 
+/* O_NONBLOCK of a stream. Another program that has the socket, to which it was passed or which passed it, may have changed that unseen: it is pinned here, or has just arrived. */
+bool sock_ask_nonblock(const struct sock *s);
+static inline bool sock_is_nonblock(const struct sock *s)
+{
+	uint32_t fl = sock_flags(s), pins = FAM_PIN_RX | FAM_PIN_TX;
+	return __builtin_expect((fl & pins) == pins || s->arrived, 0) ? sock_ask_nonblock(s) : fl & FAM_NONBLOCK;
+}
+
 /* How far the ring has been written, as far as that is input. s->linked. */
 static inline uint64_t ring_end(const struct sock *s)
 {

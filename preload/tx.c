@@ -65,7 +65,7 @@ static long kernel_send(int fd, const struct msghdr *m, int flags)
 
 static bool not_blocking(const struct sock *s, int flags)
 {
-	return flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK;
+	return flags & MSG_DONTWAIT || sock_is_nonblock(s);
 }
 
 /* One call of the program's, and how far it has come. */
