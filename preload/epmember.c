@@ -94,6 +94,26 @@ static void list_changed(struct sock *s)
 	store_release(&s->members_seq, load_relaxed(&s->members_seq) + 1);
 }
 
+static void put_on(struct sock *s, struct member *m)
+{
+	list_changes(s);
+	m->next = s->members;
+	s->members = m;
+	list_changed(s);
+}
+
+static void take_off(struct member *m)
+{
+	list_changes(m->s);
+	for (struct member **p = &m->s->members; *p; p = &(*p)->next) {
+		if (*p == m) {
+			*p = m->next;
+			break;
+		}
+	}
+	list_changed(m->s);
+}
+
 static bool visit(struct epset *e, const struct sock *s, void (*fn)(struct epset *e, struct member *m))
 {
 	bool any = false;
@@ -148,10 +168,7 @@ struct member *epset_new_member(struct epset *e, struct sock *s, int fd)
 	m->s = s;
 	m->dgram = sock_is_dgram(s);
 	m->fd = fd;
-	list_changes(s);
-	m->next = s->members;
-	s->members = m;
-	list_changed(s);
+	put_on(s, m);
 	e->n_members++;
 	return m;
 }
@@ -172,14 +189,7 @@ void epset_unlink_member(struct epset *e, struct member *m)
 {
 	if (m->hot)
 		cool(e, m);
-	list_changes(m->s);
-	for (struct member **p = &m->s->members; *p; p = &(*p)->next) {
-		if (*p == m) {
-			*p = m->next;
-			break;
-		}
-	}
-	list_changed(m->s);
+	take_off(m);
 	if (m->side)
 		e->n_side--;
 	e->n_members--;
@@ -190,6 +200,18 @@ void epset_unlink_member(struct epset *e, struct member *m)
 	free_members = m;
 	if (m->dgram)
 		epset_dg_gone(e, m->s);
+}
+
+/* What a lost member is a member of: never linked, and without a descriptor. */
+static struct fam_sock no_record;
+struct sock epset_nobody = {.f = &no_record, .fd = -1};
+
+void epset_lose_member(struct member *m)
+{
+	take_off(m);
+	m->s = &epset_nobody;
+	m->dgram = false;
+	put_on(m->s, m);
 }
 
 /* There is room: see grow_hot. */

@@ -57,14 +57,17 @@ void epset_to_program(struct epset *e, struct member *m)
 
 /*
  * It stays in the set as long as another number leads to the socket; not if the program had taken it out. When the last number here goes, but another process holds the socket, the
- * kernel's set would go on reporting it, and nobody could take it out any more: from then on that is the kernel's own business, without us.
+ * kernel's set would go on reporting it, and nobody could take it out any more: from then on that is the kernel's own business, without us; or, if the set came over a fork, its events go on
+ * being translated.
  */
 static void member_loses_number(struct epset *e, struct member *m, bool last)
 {
 	epset_sync(m);
 	if (m->ghost)
 		epset_unlink_member(e, m);
-	else if (last && m->side && !e->foreign)
+	else if (last && m->side && e->foreign)
+		epset_lose_member(m);
+	else if (last && m->side)
 		epset_to_program(e, m);
 }
 

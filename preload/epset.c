@@ -166,8 +166,10 @@ static void end(struct epset *e)
 	bool mine = epset_lock_is_mine(e);
 	if (!mine)
 		epset_lock(e);
-	if (e->n_members)
+	if (e->n_members) {
 		sock_each(drop_members, e);
+		drop_members(&epset_nobody, e);
+	}
 	end_side(e);
 	fdtab_close_hidden(load_relaxed(&e->kept));
 	store_relaxed(&e->kept, -1);

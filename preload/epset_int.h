@@ -145,6 +145,9 @@ struct member *epset_new_member(struct epset *e, struct sock *s, int fd);
 /* Whose event is it? NULL: nobody's any more. */
 struct member *epset_data_member(const struct epset *e, uint64_t data);
 void epset_unlink_member(struct epset *e, struct member *m);
+/* Its socket is not this process's any more, and the set, which it shares with one that has it still, goes on reporting it. */
+void epset_lose_member(struct member *m);
+extern struct sock epset_nobody; /* whose members such are */
 /* S and the bell exist, S is in P. false: no descriptors to be had. */
 bool epset_make_side(struct epset *e);
 /* The hot list has room for one more member of S. */
