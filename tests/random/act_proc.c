@@ -30,9 +30,15 @@ static void make_argv(char *argv[N_SLOT + 3], char room[N_SLOT + 1][12], int who
 	argv[N_SLOT + 2] = NULL;
 }
 
+/* The first thread may have begun with this signal blocked, as its parent's had it. */
 static void *thread(void *arg)
 {
+	sigset_t mine;
+
 	(void)arg;
+	sigemptyset(&mine);
+	sigaddset(&mine, KICK(1));
+	pthread_sigmask(SIG_UNBLOCK, &mine, NULL);
 	run_channel(1);
 }
 

@@ -28,6 +28,7 @@ LIMIT = 60.0  # s: for an answer, on however busy a machine
 TIMES = 10  # a program that differs is run so often, to tell how often it does
 MINIMISE = 60.0  # s: for finding the fewest steps
 ADDRESS = re.compile(r"@(\d):(\d+)@")
+SOME = re.compile(r" = [1-9].*")
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -165,6 +166,8 @@ class Run:
             text = self.kick(what.actor, what.thread)
         else:
             text = self.answer(what.actor, what.thread)
+        if what.vague:
+            text = SOME.sub(" = some", text)
         self.said.append([what.id, f"{what.actor}.{what.thread} ...{self.heard(self.told[what.id], text)}"])
 
     def kick(self, a, t):

@@ -13,7 +13,7 @@ SILENT, KICK = False, True
 
 # What run does, in this order. `also`: what it must look for in the answer.
 Do = namedtuple("Do", "id actor thread line blocks proto also")
-Join = namedtuple("Join", "id actor thread kick")
+Join = namedtuple("Join", "id actor thread kick vague")  # vague: how many are ready is not to be told
 Par = namedtuple("Par", "id halves")  # of Do, at the same time
 Skip = namedtuple("Skip", "id why")
 Kill = namedtuple("Kill", "id actor")
@@ -42,6 +42,8 @@ class Desc:
         self.members, self.owner = {}, None  # of an epoll set: tag -> (desc, events); who has made it
         self.shared, self.whose = False, None  # by fork; the one that has changed it since
         self.edge = False  # in a set that reports edges: nothing may depend on acknowledgements
+        self.edges = False  # edges alone: a change of the connection's state is one
+        self.filled = False  # a send may have met a full socket: an edge of output may come at any time since
         self.size = self.at = 0  # of a file
         self.waiter = None
 
@@ -64,11 +66,12 @@ class Desc:
 
 
 class Wait:
-    """A call that sleeps: until ready(); then done() has happened. in_part: also when a signal has ended it. fills: (actor, slot) that it puts a descriptor into."""
+    """A call that sleeps: until ready(); then done() has happened. in_part: also when a signal has ended it. fills: (actor, slot) that it puts a descriptor into.
+    again: what is asked afterwards, since the call tells of the first of several that one step makes ready."""
 
-    def __init__(self, step, ready, done, descs, restarts, in_part=False, fills=None):
+    def __init__(self, step, ready, done, descs, restarts, in_part=False, fills=None, again=None):
         self.id, self.ready, self.done, self.descs, self.restarts, self.in_part = step, ready, done, descs, restarts, in_part
-        self.fills = fills
+        self.fills, self.again = fills, again
 
 
 class Actor:
@@ -193,9 +196,11 @@ class Model:
         wait = self.waits.pop((a, t))
         for d in wait.descs:
             d.waiter = None
-        self.plan.append(Join(wait.id, a, t, kick))
+        self.plan.append(Join(wait.id, a, t, kick, bool(wait.again)))
         if not kick or wait.in_part:
             wait.done()
+        if not kick and wait.again:
+            self.tell(wait.id, a, t, wait.again)
 
     def settle(self):
         for a, t in sorted(self.waits):

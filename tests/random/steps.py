@@ -95,6 +95,8 @@ def shut(m, i, a, t, s, how, number):
         raise Cannot("datagrams wait")
     if d.edge and (d.reset or d.fin):
         raise Cannot("an edge without news")
+    if d.edges and how in (1, 2):
+        raise Cannot("the acknowledgement of a FIN is an edge")
     m.tell(i, a, t, f"shut {s} {how} {number}")
     if how in (0, 2):
         d.rd_shut = True
@@ -201,6 +203,7 @@ def bulk(m, i, a, t, s, b, u, z, n, how, how2):
     )
     m.read(e, e.unread)
     d.unacked, e.unacked = 1, 0
+    d.filled = True
 
 
 def chat(m, i, a, t, s, b, u, z, turns, n, how, how2):

@@ -160,7 +160,8 @@ def poll(m, i, a, t, word, how, waits, members):
     if waits and descs and all(events == select.POLLIN and not d.readable() for d, events in descs):
         only = [d for d, _ in descs]
         no_waiter(*only)
-        wait = Wait(i, lambda: any(d.readable() for d in only), lambda: None, only, False)
+        again = f"{word} {how} 0 {rest}" if len(only) > 1 else None
+        wait = Wait(i, lambda: any(d.readable() for d in only), lambda: None, only, False, again=again)
         m.sleep(i, a, t, f"{word} {how} -1 {rest}", wait)
     else:
         m.tell(i, a, t, f"{word} {how} 0 {rest}")
@@ -193,6 +194,10 @@ def epctl(m, i, a, s, op, member, events, tag):
     whose_set(m, a, e)
     if d.kind == "udp" and events & EDGE and events & select.POLLOUT:
         raise Cannot("each datagram sent is an edge")
+    if d.filled and events & EDGE and events & select.POLLOUT:
+        raise Cannot("an edge of output may be owed")
+    if d.wr_shut and d.kind == "tcp" and events & EDGE:
+        raise Cannot("the acknowledgement of a FIN is an edge")
     m.tell(i, a, 0, f"epctl {s} {op} {member} {events} {tag}")
     if e.shared and op != 2:
         e.whose = a
@@ -201,6 +206,7 @@ def epctl(m, i, a, s, op, member, events, tag):
     else:
         e.members[tag] = (d, events)
         d.edge |= bool(events & (EDGE | ONESHOT)) or bool(events & select.POLLOUT)
+        d.edges |= d.kind == "tcp" and bool(events & EDGE)
 
 
 def epwait(m, i, a, t, s, how, waits):
@@ -209,9 +215,12 @@ def epwait(m, i, a, t, s, how, waits):
     whose_set(m, a, e)
     no_waiter(e)
     descs = [d for d, _ in e.members.values()]
+    if e.owner != a and any(ev & select.POLLIN and all(x is not d for x in m.actors[a].slots) for d, ev in e.members.values()):
+        raise Cannot("input of a member that is closed here comes through memory")  # docs/COMPATIBILITY.md
     quiet = all(events == select.POLLIN and not d.readable() for d, events in e.members.values())
     if waits and descs and quiet and not any(d.waiter for d in descs) and all(m.holders(d) for d in descs):
-        wait = Wait(i, lambda: any(d.readable() for d in descs), lambda: None, [e] + descs, False)
+        again = f"epwait {s} {how} 0" if len(descs) > 1 else None
+        wait = Wait(i, lambda: any(d.readable() for d in descs), lambda: None, [e] + descs, False, again=again)
         m.sleep(i, a, t, f"epwait {s} {how} -1", wait)
     else:
         m.tell(i, a, t, f"epwait {s} {how} 0")
