@@ -32,10 +32,17 @@ static bool ring_bell(struct chan *c, int side, uint32_t slot)
 	return true;
 }
 
+void notify_bells(struct chan *c)
+{
+	uint64_t m = load_acquire(&c->assoc->seg.hdr->bell_used[!c->side]) & ((UINT64_C(1) << SM_N_BELL) - 1);
+	for (; m; m &= m - 1)
+		ring_bell(c, !c->side, (uint32_t)__builtin_ctzll(m));
+}
+
 void notify_bell(struct chan *c, uint32_t slot)
 {
-	if (slot < SM_N_BELL)
-		ring_bell(c, !c->side, slot);
+	if (slot < SM_N_BELL && !ring_bell(c, !c->side, slot))
+		notify_bells(c);
 }
 
 /* Whoever sleeps at end e, which is `side`'s. */

@@ -40,7 +40,9 @@ void notify_peer(struct chan *c);
 void notify_own(struct chan *c);
 /* Wake the futex sleepers of an end of our own side. */
 void notify_futex(struct sm_end *e);
-/* Set the channel's bit in bell `slot` of the peer's side and ring it. */
+/* Set the channel's bit in bell `slot` of the peer's side and ring it. If its process is dead: all that there are. */
 void notify_bell(struct chan *c, uint32_t slot);
+/* All bells of the peer's side: whoever has the socket, by fork, beside him who would answer (a process that was killed may not have been asleep, and is rung in vain unnoticed). */
+void notify_bells(struct chan *c);
 
 #endif

@@ -200,6 +200,8 @@ void pass_exec_closed(struct sock *s)
 		return;
 	if (last)
 		link_before_end(s);
+	else if (link_ready(s) && !sock_is_dgram(s)) /* our service thread ends, too */
+		move_stop_serving(s);
 	if (sock_let_go(s) && !last) /* the others have closed theirs since */
 		link_before_end(s);
 }

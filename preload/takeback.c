@@ -52,7 +52,8 @@ static int ask_down(struct sock *s, int64_t wait_ns)
 		if (bell)
 			notify_bell(c, bell - 1);
 		FAULT_POINT("back: bell, before sleep");
-		futex_wait(&c->my->futex, val, left < NAP_NS ? left : NAP_NS);
+		if (futex_wait(&c->my->futex, val, left < NAP_NS ? left : NAP_NS) == -ETIMEDOUT)
+			notify_bells(c);
 	}
 }
 
