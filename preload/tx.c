@@ -381,7 +381,9 @@ static long send_linked(struct sock *s, struct put *p)
 			trial_send(s);
 		if (!(f->tx_epoch & 1) && (how == TOKEN_NESTED || !move_up(s)))
 			return send_by_kernel(s, how, p);
-		bool ends = load_relaxed(&s->hup) || sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX);
+		/* In a child of fork, which has no service thread, nobody else has seen that the peer has closed. */
+		bool ends = load_relaxed(&s->hup) || sock_flags(s) & (FAM_WR_SHUT | FAM_PIN_TX) ||
+			    load_relaxed(&s->chan.peer->flags) & SM_END_CLOSED;
 		if (__builtin_expect(ends || (sock_flags(s) & FAM_RESTS && trial_leaves(s)), 0)) {
 			move_down(s, ends ? WHY_CLOSED : WHY_SLOWER);
 			token_drop(s, &f->tx_token, how);
