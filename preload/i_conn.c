@@ -238,12 +238,22 @@ static void turn_deaf(struct sock *s)
 	token_drop(s, &s->f->rx_token, how);
 }
 
+/* Behind the shutdown of both directions the kernel takes nothing any more: what is unread in the ring, and who inherits the socket is to find, lies there before. */
+static void keep_unread(struct sock *s)
+{
+	int how = token_take(s, &s->f->rx_token);
+	move_ask_unread(s);
+	token_drop(s, &s->f->rx_token, how);
+}
+
 /* What is in the ring stays there, before FIN; the mark tells the peer that the end is meant. */
 static void before_shutdown(struct sock *s, int how)
 {
 	if (how == SHUT_RD || how == SHUT_RDWR)
 		or_acqrel(&s->f->flags, FAM_RD_SHUT);
 	bool linked = link_ready(s);
+	if (linked && (how != SHUT_WR || sock_flags(s) & FAM_RD_SHUT) && (how != SHUT_RD || sock_flags(s) & FAM_WR_SHUT))
+		keep_unread(s);
 	if (how != SHUT_WR && how != SHUT_RDWR)
 		return;
 	int tok = token_take(s, &s->f->tx_token);
