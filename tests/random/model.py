@@ -37,12 +37,15 @@ class Desc:
         self.fin = self.reset = self.rd_shut = self.wr_shut = self.linger = self.timed = False
         self.closed = False
         self.port = self.wild = None  # name
+        self.tried = None  # the family of an attempt to connect
         self.pending = []  # of a listener
         self.queue, self.to, self.error = [], None, False  # datagrams
         self.members, self.owner = {}, None  # of an epoll set: tag -> (desc, events); who has made it
+        self.numbers = {}  # tag -> slot
         self.shared, self.whose = False, None  # by fork; the one that has changed it since
         self.edge = False  # in a set that reports edges: nothing may depend on acknowledgements
         self.edges = False  # edges alone: a change of the connection's state is one
+        self.output = False  # ... of output
         self.filled = False  # a send may have met a full socket: an edge of output may come at any time since
         self.size = self.at = 0  # of a file
         self.waiter = None

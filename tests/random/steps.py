@@ -2,7 +2,7 @@
 """steps.py - what a step of a program does: to the model, and as commands to actors (actor.h). Each raises Cannot where it makes no sense; it is left out then."""
 import steps_proc
 from model import DATAGRAMS_MAX, PENDING_MAX, Cannot, Desc, Do, Par, Wait
-from steps_proc import no_waiter
+from steps_proc import keeps_output, no_waiter
 
 DONTWAIT, PEEK, WAITALL, TRUNC, NOSIGNAL = 1, 2, 4, 8, 16
 READ_LIKE = (1, 3, 6, 8)  # recv's `how` that take no flags
@@ -55,6 +55,9 @@ def connect(m, i, a, s, family, port):
         raise Cannot("is bound")
     if (d.family == 4) != (family == 4):
         raise Cannot("another family")
+    if d.tried not in (None, family):
+        raise Cannot("refused over the other protocol, it has an address of that")
+    d.tried = family
     if to and to.kind == "listen" and reaches(family, to):
         if len(to.pending) >= PENDING_MAX:
             raise Cannot("too many wait")
@@ -254,6 +257,7 @@ def splice(m, i, a, x, y, n):
 def stdio(m, i, a, s, n, write):
     m.free(a)
     d = m.desc(a, s, "tcp", "unix")
+    keeps_output(d)
     if write:
         m.room(d, n)
         m.tell(i, a, 0, f"stdio {s} {n} {i} 1")

@@ -22,6 +22,12 @@ def keeps_edges(m, a, *slots):
             raise Cannot("an edge would be told of again")
 
 
+def keeps_output(d):
+    """docs/COMPATIBILITY.md: a member that leaves memory for good is told of output once more than in the kernel, or once less, if it has been told that there is room"""
+    if d.output:
+        raise Cannot("an edge of output without news")
+
+
 # ---- descriptors ----
 
 
@@ -201,12 +207,14 @@ def epctl(m, i, a, s, op, member, events, tag):
     m.tell(i, a, 0, f"epctl {s} {op} {member} {events} {tag}")
     if e.shared and op != 2:
         e.whose = a
+    mine = [k for k, (x, _) in e.members.items() if x is d and e.numbers[k] == member]
     if op == 2:
-        e.members = {k: v for k, v in e.members.items() if v[0] is not d}
-    else:
-        e.members[tag] = (d, events)
+        e.members = {k: v for k, v in e.members.items() if k not in mine}
+    elif (op == 3) == bool(mine):  # else it is refused: a member is known by its number, too
+        e.members[tag], e.numbers[tag] = (d, events), member
         d.edge |= bool(events & (EDGE | ONESHOT)) or bool(events & select.POLLOUT)
         d.edges |= d.kind == "tcp" and bool(events & EDGE)
+        d.output |= bool(events & EDGE and events & select.POLLOUT)
 
 
 def epwait(m, i, a, t, s, how, waits):
@@ -249,6 +257,9 @@ def new_actor(m, i, a, who, line, cloexec):
     no_datagrams(m, a)
     if cloexec:
         no_sets(m, a, False)
+    for s, d in enumerate(m.actors[a].slots):
+        if d and cloexec and not m.actors[a].cloexec[s]:
+            keeps_output(d)
     m.used[who] = True
     m.actors[who] = Actor()
     m.parent[who] = a
@@ -265,6 +276,8 @@ def fork(m, i, a, who):
     if any(events & EDGE and x.unread for d in sets for x, events in d.members.values()):
         raise Cannot("an edge would be told of again")
     for d in sets:
+        for x, _ in d.members.values():
+            keeps_output(x)
         d.shared = True
     new_actor(m, i, a, who, f"fork {who}", False)
 
@@ -315,6 +328,8 @@ def kill(m, i, a):
     for _, d in mine:
         if d.waiter or d.unread or d.queue or (d.peer and d.peer.unread) or d.pending:
             raise Cannot("not quiet")
+        if d.wr_shut and d.peer and not d.peer.closed:
+            raise Cannot("its end has been told already")  # docs/COMPATIBILITY.md
     for s, d in mine:
         if d.kind == "tcp":
             m.tell(i, a, 0, f"recv {s} 1 0 1")
@@ -339,6 +354,7 @@ def give(m, i, a, s, who):
         raise Cannot("no actor")
     if d.kind == "udp" and d.queue:
         raise Cannot("datagrams wait")
+    keeps_output(d)
     d.refs += 1
     m.box[who].append(d)
     m.tell(i, a, 0, f"give {s} {who}")
