@@ -4,6 +4,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -208,6 +210,163 @@ static void member_server(void)
 	close(ep);
 }
 
+/* ---- a child that has looked at the connection is killed: the other side, which has to leave memory, is answered by the parent ---- */
+
+static void killed_server(void)
+{
+	int fd = serve_warm(), turn[2];
+
+	MUST(pipe(turn));
+	pid_t pid = fork_part();
+	if (!pid) {
+		TRY(recv(fd, (char[1]){0}, 1, MSG_DONTWAIT));
+		MUST(write(turn[1], "t", 1));
+		pause();
+	}
+	MUST(read(turn[0], (char[1]){0}, 1));
+	MUST(kill(pid, SIGKILL));
+	join_child(pid);
+	put(fd, LEN, 1, 0);
+	tell("put");
+	get(fd, 30, 2, 0);
+	put(fd, 20, 1, LEN);
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+	close(turn[0]);
+	close(turn[1]);
+}
+
+static void killed_client(void)
+{
+	int fd = connect_warm(), sv[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	await("put");
+	unread_is(fd, LEN);
+	pass_fd(sv[0], fd);
+	get(fd, LEN, 1, 0);
+	put(fd, 30, 2, 0);
+	get(fd, 20, 1, LEN);
+	TRY(close(fd));
+	TRY(close(take_fd(sv[1])));
+	close(sv[0]);
+	close(sv[1]);
+}
+
+/* ---- an exec closes the connection, and leaves it to a child that has done nothing with it ---- */
+
+static void left_server(void)
+{
+	char child[16];
+	int turn[2];
+
+	if (heir()) {
+		tell("executed");
+		await("passed");
+		MUST(write(HEIR_FD + 1, "t", 1));
+		join_child(atoi(heir()));
+		close(HEIR_FD + 1);
+		return;
+	}
+	int fd = serve_warm();
+	MUST(pipe(turn));
+	pid_t pid = fork_part();
+	if (!pid) {
+		MUST(read(turn[0], (char[1]){0}, 1));
+		put(fd, 30, 2, 0);
+		TRY(read(fd, (char[1]){0}, 1));
+		exit(0);
+	}
+	put(fd, LEN, 1, 0);
+	MUST(fcntl(fd, F_SETFD, FD_CLOEXEC));
+	MUST(dup2(turn[1], HEIR_FD + 1));
+	MUST(snprintf(child, sizeof child, "%d", pid));
+	become_heir((int)MUST(open("/dev/null", O_RDONLY)), child);
+}
+
+static void left_client(void)
+{
+	int fd = connect_warm(), sv[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	await("executed");
+	unread_is(fd, LEN);
+	pass_fd(sv[0], fd);
+	tell("passed");
+	get(fd, LEN, 1, 0);
+	get(fd, 30, 2, 0);
+	TRY(close(fd));
+	TRY(close(take_fd(sv[1])));
+	close(sv[0]);
+	close(sv[1]);
+}
+
+/* ---- octets are unread when both directions are shut down: the next program gets them ---- */
+
+static void unread_server(void)
+{
+	if (heir()) {
+		get(HEIR_FD, LEN, 1, 0);
+		TRY(read(HEIR_FD, (char[1]){0}, 1));
+		TRY(close(HEIR_FD));
+		return;
+	}
+	int fd = serve_warm();
+	await("sent");
+	unread_is(fd, LEN);
+	TRY(shutdown(fd, SHUT_RDWR));
+	tell("shut");
+	await("closed");
+	become_heir(fd, "with it");
+}
+
+static void unread_client(void)
+{
+	int fd = connect_warm();
+
+	put(fd, LEN, 1, 0);
+	tell("sent");
+	await("shut");
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+	tell("closed");
+}
+
+/* ---- the peer has closed with octets unread: who hears of it first, parent or child, is told that it was a reset ---- */
+
+static void child_sends_server(void)
+{
+	int fd = serve_warm(), turn[2];
+
+	MUST(pipe(turn));
+	pid_t pid = fork_part();
+	if (!pid) {
+		MUST(read(turn[0], (char[1]){0}, 1));
+		TRY(send(fd, "octet", 5, MSG_NOSIGNAL));
+		TRY(send(fd, "octet", 5, MSG_NOSIGNAL));
+		exit(0);
+	}
+	put(fd, LEN, 1, 0);
+	tell("put");
+	await("closed");
+	MUST(write(turn[1], "t", 1));
+	join_child(pid);
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+	close(turn[0]);
+	close(turn[1]);
+}
+
+static void child_sends_client(void)
+{
+	int fd = connect_warm();
+
+	await("put");
+	unread_is(fd, LEN);
+	TRY(close(fd));
+	tell("closed");
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"closed", closed_server, closed_client, 0, NULL},
 	{"last_words", words_server, words_client, 0, NULL},
@@ -215,5 +374,9 @@ const struct oracle_case oracle_cases[] = {
 	{"shut", shut_server, shut_client, 0, NULL},
 	{"nonblock", nonblock_server, sender_client, 0, NULL},
 	{"member", member_server, sender_client, 0, NULL},
+	{"killed_child", killed_server, killed_client, CASE_KILLED, NULL},
+	{"left_to_child", left_server, left_client, 0, NULL},
+	{"unread", unread_server, unread_client, 0, NULL},
+	{"child_sends", child_sends_server, child_sends_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
