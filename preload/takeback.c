@@ -129,8 +129,7 @@ static int leave_ring(struct sock *s, uint32_t its)
 
 void move_ask_unread(struct sock *s)
 {
-	if (load_acquire(&s->linked) && load_relaxed(&s->f->rx_epoch) & 1 && ring_end(s) != load_relaxed(&s->f->rx_head) &&
-		ask_down(s, ASK_NS) == 0)
+	if (load_acquire(&s->linked) && ring_end(s) != load_relaxed(&s->f->rx_head) && ask_down(s, ASK_NS) == 0)
 		await_input(s, 1);
 }
 
