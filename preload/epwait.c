@@ -99,6 +99,21 @@ static int wait_in_kernel(int fd_ep, struct epoll_event *ev, int max, const stru
 	return n ? (int)n : (int)SIG_CAME;
 }
 
+/* Takes S and the bell out of the events; how many are left. */
+static int without_own(struct epoll_event *ev, int n, bool *side, bool *bell)
+{
+	for (int i = 0; i < n;) {
+		bool s = ev[i].data.u64 == COOKIE, b = ev[i].data.u64 == COOKIE_BELL;
+		*side |= s;
+		*bell |= b;
+		if (s || b)
+			ev[i] = ev[--n];
+		else
+			i++;
+	}
+	return n;
+}
+
 /*
  * The kernel's part: P's own members straight into ev, S's through their members. Number of events in ev, -errno or SIG_CAME. Not under the lock, since it may sleep: if
  * there is a `w`, which says what signals may do then.
@@ -113,15 +128,12 @@ static int kernel_look(
 	if (n < 0)
 		return n;
 	bool side = false, bell = false;
-	for (int i = 0; i < n;) {
-		bool s = ev[i].data.u64 == COOKIE, b = ev[i].data.u64 == COOKIE_BELL;
-		side |= s;
-		bell |= b;
-		if (s || b)
-			ev[i] = ev[--n];
-		else
-			i++;
-	}
+	int k = without_own(ev, n, &side, &bell);
+	/* Ours have taken all the room from others, which come first then: the kernel gives each its turn. */
+	for (int i = 0; i < 2 && n == max && !k; i++)
+		if ((n = real_wait(ep, ev, max, &zero, NULL)) > 0)
+			k = without_own(ev, n, &side, &bell);
+	n = k;
 	if (!side && !bell)
 		return n;
 	epset_lock(e);
