@@ -26,27 +26,38 @@ static struct fam_sock *socks_of(const struct arena *a)
 
 #define IMMORTAL 0x40000000u /* in a number: it has no lifeline, since it could not be locked, and counts as alive for ever */
 
-/* A new number, which lives as long as somebody has the description of `fd`. */
-static uint32_t new_number(struct arena *a, int fd)
+/* A new number, which lives as long as somebody has the description of `fd` (F_OFD_SETLK), or this process does (F_SETLK). */
+static uint32_t new_number(struct arena *a, int fd, int op)
 {
 	uint32_t nr = add_acqrel(&a->hdr->next_proc, 1u) + 1;
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)nr, .l_len = 1};
-	return sys3(SYS_fcntl, fd, F_OFD_SETLK, &fl) < 0 ? nr | IMMORTAL : nr;
+	return sys3(SYS_fcntl, fd, op, &fl) < 0 ? nr | IMMORTAL : nr;
 }
 
-/* The memfd's, once more: another description, hidden. -1: it cannot be had. */
+/* The memfd's, once more: another description, hidden, and not in the place of a number that the program may want. -1: it cannot be had. */
 static int open_again(int memfd)
 {
 	char path[32];
 	fmt_buf(path, sizeof(path), "/proc/self/fd/%d", memfd);
 	long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
-	return fd < 0 ? -1 : fdtab_hide((int)fd);
+	int hidden = fd < 0 ? -1 : fdtab_hide((int)fd);
+	if (hidden != fd || fd < 0)
+		return hidden;
+	fdtab_close_hidden(hidden);
+	return -1;
 }
 
 static void take_number(struct arena *a, uint32_t nr)
 {
 	a->proc_nr = nr;
 	a->token_hi = (uint64_t)nr << 32;
+}
+
+/* There is no description that is this process's alone. */
+static void take_number_by_process(struct arena *a)
+{
+	a->by_process = true;
+	take_number(a, new_number(a, a->fd, F_SETLK));
 }
 
 static struct arena *arena_make(void)
@@ -72,11 +83,13 @@ static struct arena *arena_make(void)
 	a->hdr->magic = FAM_MAGIC;
 	a->fd = open_again(
 		(int)fd); /* a child of fork inherits the mapping, and with it the description that it was made from */
-	if (a->fd < 0)
+	if (a->fd < 0) {
 		a->fd = fdtab_hide((int)fd);
-	else
+		take_number_by_process(a);
+	} else {
 		sys1(SYS_close, fd);
-	take_number(a, new_number(a, a->fd));
+		take_number(a, new_number(a, a->fd, F_OFD_SETLK));
+	}
 	store_release(&n_arenas, n + 1);
 	return a;
 fail:
@@ -141,9 +154,10 @@ bool fam_proc_alive_since(struct arena *a, uint32_t nr, int64_t since)
 {
 	_Atomic uint64_t *seen = &a->seen[nr % ARENA_N_SEEN];
 	uint64_t was = load_relaxed(seen); /* one word: no other thread's half of it */
-	if (since != FAM_NOW && was >> 32 == nr && (int32_t)((uint32_t)was - ms_of(since)) > 0)
-		return true;
 	uint32_t now = ms_of(now_ns());
+	if (since != FAM_NOW && was >> 32 == nr &&
+		now - (uint32_t)was < now - ms_of(since)) /* ages: milliseconds wrap around */
+		return true;
 	if (!fam_proc_alive(a, nr))
 		return false;
 	store_relaxed(seen, (uint64_t)nr << 32 | now);
@@ -154,8 +168,8 @@ void fam_fork_prepare(void)
 {
 	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++) {
 		struct arena *a = &arenas[i];
-		a->child_fd = open_again(a->fd);
-		a->child_nr = new_number(a, a->child_fd < 0 ? a->fd : a->child_fd);
+		a->child_fd = a->by_process ? -1 : open_again(a->fd);
+		a->child_nr = new_number(a, a->child_fd < 0 ? a->fd : a->child_fd, F_OFD_SETLK);
 	}
 }
 
@@ -174,7 +188,9 @@ void fam_fork_child(void)
 		if (a->child_fd >= 0) {
 			fdtab_close_hidden(a->fd); /* the parent's lifeline */
 			a->fd = a->child_fd;
+			take_number(a, a->child_nr);
+		} else {
+			take_number_by_process(a);
 		}
-		take_number(a, a->child_nr);
 	}
 }

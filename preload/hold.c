@@ -42,11 +42,29 @@ static void take_back(struct fam_sock *f, const struct arena *a, uint32_t place,
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, sizeof(old));
 }
 
+static bool is_dead(struct arena *a, uint32_t who, int64_t since)
+{
+	return !fam_proc_alive_since(a, who & ~HOLD_TAKEN, since);
+}
+
+/* Up to the first other holder that lives: then it does not matter who else does. */
 static void reap(struct fam_sock *f, struct arena *a, int64_t since)
 {
 	for (uint32_t i = 0; i < HOLD_MORE; i++) {
-		uint32_t who = load_acquire(&f->held_by[i]), nr = who & ~HOLD_TAKEN;
-		if (nr && nr != a->proc_nr && !fam_proc_alive_since(a, nr, since))
+		uint32_t who = load_acquire(&f->held_by[i]);
+		if (!who || (who & ~HOLD_TAKEN) == a->proc_nr)
+			continue;
+		if (!is_dead(a, who, since))
+			return;
+		take_back(f, a, i, who);
+	}
+}
+
+static void reap_all(struct fam_sock *f, struct arena *a, int64_t since)
+{
+	for (uint32_t i = 0; i < HOLD_MORE; i++) {
+		uint32_t who = load_acquire(&f->held_by[i]);
+		if (who && (who & ~HOLD_TAKEN) != a->proc_nr && is_dead(a, who, since))
 			take_back(f, a, i, who);
 	}
 }
@@ -75,8 +93,9 @@ void hold_for_child(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	uint32_t nr = s->arena->child_nr, place = find_place(f, nr);
-	if (place == HOLD_MORE && !hold_mine(load_relaxed(&f->holders), HOLD_MORE)) { /* the first that finds none */
-		reap(f, s->arena, FAM_NOW);
+	if (place == HOLD_MORE) { /* the first that finds none asks in any case */
+		bool first = !hold_mine(load_relaxed(&f->holders), HOLD_MORE);
+		reap_all(f, s->arena, first ? FAM_NOW : now_ns() - HOLD_OLD_NS);
 		place = find_place(f, nr);
 	}
 	FAULT_POINT("fork: child's place, before it holds");
@@ -158,7 +177,8 @@ bool hold_again(struct sock *s, uint32_t gen)
 	do {
 		h = load_acquire(&s->f->holders);
 		if (gen_of(h) != gen) {
-			leave_place(s);
+			if (!hold_mine(h, s->hold)) /* the record may be another socket's of ours by now, in the same place */
+				leave_place(s);
 			return false;
 		}
 	} while (!cas_acqrel(&s->f->holders, h, h + hold_unit(s->hold)));
@@ -224,6 +244,6 @@ bool hold_any_inside(struct sock *s, _Atomic uint16_t counts[FAM_N_PLACE])
 		return true;
 	if (__builtin_expect(!any_inside(counts, s->hold), 1))
 		return false;
-	reap(s->f, s->arena, now_ns() - HOLD_OLD_NS);
+	reap_all(s->f, s->arena, now_ns() - HOLD_OLD_NS);
 	return any_inside(counts, FAM_N_PLACE);
 }

@@ -95,12 +95,19 @@ void hold_for_child(struct sock *s);
 static inline void hold_as_child(struct sock *s)
 {
 	s->hold = s->child_hold;
+	if (s->hold != HOLD_MORE &&
+		s->arena->proc_nr !=
+			s->arena->child_nr) /* it shares its parent's lifeline, and has a number that is its own instead */
+		store_release(&s->f->held_by[s->hold], s->arena->proc_nr);
 }
 
 /* ---- threads inside of kernel calls. What faces the counts, and the fences: who calls these. */
-static inline void hold_tx_enter(struct sock *s)
+/* Returns the count that it has gone into. */
+static inline _Atomic uint16_t *hold_tx_enter(struct sock *s)
 {
-	add_acqrel(&s->f->tx_inkernel[s->hold], 1u);
+	_Atomic uint16_t *count = &s->f->tx_inkernel[s->hold];
+	add_acqrel(count, 1u);
+	return count;
 }
 static inline void hold_rx_enter(struct sock *s)
 {

@@ -28,7 +28,9 @@
 #include "trial.h"
 
 #define STOP_NS INT64_C(1000000000) /* what the end of a process may take, once it has begun */
-#define WORTH_OPS 2 /* calls on a connection before it gets a channel: one request and its answer never pay for one */
+#define CLOSE_OLD_NS                                                                                                           \
+	INT64_C(1000000) /* who was found alive when the number was given back, a moment ago, is not asked for again */
+#define WORTH_OPS 2	 /* calls on a connection before it gets a channel: one request and its answer never pay for one */
 #define WORTH_BYTES (64 * 1024) /* or this much at once */
 #define OFF_OPS 16		/* one call in so many looks whether the other side is still switched off */
 
@@ -440,7 +442,7 @@ bool link_end(struct sock *s)
 		dg_end(s);
 		return true;
 	}
-	hold_reap(s, end_since ? end_since : FAM_NOW);
+	hold_reap(s, end_since ? end_since : now_ns() - CLOSE_OLD_NS);
 	bool last = hold_is_last(s);
 	if (last && load_acquire(&s->f->passes)) {
 		pass_last(s);

@@ -50,6 +50,7 @@ struct arena {
 	uint64_t token_hi;
 	uint32_t child_nr;		     /* during a fork: the child's */
 	int child_fd;			     /* -1: it will share ours */
+	bool by_process;		     /* our number is locked by a record lock of the process (fam.h) */
 	_Atomic uint64_t seen[ARENA_N_SEEN]; /* others that were alive: number << 32 | when, in ms (fam_proc_alive_since) */
 };
 
