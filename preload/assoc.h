@@ -37,8 +37,9 @@ struct assoc {
 	uint32_t svc_bell;	   /* the service thread's bell slot + 1; 0: none */
 	_Atomic uint32_t n_linked; /* channels that this process has linked */
 	uint64_t idle_since_ns;
-	int life_fd;		/* hidden pidfd of the peer's process, for datagrams: 0: none */
-	_Atomic uint32_t ended; /* it has ended */
+	int life_fd;		       /* hidden pidfd of the peer's process, for datagrams: 0: none */
+	_Atomic uint32_t ended;	       /* it has ended */
+	_Atomic int64_t mute_until_ns; /* its service thread has not answered lately (takeback.c) */
 	_Atomic(struct sock *) chan_sock[SM_N_CHAN];
 };
 #define N_ASSOC 1024

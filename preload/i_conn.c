@@ -227,7 +227,7 @@ static void turn_deaf(struct sock *s)
 	if ((sock_flags(s) & (both | FAM_DEAF)) != both)
 		return;
 	int how = token_take(s, &s->f->rx_token); /* no reader takes what comes between, which the peer sends once more */
-	if (load_acquire(&s->linked)) {
+	if (load_acquire(&s->linked) && !(sock_flags(s) & FAM_DEAF)) {
 		or_acqrel(&s->chan.my->flags, SM_END_DEAF);
 		fence_for_sender(
 			&s->chan); /* faces the sender: publish, fence, flags: who does not see ours has been seen by us */

@@ -26,10 +26,12 @@
 #include "token.h"
 
 #define WAIT_NS INT64_C(1000000000) /* for the peer's service thread */
-#define ASK_NS INT64_C(100000000)   /* the same, where no octet depends on it */
-#define NAP_NS INT64_C(20000000)    /* between two looks, if nobody wakes us */
-#define ROOM_MS 200		    /* for space in the kernel's socket */
-#define STILL_NS INT64_C(20000000)  /* the kernel's input has not grown for so long: it is full, or nothing comes */
+#define ASK_NS INT64_C(100000000)   /* the same, where no octet depends on it, */
+#define MUTE_NS                                                                                                                \
+	INT64_C(1000000000) /* and for how long it is not tried again, with any connection to a process that has not answered */
+#define NAP_NS INT64_C(20000000)   /* between two looks, if nobody wakes us */
+#define ROOM_MS 200		   /* for space in the kernel's socket */
+#define STILL_NS INT64_C(20000000) /* the kernel's input has not grown for so long: it is full, or nothing comes */
 
 static int ask_down(struct sock *s, int64_t wait_ns)
 {
@@ -129,8 +131,15 @@ static int leave_ring(struct sock *s, uint32_t its)
 
 void move_ask_unread(struct sock *s)
 {
-	if (load_acquire(&s->linked) && ring_end(s) != load_relaxed(&s->f->rx_head) && ask_down(s, ASK_NS) == 0)
+	if (!load_acquire(&s->linked) || ring_end(s) == load_relaxed(&s->f->rx_head))
+		return;
+	_Atomic int64_t *mute = &s->chan.assoc->mute_until_ns; /* its process stands still: one connection has waited for all */
+	if (now_ns() < load_relaxed(mute))
+		return;
+	if (ask_down(s, ASK_NS) == 0)
 		await_input(s, 1);
+	else
+		store_relaxed(mute, now_ns() + MUTE_NS);
 }
 
 bool move_over(struct sock *s)
