@@ -102,16 +102,17 @@ static long kernel_rest(const struct sock *s, struct put *p)
 static long send_by_kernel(struct sock *s, int how, struct put *p)
 {
 	struct fam_sock *f = s->f;
-	hold_tx_enter(s);
+	_Atomic uint16_t *inside = hold_tx_enter(s); /* s may be another's when we are back */
 	token_drop(s, &f->tx_token, how);
 	FAULT_POINT("tx: in kernel, before sent");
 	long r = kernel_rest(s, p);
 	FAULT_POINT("tx: sent by kernel, before counted");
 	if (r > 0)
 		sock_count_kernel(&f->tx_kernel_bytes, &s->tx_kernel, (uint64_t)r);
-	if (r != (long)(p->len - p->done) || !not_blocking(s, p->flags)) /* who blocks does not say for what */
+	/* Who blocks does not say for what. (Where others may have changed O_NONBLOCK unseen the moment is not looked at, or is stored in any case.) */
+	if (r != (long)(p->len - p->done) || !(p->flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK) || s->arrived)
 		store_relaxed(&f->tx_met_ns, now_ns());
-	hold_tx_leave(s);
+	hold_leave_kernel(inside);
 	if (r < 0)
 		return p->done ? (long)p->done : r;
 	return (long)p->done + r;
