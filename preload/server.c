@@ -134,6 +134,8 @@ struct server *server_find(const struct diag_addr *own, int fd)
 			!memcmp(servers[i].ept.nonce, r.nonce, sizeof(r.nonce)))
 			v = &servers[i];
 	if (v) {
+		v->ept.semid = r.semid; /* it may have been retracted here meanwhile */
+		v->ept.shmid = r.shmid;
 		ept_ref_drop(&r);
 		return v;
 	}
@@ -176,6 +178,7 @@ struct server *server_share(int fd)
 	guard_enter(&g);
 	if (key_of(&key, fd) == 0 && (v = server_find(&key.at, fd))) {
 		v->refs++;
+		store_relaxed(&v->retract_ns, 0); /* it is not left any more */
 		join(v);
 	}
 	guard_leave(&g);
