@@ -139,12 +139,13 @@ static bool can_be_read(uintptr_t at)
 	return sys_copy_in(&c, (void *)at, 1) == 0;
 }
 
-/* To its end. One octet of a page says that all of it is there. */
-static bool is_text(uintptr_t at)
+/* To its end. One octet of a page says that all of it is there; *known: the page that was asked for last. */
+static bool is_text(uintptr_t at, uintptr_t *known)
 {
 	for (;; at += PAGE - at % PAGE) {
-		if (!can_be_read(at))
+		if (at / PAGE != *known && !can_be_read(at))
 			return false;
+		*known = at / PAGE;
 		if (memchr((void *)at, 0, PAGE - at % PAGE))
 			return true;
 	}
@@ -152,7 +153,7 @@ static bool is_text(uintptr_t at)
 
 bool nextenv_is_there(char *const envp[])
 {
-	uintptr_t at = (uintptr_t)envp, page = 0;
+	uintptr_t at = (uintptr_t)envp, page = 0, known = 0;
 	if (envp == environ || !at || filter_may_forbid())
 		return true;
 	for (size_t n = 0; n < ENV_MAX; n++, at += sizeof(char *)) {
@@ -163,7 +164,7 @@ bool nextenv_is_there(char *const envp[])
 		memcpy(&entry, (void *)at, sizeof(entry));
 		if (!entry)
 			return true;
-		if (!is_text(entry))
+		if (!is_text(entry, &known))
 			return false;
 	}
 	return true;
