@@ -28,7 +28,7 @@ static void leave_for_ring(void)
 /* r: of the call that has made a ring, or not. It is not the program's yet. */
 static long ring_made(long r)
 {
-	if (r >= 0 && !leave_done() && wrap_own_process())
+	if (r >= 0 && !leave_over() && wrap_own_process())
 		leave_for_ring();
 	return r;
 }
@@ -76,8 +76,12 @@ static void *find(const char *name, const void *caller)
 static void *find_once(_Atomic(void *) *at, const char *name, const void *caller)
 {
 	void *f = load_acquire(at);
-	if (!f && (f = find(name, caller)))
-		store_release(at, f);
+	Dl_info lib;
+	if (f || !(f = find(name, caller)))
+		return f;
+	if (dladdr(f, &lib)) /* what we remember stays where it is */
+		dlopen(lib.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+	store_release(at, f);
 	return f;
 }
 
@@ -153,7 +157,7 @@ MAKES(io_uring_queue_init_params, (unsigned entries, void *ring, struct io_uring
 /* Those that hand entries over, or may. */
 static void look_at(const void *ring)
 {
-	if (!leave_done() && wrap_own_process() && !uring_is_of_files(ring))
+	if (!leave_over() && wrap_own_process() && !uring_is_of_files(ring))
 		leave_for_ring();
 }
 
@@ -169,7 +173,7 @@ SUBMITS(__io_uring_get_cqe, (void *ring, void *cqe, unsigned submit, unsigned n,
 /* Those that have the ring keep descriptors. */
 static void keep(const int *fds, unsigned n)
 {
-	if (!leave_done() && wrap_own_process() && !uring_keeps_files(fds, n))
+	if (!leave_over() && wrap_own_process() && !uring_keeps_files(fds, n))
 		leave_for_ring();
 }
 
@@ -189,7 +193,7 @@ static bool is_by_library(const void *own, const void *caller)
 
 static void unseen(int r, const void *own, const void *caller)
 {
-	if (r >= 0 && !leave_done() && !is_by_library(own, caller))
+	if (r >= 0 && !leave_over() && !is_by_library(own, caller))
 		ring_made(r);
 }
 

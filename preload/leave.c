@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "leave.h"
 
+#include <limits.h>
+
 #include "assoc.h"
+#include "bell.h"
 #include "epset.h"
 #include "handler.h"
 #include "link.h"
@@ -9,8 +12,12 @@
 #include "move.h"
 #include "startup.h"
 #include "switch.h"
+#include "sys.h"
+
+#define NAP_NS INT64_C(20000000)
 
 _Atomic uint32_t leave_state;
+static _Atomic uint32_t leaver; /* the thread that does it; 0: none has begun */
 
 static void go_down(struct sock *s, void *arg)
 {
@@ -40,17 +47,43 @@ static void forget_all(void)
 	guard_leave(&g);
 }
 
+static void leave_all(const char *cause)
+{
+	switch_has_none();
+	if (fdtab_len) {
+		sock_each(go_down, NULL);
+		forget_all();
+	}
+	log_line("this process stays in the kernel from now on, because %s", cause);
+	store_release(&leave_state, LEFT);
+	futex_wake(&leave_state, INT_MAX);
+}
+
+/* What this thread is about to do must not meet a socket that is still in memory. (A handler that has interrupted its own thread's leaving cannot wait for that.) */
+static void leave_or_await(const char *cause)
+{
+	uint32_t me = (uint32_t)sys0(SYS_gettid);
+	cas_acqrel(&leave_state, 0u, (uint32_t)LEAVING);
+	while (!leave_over()) {
+		if (cas_acqrel(&leaver, 0u, me)) {
+			leave_all(cause);
+			return;
+		}
+		if (load_acquire(&leaver) == me)
+			return;
+		futex_wait(&leave_state, LEAVING, NAP_NS);
+	}
+}
+
+void leave_fork_child(void)
+{
+	store_relaxed(&leaver, 0u);
+}
+
 void leave(bool seal, const char *cause)
 {
-	if (!leave_done()) {
-		store_release(&leave_state, LEFT);
-		switch_has_none();
-		if (fdtab_len) {
-			sock_each(go_down, NULL);
-			forget_all();
-		}
-		log_line("this process stays in the kernel from now on, because %s", cause);
-	}
+	if (!leave_over())
+		leave_or_await(cause);
 	if (seal && !leave_sealed()) {
 		handler_unguard();
 		startup_end(true);

@@ -15,8 +15,8 @@
 
 #include "atomic.h"
 
-/* 0; LEFT: no socket is made known any more; LEFT_SEALED: and we make no system call of our own. */
-enum { LEFT = 1, LEFT_SEALED };
+/* 0; LEAVING: no socket is made known any more; LEFT: and all are in the kernel; LEFT_SEALED: and we make no system call of our own. */
+enum { LEAVING = 1, LEFT, LEFT_SEALED };
 extern _Atomic uint32_t leave_state;
 
 static inline bool leave_done(void)
@@ -24,12 +24,19 @@ static inline bool leave_done(void)
 	return load_acquire(&leave_state) != 0;
 }
 
+static inline bool leave_over(void)
+{
+	return load_acquire(&leave_state) >= LEFT;
+}
+
 static inline bool leave_sealed(void)
 {
 	return load_acquire(&leave_state) == LEFT_SEALED;
 }
 
-/* cause: for the log, behind "because". Any program thread, not under g_lock; waits for peers as an exec does. Before sealing the statistics are written, and signals get their default action back. */
+/* cause: for the log, behind "because". Any program thread, not under g_lock; waits for peers as an exec does. Where another thread is leaving, waits until that is over. Before sealing the statistics are written, and signals get their default action back. */
 void leave(bool seal, const char *cause);
+/* In the child of fork: a thread that was leaving is the parent's; who comes next goes on with it. */
+void leave_fork_child(void);
 
 #endif

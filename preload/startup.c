@@ -77,6 +77,7 @@ static void fork_child(void)
 	ended = false;
 	startup_pid = (uint32_t)sys0(SYS_getpid);
 	flight_fork_child();
+	leave_fork_child();
 	link_fork_child();
 	barrier_init();
 	fam_fork_child();

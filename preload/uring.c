@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "sock.h"
+#include "ucopy.h"
 
 /* The kernel takes entries when it is called, and then only; an entry has 64 octets; there is the array of their numbers. */
 #define WATCHED                                                                                                                \
@@ -59,13 +60,13 @@ static bool is_of_file(int op)
 }
 
 /*
- * Which file a number means is found out when the operation begins: at once, but for those that wait for others or go to another thread. By then the number may be a socket's. A file that the
- * ring keeps is none (uring_keeps_files).
+ * Which file a number means is found out when the operation begins: at once, but for those that wait for others or go to another thread: by then the number may be a socket's. Such are the next in a
+ * chain, and all behind a drain, so what begins one is refused. A file that the ring keeps is no socket (uring_keeps_files).
  */
 static bool is_harmless(const struct io_uring_sqe *e)
 {
 	const unsigned later = IOSQE_IO_DRAIN | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC;
-	if (!is_of_file(e->opcode) || (e->flags & later && !(e->flags & IOSQE_FIXED_FILE)))
+	if (!is_of_file(e->opcode) || e->flags & later)
 		return false;
 	return e->flags & IOSQE_FIXED_FILE || !fd_get(e->fd);
 }
@@ -86,8 +87,12 @@ bool uring_is_of_files(const void *ring)
 
 bool uring_keeps_files(const int *fds, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++)
-		if (fds[i] >= 0 && fd_get(fds[i]))
+	for (unsigned i = 0; i < n; i++) {
+		int fd;
+		if (ucopy(&fd, &fds[i], sizeof(fd)))
+			return true; /* the kernel will say so */
+		if (fd >= 0 && fd_get(fd))
 			return false;
+	}
 	return true;
 }
