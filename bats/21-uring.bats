@@ -52,6 +52,8 @@ rest_by_ring() {
 @test "a ring that has worked on files gets the connection: the rest of it is the kernel's" { rest_by_ring mixed; }
 @test "a ring that has worked on files is to keep the connection: the rest of it is the kernel's" { rest_by_ring kept; }
 
+@test "an entry whose number becomes the connection's while it waits for another: the rest is the kernel's" { rest_by_ring chained; }
+
 @test "a ring that works on files alone changes nothing" {
 	"$T/uring" probe || skip "no io_uring here"
 	echoes files

@@ -12,6 +12,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,6 +103,34 @@ static void echo_by_ring(int fd, unsigned flags)
 			fail("send by the ring");
 }
 
+static void entry(int op, int fd, unsigned flags, void *buf, unsigned len)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+
+	io_uring_prep_rw(op, sqe, fd, buf, len, 0);
+	sqe->flags = (unsigned char)flags;
+}
+
+/* One message is answered by an entry whose number is no socket's when it is handed over, and the connection's when the entry before it in the chain is done. */
+static void echo_by_chain(int fd)
+{
+	char buf[LEN], go;
+	struct io_uring_cqe *cqe;
+	int p[2], later = open("/dev/null", O_WRONLY | O_CLOEXEC), i;
+
+	if (later < 0 || pipe(p) || io_uring_register_files(&ring, p, 1) || recv(fd, buf, LEN, MSG_WAITALL) != LEN)
+		fail("a chain");
+	entry(IORING_OP_READ, 0, IOSQE_FIXED_FILE | IOSQE_IO_LINK, &go, 1);
+	entry(IORING_OP_WRITE, later, 0, buf, LEN);
+	if (io_uring_submit(&ring) != 2 || dup2(fd, later) != later || write(p[1], "", 1) != 1)
+		fail("io_uring_submit");
+	for (i = 0; i < 2; i++) {
+		if (io_uring_wait_cqe(&ring, &cqe) || cqe->res < 1)
+			fail("the chain");
+		io_uring_cqe_seen(&ring, cqe);
+	}
+}
+
 static int temporary(void)
 {
 	FILE *f = tmpfile();
@@ -129,6 +158,11 @@ static void go_on(const char *mode, int fd, long before)
 		make_ring();
 		echo_by_file(fd, temporary(), before);
 		echo_by_ring(fd, 0);
+	} else if (!strcmp(mode, "chained")) {
+		make_ring();
+		echo_by_file(fd, temporary(), before);
+		echo_by_chain(fd);
+		echo(fd, -1);
 	} else {
 		make_ring();
 		echo_by_file(fd, temporary(), before);
@@ -143,7 +177,7 @@ int main(int argc, char **argv)
 	if (argc == 2 && !strcmp(argv[1], "probe"))
 		return io_uring_queue_init(4, &ring, 0) < 0;
 	if (argc != 4) {
-		fputs("usage: uring ring|refused|files|mixed|kept PORT BEFORE | probe\n", stderr);
+		fputs("usage: uring ring|refused|files|mixed|chained|kept PORT BEFORE | probe\n", stderr);
 		return 2;
 	}
 	go_on(argv[1], connection(argv[2]), atol(argv[3]));
