@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ static int sleeps(void *pid)
 	return task_state(*(pid_t *)pid) == 'S';
 }
 
-static pid_t start_holder(int fd)
+static pid_t fork_holder(int fd)
 {
 	pid_t pid = fork_part();
 
@@ -43,6 +44,32 @@ static pid_t start_holder(int fd)
 		for (;;)
 			pause();
 	}
+	return pid;
+}
+
+static pid_t start_holder(int fd)
+{
+	pid_t pid = fork_holder(fd);
+
+	HOLDS(wait_until(sleeps, &pid));
+	return pid;
+}
+
+/* With as many descriptors as are allowed. */
+static pid_t start_holder_full(int fd)
+{
+	struct rlimit was, full;
+	int next = dup(fd);
+	pid_t pid;
+
+	MUST(next);
+	MUST(close(next));
+	MUST(getrlimit(RLIMIT_NOFILE, &was));
+	full = was;
+	full.rlim_cur = (rlim_t)next;
+	MUST(setrlimit(RLIMIT_NOFILE, &full));
+	pid = fork_holder(fd);
+	MUST(setrlimit(RLIMIT_NOFILE, &was));
 	HOLDS(wait_until(sleeps, &pid));
 	return pid;
 }
@@ -92,6 +119,18 @@ static void stream_part(void)
 
 	if (forks())
 		share(fd);
+	meet("alone");
+	warm_up(fd);
+	talk(fd);
+	TRY(close(fd));
+}
+
+static void full_part(void)
+{
+	int fd = is_server ? serve_one() : connect_one();
+
+	if (forks())
+		is_killed(start_holder_full(fd));
 	meet("alone");
 	warm_up(fd);
 	talk(fd);
@@ -307,6 +346,7 @@ const struct oracle_case oracle_cases[] = {
 	BOTH("one", stream_part, 0, 1, holds),
 	BOTH("reader", stream_part, 0, 1, receives),
 	BOTH("many", stream_part, CASE_SLOW, 14, receives),
+	BOTH("full", full_part, 0, 1, holds),
 	BOTH("several", several_part, 0, 1, holds),
 	{"orphan", orphan_part, orphan_part, 0, &(const struct sharing){0, 0, holds}},
 	BOTH("lives", lives_part, CASE_KERNEL, 1, holds),
