@@ -126,7 +126,6 @@ static const struct {
 	{"__dprintf_chk", OTHER},
 	{"vdprintf", OTHER},
 	{"__vdprintf_chk", OTHER},
-	{"fork", OTHER},
 	{"execve", OTHER},
 	{"execv", OTHER},
 	{"execvp", OTHER},
