@@ -113,18 +113,29 @@ echo_pair() {
 	done
 }
 
-@test "--spin-budget bounds the CPU that looking takes" {
+# waits_with BUDGET: may be called again: who shares a CPU with the other side all the time, on a busy machine, does not look at all
+waits_with() {
 	local share
+	rm -f "$D"/*.stats
+	PORT=$(free_port)
+	server thinks "$PYTHON" "$PROGS/waiter.py" server "$PORT" 300
+	up thinks ready
+	share=$(client waits env SHUNT_SPIN=2000 SHUNT_SPIN_BUDGET="$1" "$PYTHON" "$PROGS/waiter.py" client "$PORT" 1)
+	echo "budget $1 %: $share % of a CPU"
+	[ "$share" -le $(($1 + 35)) ] || return 1 # the program's own work, what the kernel's clock does not see, and others beside; without a budget it is all of it
+	done_by 10 thinks || return 1
+	LOOKED=$(jq -es 'any(.[]; .spins > 0)' "$D/waits.stats") || true # env has a line too
+}
+
+@test "--spin-budget bounds the CPU that looking takes" {
+	local try
 	for budget in 20 50; do
-		PORT=$(free_port)
-		server thinks "$PYTHON" "$PROGS/waiter.py" server "$PORT" 300
-		up thinks ready
-		share=$(client waits env SHUNT_SPIN=2000 SHUNT_SPIN_BUDGET=$budget "$PYTHON" "$PROGS/waiter.py" client "$PORT" 1)
-		echo "budget $budget %: $share % of a CPU"
-		[ "$share" -le $((budget + 35)) ] # the program's own work, what the kernel's clock does not see, and others beside; without a budget it is all of it
-		done_by 10 thinks
-		jq -es 'any(.[]; .spins > 0)' "$D/waits.stats" # env has a line too
-		rm -f "$D"/*.stats
+		LOOKED=false
+		for ((try = 0; try < 10; try++)); do
+			waits_with $budget
+			[ "$LOOKED" != true ] || break
+		done
+		[ "$LOOKED" = true ]
 	done
 }
 
