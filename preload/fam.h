@@ -7,7 +7,9 @@
  *
  * Lifeline: each process that maps an arena has a number in it, and that byte of the memfd is locked by an open file description which it alone has (F_OFD_SETLK): gone at any death, and at exec,
  * since its descriptor is close-on-exec. F_GETLK tells whether the process with that number lives. fork makes the child's description, and locks it, before there is a child, and the parent closes its
- * descriptor of it afterwards: at no moment is a child without one. Where none can be made (no /proc, no descriptor left) the child shares its parent's, and both count as alive until the last of them is dead.
+ * descriptor of it afterwards: at no moment is a child without one. Where none can be made (no /proc, no descriptor left) the
+ * child takes a number of its own by a record lock (F_SETLK), which is the process's, as soon as it runs; but it has its parent's description too, so that the parent counts as alive until both are dead. Such a process opens
+ * no other description of the memfd: closing one would undo the record lock.
  */
 #ifndef SHUNT_FAM_H
 #define SHUNT_FAM_H
