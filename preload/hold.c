@@ -42,30 +42,17 @@ static void take_back(struct fam_sock *f, const struct arena *a, uint32_t place,
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, sizeof(old));
 }
 
-static bool is_dead(struct arena *a, uint32_t who, int64_t since)
-{
-	return !fam_proc_alive_since(a, who & ~HOLD_TAKEN, since);
-}
-
-/* Up to the first other holder that lives: then it does not matter who else does. */
-static void reap(struct fam_sock *f, struct arena *a, int64_t since)
+/* all: else up to the first other holder that lives: then it does not matter who else does. */
+static void reap(struct fam_sock *f, struct arena *a, int64_t since, bool all)
 {
 	for (uint32_t i = 0; i < HOLD_MORE; i++) {
 		uint32_t who = load_acquire(&f->held_by[i]);
 		if (!who || (who & ~HOLD_TAKEN) == a->proc_nr)
 			continue;
-		if (!is_dead(a, who, since))
-			return;
-		take_back(f, a, i, who);
-	}
-}
-
-static void reap_all(struct fam_sock *f, struct arena *a, int64_t since)
-{
-	for (uint32_t i = 0; i < HOLD_MORE; i++) {
-		uint32_t who = load_acquire(&f->held_by[i]);
-		if (who && (who & ~HOLD_TAKEN) != a->proc_nr && is_dead(a, who, since))
+		if (!fam_proc_alive_since(a, who & ~HOLD_TAKEN, since))
 			take_back(f, a, i, who);
+		else if (!all)
+			return;
 	}
 }
 
@@ -95,7 +82,7 @@ void hold_for_child(struct sock *s)
 	uint32_t nr = s->arena->child_nr, place = find_place(f, nr);
 	if (place == HOLD_MORE) { /* the first that finds none asks in any case */
 		bool first = !hold_mine(load_relaxed(&f->holders), HOLD_MORE);
-		reap_all(f, s->arena, first ? FAM_NOW : now_ns() - HOLD_OLD_NS);
+		reap(f, s->arena, first ? FAM_NOW : now_ns() - HOLD_OLD_NS, true);
 		place = find_place(f, nr);
 	}
 	FAULT_POINT("fork: child's place, before it holds");
@@ -125,7 +112,7 @@ bool hold_is_in_use(struct fam_sock *f, struct arena *a)
 {
 	if (is_ours(f, a))
 		return true;
-	reap(f, a, now_ns() - HOLD_OLD_NS);
+	reap(f, a, now_ns() - HOLD_OLD_NS, false);
 	if ((uint32_t)load_acquire(&f->holders)) /* also of one that is just being released: its flags go first */
 		return true;
 	for (uint32_t i = 0; i < FAM_N_PLACE; i++)
@@ -139,12 +126,12 @@ bool hold_is_in_use(struct fam_sock *f, struct arena *a)
 void hold_reap(struct sock *s, int64_t since)
 {
 	if (hold_others(load_acquire(&s->f->holders), s->hold))
-		reap(s->f, s->arena, since);
+		reap(s->f, s->arena, since, false);
 }
 
 bool hold_others_live(struct sock *s)
 {
-	reap(s->f, s->arena, now_ns() - HOLD_OLD_NS);
+	reap(s->f, s->arena, now_ns() - HOLD_OLD_NS, false);
 	return hold_others(load_acquire(&s->f->holders), s->hold);
 }
 
@@ -244,6 +231,6 @@ bool hold_any_inside(struct sock *s, _Atomic uint16_t counts[FAM_N_PLACE])
 		return true;
 	if (__builtin_expect(!any_inside(counts, s->hold), 1))
 		return false;
-	reap_all(s->f, s->arena, now_ns() - HOLD_OLD_NS);
+	reap(s->f, s->arena, now_ns() - HOLD_OLD_NS, true);
 	return any_inside(counts, FAM_N_PLACE);
 }
