@@ -113,16 +113,21 @@ static void talk(int fd)
 	}
 }
 
+static void talk_alone(int fd)
+{
+	meet("alone");
+	warm_up(fd);
+	talk(fd);
+	TRY(close(fd));
+}
+
 static void stream_part(void)
 {
 	int fd = is_server ? serve_one() : connect_one();
 
 	if (forks())
 		share(fd);
-	meet("alone");
-	warm_up(fd);
-	talk(fd);
-	TRY(close(fd));
+	talk_alone(fd);
 }
 
 static void full_part(void)
@@ -131,10 +136,7 @@ static void full_part(void)
 
 	if (forks())
 		is_killed(start_holder_full(fd));
-	meet("alone");
-	warm_up(fd);
-	talk(fd);
-	TRY(close(fd));
+	talk_alone(fd);
 }
 
 /* Some holders are killed, others go on, all of them look, and end as processes do. */
@@ -171,10 +173,7 @@ static void several_part(void)
 		for (int i = 0; i < SURVIVORS; i++)
 			join_child(pid[i]);
 	}
-	meet("alone");
-	warm_up(fd);
-	talk(fd);
-	TRY(close(fd));
+	talk_alone(fd);
 }
 
 /* A child goes on alone, when its parent has been killed. Who tells of it is the parent's parent. */
@@ -296,6 +295,17 @@ static void dgram_talk(int fd, const struct addr *to)
 	}
 }
 
+static void dgram_talk_alone(int fd, const struct addr *to)
+{
+	meet("alone");
+	if (is_server)
+		udp_warm_server(fd, 1);
+	else
+		udp_warm_client(fd, to);
+	dgram_talk(fd, to);
+	TRY(close(fd));
+}
+
 static void dgram_part(void)
 {
 	int port, fd = udp_on("127.0.0.1", &port);
@@ -304,13 +314,7 @@ static void dgram_part(void)
 	struct addr other = addr_of("127.0.0.1", (int)await_number());
 	if (forks())
 		share(fd);
-	meet("alone");
-	if (is_server)
-		udp_warm_server(fd, 1);
-	else
-		udp_warm_client(fd, &other);
-	dgram_talk(fd, &other);
-	TRY(close(fd));
+	dgram_talk_alone(fd, &other);
 }
 
 /* Not before the fork, but after it, is the socket asked for a channel: the offer stands when the child is killed. */
@@ -324,13 +328,7 @@ static void dgram_late_part(void)
 	dgram_talk(fd, &other);
 	if (forks())
 		is_killed(pid);
-	meet("alone");
-	if (is_server)
-		udp_warm_server(fd, 1);
-	else
-		udp_warm_client(fd, &other);
-	dgram_talk(fd, &other);
-	TRY(close(fd));
+	dgram_talk_alone(fd, &other);
 }
 
 #define BOTH(name, part, flags, n, child)                                                                                      \
