@@ -185,19 +185,6 @@ static int exec_failed(int r)
 	return r;
 }
 
-/* As fork, without the handlers that others have asked pthread_atfork() for. Ours must run. */
-EXPORT pid_t _Fork(void)
-{
-	if (!wrap_own_process())
-		return real._Fork();
-	startup_fork(STARTUP_PREPARE);
-	pid_t r = real._Fork();
-	int e = errno;
-	startup_fork(r == 0 ? STARTUP_CHILD : STARTUP_PARENT);
-	errno = e;
-	return r;
-}
-
 /* It forks, and puts /dev/null in the place of 0, 1 and 2, where none of its calls can be seen. */
 EXPORT int daemon(int nochdir, int noclose)
 {

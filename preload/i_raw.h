@@ -61,7 +61,7 @@ typedef bool raw_call(const long *a, long *r, long nr);
 #else
 #define RAW_OLD_NAMES(X)
 #endif
-/* i_rawproc.c, i_ns.c, i_limit.c, i_uring.c */
+/* i_clone.c, i_rawproc.c, i_ns.c, i_limit.c, i_uring.c */
 #define RAW_PROCESS(X)                                                                                                         \
 	X(clone)                                                                                                               \
 	X(clone3)                                                                                                              \

@@ -53,6 +53,7 @@ int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap);
 FILE *_IO_fdopen(int fd, const char *mode);
 FILE *_IO_popen(const char *cmd, const char *mode);
 int _IO_fclose(FILE *fp);
+int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 int capset(void *hdr, const void *data);
 int __dprintf_chk(int fd, int flag, const char *fmt, ...);
 int __sigaction(int sig, const struct sigaction *act, struct sigaction *old);
