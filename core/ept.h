@@ -53,6 +53,9 @@ struct ept {
 	struct sm_area *area;
 	struct binding binding;
 	uint8_t nonce[16];
+	uint64_t
+		left_nonce; /* the last message that was for a process of another user than ours, as whom we were `left_uid` (rdv_answer) */
+	uint32_t left_uid;
 };
 
 /*

@@ -261,7 +261,7 @@ static void list_assoc(struct sm_area *a, int shmid)
 	add_acqrel(&a->assoc_seq, 1);
 }
 
-/* As seg_attach(); -EACCES: a user whom we do not accept. */
+/* As seg_attach(); -EPERM also for a user whom we do not accept. */
 static int attach(struct seg *out, int shmid, uint64_t nonce)
 {
 	int err = seg_attach(out, shmid, nonce);
@@ -270,21 +270,48 @@ static int attach(struct seg *out, int shmid, uint64_t nonce)
 		return err;
 	log_line("segment %d is of uid %u, gid %u: not shared with", shmid, out->cuid, out->cgid);
 	seg_detach(out);
-	return -EACCES;
+	return -EPERM;
+}
+
+static bool is_left(const struct ept *e, uint64_t nonce)
+{
+	return nonce && nonce == e->left_nonce && e->left_uid == (uint32_t)sys0(SYS_geteuid);
+}
+
+/*
+ * We do not look at it again, unless we become another user. Nobody else may have seen it meanwhile, so all are told once more. If its client has given up
+ * just now, and the next one is writing: who claims too early finds no nonce, and the client signals when it has written.
+ */
+static void leave_to_others(struct ept *e, uint64_t nonce)
+{
+	e->left_nonce = nonce;
+	e->left_uid = (uint32_t)sys0(SYS_geteuid);
+	if (load_acquire(&e->area->msg_nonce) != nonce)
+		return;
+	sysv_sem_setval(e->semid, SM_SEM_MSG, 1);
+	add_acqrel(&e->area->offer_seq, 1);
+	ring_endpoint(e->nonce);
 }
 
 int rdv_answer(struct ept *e, struct seg *out)
 {
 	struct message m;
-	int err = sysv_semop(e->semid, SM_SEM_MSG, -1, 0, 0);
+	int err;
 
 	out->hdr = NULL;
+	if (is_left(e, load_relaxed(&e->area->msg_nonce)))
+		return 0;
+	err = sysv_semop(e->semid, SM_SEM_MSG, -1, 0, 0);
 	if (err)
 		return err == -EAGAIN || err == -EINTR ? 0 : err;
 	FAULT_POINT("rdv: claimed, before read");
 	if (!read_message(e->area, &m))
 		return 0;
 	err = attach(out, m.shmid, m.nonce);
+	if (err == -EACCES) {
+		leave_to_others(e, m.nonce);
+		return 0;
+	}
 	if (err) {
 		log_line("rendezvous: segment %d refused: error %d", m.shmid, -err);
 		answer(m.semid, NULL);

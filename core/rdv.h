@@ -28,7 +28,10 @@ int rdv_call(
 /* If not NULL, asked of each client before it is answered: whose segment it is, by the kernel's word. 0: he is refused. Set once, before the rest. */
 extern bool (*rdv_accepts)(uint32_t uid, uint32_t gid);
 
-/* Take one message, if there is one, and answer it. 1: *out is a new association's segment; 0: none waits; -errno: refused or bad. Never waits. */
+/*
+ * Take one message, if there is one, and answer it. 1: *out is a new association's segment; 0: none waits; -errno: refused or bad. Never waits.
+ * One whose segment was given to another user is left to the others who hold the endpoint (a master of root's, and its workers who have given that up).
+ */
 int rdv_answer(struct ept *e, struct seg *out);
 
 /*

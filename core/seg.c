@@ -180,7 +180,7 @@ int seg_create(struct seg *s, uint32_t server_uid)
 	return err;
 }
 
-/* What the kernel says about the segment. 0, -EPERM, or the error of IPC_STAT. */
+/* What the kernel says about the segment. 0, -EPERM, -EACCES (root may attach what is not meant for it), or the error of IPC_STAT. */
 static int seg_check_stat(struct seg *s, int shmid)
 {
 	uint32_t euid = (uint32_t)sys0(SYS_geteuid);
@@ -192,7 +192,7 @@ static int seg_check_stat(struct seg *s, int shmid)
 	if (ds.shm_segsz != SM_SEG_LEN || (ds.shm_perm.mode & 0177))
 		return -EPERM;
 	if (ds.shm_perm.uid != euid && ds.shm_perm.cuid != euid)
-		return -EPERM;
+		return -EACCES;
 	if (ds.shm_perm.cuid == SYS_UID_UNKNOWN)
 		return -EPERM;
 	s->cuid = ds.shm_perm.cuid;

@@ -31,8 +31,8 @@ struct seg {
 int seg_create(struct seg *s, uint32_t server_uid);
 /*
  * Attach one that a client made: attach first, IPC_STAT after (ids are reused). Refuses (-EPERM) unless: size is SM_SEG_LEN,
- * mode 0600 at most, owner is our effective uid (or we are its creator), the creator has a name here (not uid 65534), no huge
- * pages, header as this build has it, nonce as told (0: any). -EACCES, -EINVAL, -EIDRM: the kernel's (not ours, or gone).
+ * mode 0600 at most, the creator has a name here (not uid 65534), no huge pages, header as this build has it, nonce as told
+ * (0: any). -EACCES: it was given to another user, and we are not its creator. -EINVAL, -EIDRM: the kernel's (gone).
  */
 int seg_attach(struct seg *s, int shmid, uint64_t nonce);
 /* Forget it (s->hdr becomes NULL; nothing to do if it is); the address range stays ours. */

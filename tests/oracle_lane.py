@@ -130,6 +130,7 @@ class Lane:
     def __init__(self, shunt, modes):
         self.shunt, self.modes = shunt, modes
         self.dir = tempfile.mkdtemp(prefix="oracle.")
+        os.chmod(self.dir, 0o711)  # a part that becomes another user finds the map
         self.map = self.dir + "/map"
         self.parts, self.runs = [], 0
         os.mkdir(self.map)

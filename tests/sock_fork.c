@@ -189,25 +189,45 @@ static void per_connection_server(void)
 	TRY(close(lfd));
 }
 
-static void serve_until_told(int lfd)
+/* What accept() says then. */
+static int serve_until_told(int lfd)
 {
 	for (;;) {
 		int fd = accept(lfd, NULL, NULL);
 		if (fd < 0)
-			exit(errno == EINVAL ? 0 : 1);
+			return errno;
 		serve(fd);
 	}
+}
+
+struct workers {
+	int n;
+	uid_t uid;  /* whose; their clients are his, too */
+	int master; /* serves one connection itself, before */
+};
+
+/* Where there is another user; else all are the same one's. The right to be root again is kept, for what is written at the end. */
+static void as_user(uid_t uid)
+{
+	(void)!setresuid((uid_t)-1, uid, (uid_t)-1);
 }
 
 /* The listener is made by the parent and handed to children; shutdown of it ends them. */
 static void prefork_server(void)
 {
-	int port, status, lfd = listen_on("127.0.0.1", CLIENTS, &port), children = *(const int *)the_case->arg;
+	const struct workers *w = the_case->arg;
+	int port, status, children = w->n, lfd = listen_on("127.0.0.1", CLIENTS, &port);
 
-	for (int i = 0; i < children; i++)
-		if (fork_part() == 0)
-			serve_until_told(lfd);
 	tell_number(port);
+	if (w->master)
+		serve((int)MUST(accept(lfd, NULL, NULL)));
+	for (int i = 0; i < children; i++)
+		if (fork_part() == 0) {
+			as_user(w->uid);
+			int said = serve_until_told(lfd);
+			as_user(0);
+			exit(said == EINVAL ? 0 : 1);
+		}
 	await("done");
 	TRY(shutdown(lfd, SHUT_RD));
 	for (int i = 0; i < children; i++)
@@ -216,21 +236,46 @@ static void prefork_server(void)
 	TRY(close(lfd));
 }
 
-static void clients(void)
+static void call(int port)
 {
-	int port = (int)await_number();
+	int fd = (int)MUST(connect_to("127.0.0.1", port));
 
-	for (int k = 0; k < CLIENTS; k++) {
-		int fd = (int)MUST(connect_to("127.0.0.1", port));
-		warm_up(fd);
-		for (unsigned i = 0; i < 100; i++) {
-			put(fd, 50, 1, i);
-			get(fd, 80, 2, i);
-		}
-		MUST(close(fd));
+	warm_up(fd);
+	for (unsigned i = 0; i < 100; i++) {
+		put(fd, 50, 1, i);
+		get(fd, 80, 2, i);
 	}
+	MUST(close(fd));
+}
+
+static void calls(int port)
+{
+	for (int k = 0; k < CLIENTS; k++)
+		call(port);
 	tell("done");
 	say("%d clients", CLIENTS);
+}
+
+static void clients(void)
+{
+	calls((int)await_number());
+}
+
+static void clients_of_workers(void)
+{
+	const struct workers *w = the_case->arg;
+	int port = (int)await_number();
+	pid_t pid = w->master ? fork_part() : 1;
+
+	if (pid == 0) { /* another process: this one shares no memory with the server yet */
+		call(port);
+		exit(0);
+	}
+	if (w->master)
+		join_child(pid);
+	as_user(w->uid);
+	calls(port);
+	as_user(0);
 }
 
 /* ---- exec ---- */
@@ -353,7 +398,8 @@ static void epoll_server(void)
 	close(ep);
 }
 
-static const int none = 0, three = 3, cloexec = FD_CLOEXEC;
+static const struct workers three = {3, 0, 0}, three_of_another = {3, 1000, 1};
+static const int none = 0, cloexec = FD_CLOEXEC;
 
 const struct oracle_case oracle_cases[] = {
 	{"shared", shared_server, echoing_client, 0, NULL},
@@ -361,7 +407,8 @@ const struct oracle_case oracle_cases[] = {
 	{"halves", halves_server, halves_client, 0, NULL},
 	{"last_holder", last_holder_server, last_holder_client, 0, NULL},
 	{"per_connection", per_connection_server, clients, CASE_SLOW, NULL},
-	{"prefork", prefork_server, clients, CASE_SLOW, &three},
+	{"prefork", prefork_server, clients_of_workers, CASE_SLOW, &three},
+	{"prefork_user", prefork_server, clients_of_workers, CASE_SLOW, &three_of_another},
 	{"exec", exec_server, exec_client, 0, NULL},
 	{"exec_unread", exec_unread_server, exec_unread_client, 0, NULL},
 	{"spawn", spawn_server, echoing_client, 0, &none},

@@ -283,6 +283,62 @@ static void two_users_meet_and_a_third_cannot_attach(void **state)
 	}
 }
 
+/* Root has published; the worker, who has given that up, has the endpoint by fork. */
+struct master {
+	struct world w;
+	int sp[2];
+};
+
+static int worker_answers(void *arg)
+{
+	struct master *m = arg;
+	struct seg got;
+	char c;
+
+	EXPECT(read(m->sp[1], &c, 1) == 1);
+	EXPECT(rdv_answer(&m->w.e, &got) == 1);
+	EXPECT(got.cuid == BOB);
+	seg_detach(&got);
+	return 0;
+}
+
+static int bob_calls_worker(void *arg)
+{
+	struct master *m = arg;
+	struct seg s;
+
+	EXPECT(rdv_call(&s, &m->w.r, ALICE, 8000, NULL, NULL) == 0);
+	seg_detach(&s);
+	return 0;
+}
+
+static void what_is_for_a_worker_is_left_to_it(void **state)
+{
+	struct master m;
+	struct seg got;
+	pid_t worker, client;
+
+	(void)state;
+	scratch_need_root();
+	world_open(&m.w);
+	scratch_pair(m.sp);
+	worker = scratch_fork(ALICE, worker_answers, &m);
+	client = scratch_fork(BOB, bob_calls_worker, &m);
+	while (!m.w.e.left_nonce) { /* it has come, and has been looked at */
+		assert_int_equal(rdv_answer(&m.w.e, &got), 0);
+		sched_yield();
+	}
+	assert_int_equal(sysv_sem_get(m.w.e.semid, SM_SEM_MSG, GETVAL), 1);
+	assert_int_equal(rdv_answer(&m.w.e, &got), 0); /* not again */
+	assert_int_equal(sysv_sem_get(m.w.e.semid, SM_SEM_MSG, GETVAL), 1);
+	assert_int_equal(write(m.sp[0], "x", 1), 1);
+	scratch_wait_ok(client);
+	scratch_wait_ok(worker);
+	close(m.sp[0]);
+	close(m.sp[1]);
+	world_close(&m.w);
+}
+
 static int jam(void *arg)
 {
 	int semid = *(int *)arg;
@@ -513,6 +569,7 @@ int main(void)
 		TEST(an_endpoint_that_goes_while_we_wait_ends_the_wait),
 		TEST(many_clients_at_once_are_all_served_by_several_servers),
 		TEST(two_users_meet_and_a_third_cannot_attach),
+		TEST(what_is_for_a_worker_is_left_to_it),
 		TEST(a_jammed_lock_costs_the_upgrade_in_bounded_time),
 		TEST(a_flooded_semaphore_does_no_harm),
 		TEST(forged_messages_are_refused),

@@ -235,7 +235,7 @@ static void exactly_two_users_have_it(void **state)
 	scratch_pair(sp);
 	pid = scratch_fork(ALICE, create_for_root, sp);
 	assert_int_equal(read(sp[0], &s, sizeof(s)), sizeof(s));
-	assert_int_equal(seg_attach(&t, s.shmid, s.nonce), -EPERM);
+	assert_int_equal(seg_attach(&t, s.shmid, s.nonce), -EACCES);
 	assert_int_equal(write(sp[0], "x", 1), 1);
 	scratch_wait_ok(pid);
 	close(sp[0]);
