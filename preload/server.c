@@ -79,7 +79,12 @@ static void clear(struct server *v)
 static bool is_anothers(int fd)
 {
 	struct stat st;
-	return sys2(SYS_fstat, fd, &st) < 0 || st.st_uid != (uint32_t)sys0(SYS_geteuid);
+	uint32_t euid = (uint32_t)sys0(SYS_geteuid);
+	if (sys2(SYS_fstat, fd, &st) < 0 || st.st_uid == euid)
+		return false;
+	log_line("listener fd %d: not published: it is a socket of user %u's, and this process is user %u's now", fd, st.st_uid,
+		euid);
+	return true;
 }
 
 static struct server *publish(int fd, bool udp)
@@ -88,12 +93,13 @@ static struct server *publish(int fd, bool udp)
 	struct ept_key key;
 	struct server *v = NULL;
 	guard_enter(&g);
-	if (flight_is_closed()) { /* startup_end() has been here, or waits for the lock: nobody would retract it */
+	/* Closed: startup_end() has been here, or waits for the lock: nobody would retract it. */
+	if (flight_is_closed() || is_anothers(fd)) {
 		guard_leave(&g);
 		return NULL;
 	}
 	v = free_entry();
-	int r = is_anothers(fd) ? -EPERM : v && fdtab_init() ? key_of(&key, fd) : -ENOMEM;
+	int r = v && fdtab_init() ? key_of(&key, fd) : -ENOMEM;
 	key.udp = udp;
 	if (r == 0) {
 		clear(v);
