@@ -30,7 +30,7 @@
 #include <stdint.h>
 
 #define SM_MAGIC UINT64_C(0x6d735f676461636e) /* "ncadg_sm", little endian */
-#define SM_VERSION 6u
+#define SM_VERSION 7u
 
 #define SM_N_CHAN 256u	       /* channels in a segment */
 #define SM_RING_LEN (1u << 18) /* bytes in a ring; a power of two */
@@ -43,7 +43,7 @@
 #define SM_ARM_FUTEX (UINT64_C(1) << 63) /* a thread sleeps on sm_end.futex */
 #define SM_ARM_DOWN (UINT64_C(1) << 62)	 /* the reader withdrew its consent: look at the flags */
 
-/* sm_end.flags: only ever set (by the owning side) while a channel lives, but for RESTS, OFF, PASSED and ORPHAN */
+/* sm_end.flags: only ever set (by the owning side) while a channel lives, but for RESTS, OFF, PASSED, ORPHAN and LEFT */
 #define SM_END_LINKED 0x01u /* this side has bound the channel to its kernel socket */
 #define SM_END_FIN 0x02u    /* shutdown(SHUT_WR) or close is about to send FIN: the end of file is meant */
 #define SM_END_CLOSED 0x04u /* the last descriptor is closed: nobody will read here again */
@@ -58,6 +58,8 @@
 	0x200u /* as RESTS: the socket has been given to another process, or will be in a moment; until it is at home there */
 #define SM_END_ORPHAN                                                                                                          \
 	0x400u /* no process has this end: who takes the mark away may. The successor, or the other side when it ends */
+#define SM_END_LEFT                                                                                                            \
+	0x800u /* the reader leaves the ring, or has left it, empty: who writes there goes down at once. The writer takes the mark away */
 
 struct sm_end {
 	/* tx: written on each send by the owning side; a peer that waits looks at nothing else */

@@ -74,7 +74,15 @@ static void mark_and_send(struct sock *s, uint64_t head, enum dup_how how)
 	store_relaxed(&my->dup_len, (uint32_t)(tail - head));
 	FAULT_POINT("dup: length, before mark");
 	store_release(&my->dup_epoch, s->f->tx_epoch);
-	fence_storeload(); /* faces a reader that closes: CLOSED, fence, dup_epoch; and one that falls asleep: armed, fence, dup_epoch */
+	fence_storeload(); /* faces a reader that closes: CLOSED, fence, dup_epoch; one that leaves: LEFT, the same; and one that falls asleep: armed, fence, dup_epoch */
+	if (load_acquire(&s->chan.peer->flags) &
+		SM_END_LEFT) { /* he may not have seen the mark, and goes where he stands now: no octet before that */
+		head = load_acquire(&s->chan.peer->rx_head);
+		if (tail - head > SM_RING_LEN)
+			head = tail;
+		store_relaxed(&my->dup_rpos, head);
+		store_relaxed(&my->dup_len, (uint32_t)(tail - head));
+	}
 	FAULT_POINT("dup: mark, before bell");
 	notify_armed(&s->chan); /* should we die in the middle of it, our FIN comes only behind what it takes from the kernel */
 	FAULT_POINT("dup: mark, before sent");

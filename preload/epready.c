@@ -120,7 +120,8 @@ static uint32_t member_events(struct member *m)
 		}
 		if (m->force && !(load_relaxed(&m->s->f->rx_epoch) &
 					1)) /* the kernel's part comes first; what lies behind it is no news later */
-			tail = m->et_tail = load_acquire(&m->s->chan.peer->tx_tail);
+			tail = m->et_tail = ring_is_left(m->s) ? load_relaxed(&m->s->f->rx_head)
+							       : load_acquire(&m->s->chan.peer->tx_tail);
 		if (tail == load_relaxed(&m->s->f->rx_head)) /* nothing is left of what has been seen */
 			m->et_tail = tail;
 		m->force = false;

@@ -76,10 +76,11 @@ static inline bool tx_look_for_sleeper(struct sock *s)
 	return false;
 }
 
-/* The peer has closed its end, or both its directions: the kernel has to answer. Or it wants the channel to rest, or is switched off. */
+/* The peer has closed its end, or both its directions: the kernel has to answer. Or it wants the channel to rest, is switched off, or reads the ring no more. */
 static inline bool tx_peer_left(const struct sock *s)
 {
-	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS | SM_END_OFF | SM_END_PASSED);
+	return load_relaxed(&s->chan.peer->flags) &
+	       (SM_END_CLOSED | SM_END_DEAF | SM_END_RESTS | SM_END_OFF | SM_END_PASSED | SM_END_LEFT);
 }
 
 /* Wake who sleeps. */

@@ -232,7 +232,7 @@ static void turn_deaf(struct sock *s)
 		fence_for_sender(
 			&s->chan); /* faces the sender: publish, fence, flags: who does not see ours has been seen by us */
 		FAULT_POINT("shutdown: mark, before end of input");
-		store_relaxed(&s->f->rx_deaf_end, load_acquire(&s->chan.peer->tx_tail));
+		store_relaxed(&s->f->rx_deaf_end, ring_end(s));
 		or_acqrel(&s->f->flags, FAM_DEAF);
 	}
 	token_drop(s, &s->f->rx_token, how);

@@ -83,6 +83,39 @@ int64_t move_kernel_got(int fd)
 	return r < 0 ? r : (int64_t)ti.tcpi_bytes_received;
 }
 
+/*
+ * The reader had left the ring before us, empty (takeback.c), and reads the kernel alone: what has been written since, and is not in the kernel as a duplicate, goes there now. The ring ends where he
+ * left it, as if none of that had ever been there.
+ */
+static void reader_had_left(struct sock *s)
+{
+	struct fam_sock *f = s->f;
+	struct sm_end *my = s->chan.my;
+	uint64_t head = load_acquire(&s->chan.peer->rx_head), from = head;
+	if (load_relaxed(&f->tx_tail) - head <= SM_RING_LEN) {
+		if (load_relaxed(&my->dup_epoch) == f->tx_epoch - 1)
+			from = load_relaxed(&my->dup_rpos) + load_relaxed(&my->dup_len);
+		move_unread_to_kernel(s, from);
+		store_relaxed(&f->tx_tail, head);
+		store_relaxed(&my->down_rpos, head);
+		store_release(&my->tx_tail, head);
+	}
+}
+
+/* From the odd epoch to the even one. Who publishes that first, we or the reader, tells whether he has left the ring before us: his exchange and ours are of the same word. */
+static void leave_epoch(struct sock *s)
+{
+	struct chan *c = &s->chan;
+	store_relaxed(&c->my->down_rpos, load_relaxed(&s->f->tx_tail));
+	FAULT_POINT("down: position, before epoch");
+	uint32_t even = ++s->f->tx_epoch;
+	if (xchg_acqrel(&c->my->tx_epoch, even) == even)
+		reader_had_left(s);
+	FAULT_POINT("down: epoch, before reader's mark");
+	if (load_relaxed(&c->peer->flags) & SM_END_LEFT)
+		and_acqrel(&c->peer->flags, ~SM_END_LEFT);
+}
+
 bool move_up(struct sock *s)
 {
 	struct fam_sock *f = s->f;
@@ -118,8 +151,7 @@ bool move_up(struct sock *s)
 	fence_storeload(); /* faces the reader's: consent = 0, fence, epoch */
 	FAULT_POINT("up: epoch, before second look");
 	if (!load_relaxed(&c->peer->consent)) {
-		store_relaxed(&c->my->down_rpos, load_relaxed(&f->tx_tail));
-		store_release(&c->my->tx_epoch, ++f->tx_epoch);
+		leave_epoch(s);
 		notify_peer(c); /* who has followed us up meanwhile sleeps on the ring alone */
 		return false;
 	}
@@ -139,9 +171,7 @@ void move_down(struct sock *s, enum why why)
 	if (load_relaxed(
 		    &c->my->lazy)) /* below a ring nobody is lazy, and no sleeper need fence for us: what was published is visible to who sees this */
 		store_release(&c->my->lazy, 0);
-	store_relaxed(&c->my->down_rpos, load_relaxed(&f->tx_tail));
-	FAULT_POINT("down: position, before epoch");
-	store_release(&c->my->tx_epoch, ++f->tx_epoch);
+	leave_epoch(s);
 	FAULT_POINT("down: epoch, before bell");
 	store_relaxed(&f->tx_why, why);
 	add_relaxed(&f->downs, 1u);

@@ -10,6 +10,9 @@
  *     sender    K ---up--> R ---down--> K ........ K ---up--> R         up needs: consent, rx_epoch == tx_epoch,
  *     receiver  K -----------up--> R ---down--> K                       nobody inside a kernel send
  *
+ * A reader that leaves the ring for good when it is empty goes first (takeback.c): it puts the writer's published epoch down, and its own; the writer, who finds SM_END_LEFT behind what he has put into the ring, or
+ * goes down for another reason, finds his epoch down already, and gives the kernel what has been written since.
+ *
  * Consent. While the receiver's side reads the kernel socket, or sleeps where no bell reaches it, its `consent` is 0; it stores 0, fences, and looks at the epoch
  * once more before it reads. The sender going up publishes the epoch, fences, and looks at `consent`: if 0 it goes down again at once, having written
  * nothing. So a receiver can never read past up_kpos while the ring holds something, nor sleep in the kernel while the ring fills.

@@ -100,7 +100,7 @@ static bool any_news(struct sock *s)
 {
 	struct chan *c = &s->chan;
 	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
-	if (!(epoch & 1) && kernel_owes(s, epoch))
+	if (!(epoch & 1) && (kernel_owes(s, epoch) || load_acquire(&c->peer->tx_epoch) == epoch))
 		return load_relaxed(&s->look) || !load_relaxed(&s->linked);
 	return load_acquire(&c->peer->tx_tail) != load_relaxed(&s->f->rx_head) ||
 	       (load_relaxed(&c->peer->tx_epoch) != load_relaxed(&s->f->rx_epoch) && !dup_owed(s)) || load_relaxed(&s->look) ||

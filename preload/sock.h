@@ -182,11 +182,20 @@ static inline bool sock_is_nonblock(const struct sock *s)
 	return __builtin_expect((fl & pins) == pins || s->arrived, 0) ? sock_ask_nonblock(s) : fl & FAM_NONBLOCK;
 }
 
+/* Neither the writer nor the reader is in the ring, as far as they have told each other: what somebody may have written there since goes by the kernel (move_down). Of the ring's tail and this, the tail is looked at first. */
+static inline bool ring_is_left(const struct sock *s)
+{
+	uint32_t epoch = load_relaxed(&s->f->rx_epoch);
+	return !(epoch & 1) && load_acquire(&s->chan.peer->tx_epoch) == epoch;
+}
+
 /* How far the ring has been written, as far as that is input. s->linked. */
 static inline uint64_t ring_end(const struct sock *s)
 {
 	const struct fam_sock *f = s->f;
 	uint64_t tail = load_acquire(&s->chan.peer->tx_tail);
+	if (__builtin_expect(ring_is_left(s), 0))
+		return load_relaxed(&f->rx_head);
 	if (__builtin_expect(load_relaxed(&f->flags) & FAM_DEAF, 0)) {
 		fence_acquire(); /* the flag, then where */
 		uint64_t end = load_relaxed(&f->rx_deaf_end), head = load_relaxed(&f->rx_head);

@@ -3,7 +3,8 @@
  * takeback.c - leaving shared memory for good, in either direction.
  *
  * A reader that will not be able to read rings (stdio, exec, a descriptor passed away) withdraws: no consent any more, and what it has not read has to be in the kernel's socket. A
- * writer that has gone down has seen to that already (dup.h). One that is in the ring is asked to go down: its service thread does, so that the program need not call us.
+ * writer that has gone down has seen to that already (dup.h). One that is in the ring is left there, if all has been read: it follows with its next send. Else it is asked to go down: its service thread does, so that the
+ * program need not call us.
  * The reader holds its token meanwhile: nobody reads.
  */
 #include <errno.h>
@@ -106,6 +107,8 @@ static int leave_ring(struct sock *s, uint32_t its)
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
 	uint64_t head = load_relaxed(&f->rx_head), end = load_acquire(&c->peer->tx_tail);
+	if (load_relaxed(&f->rx_epoch) == its && !(its & 1)) /* it has been left; what its writer does there is none of ours */
+		return 0;
 	if (end != head && (its & 1 || !dup_covers(s, its, end)))
 		return -ENODATA;
 	int r = drop_all(s);
@@ -148,6 +151,31 @@ bool move_over(struct sock *s)
 	return !(its & 1) && leave_ring(s, its) == 0;
 }
 
+/*
+ * The writer is in the ring, in the odd epoch `its`, and all that is there has been read: we leave it first, and he need not even live. From here on we read the kernel alone, in the epoch that follows; who writes into the ring
+ * all the same finds our mark behind publishing it, and sends it by the kernel (reader_had_left in move.c). Either we see his octets, or he our mark; either we see that he makes a duplicate, or he makes it from where we stand; and if
+ * he leaves the epoch before we do, he has done so in the usual way. The mark is set. false: nothing has changed.
+ */
+static bool leave_empty(struct sock *s, uint32_t its)
+{
+	struct fam_sock *f = s->f;
+	struct chan *c = &s->chan;
+	uint64_t head = load_relaxed(&f->rx_head);
+	if (load_acquire(&c->peer->tx_tail) != head || load_acquire(&c->peer->dup_epoch) == its)
+		return false;
+	store_relaxed(&c->peer->down_rpos, head); /* for another holder, should we be killed in the middle of this */
+	FAULT_POINT("back: nothing unread, before its epoch");
+	if (!cas_acqrel(&c->peer->tx_epoch, its, its + 1)) {
+		store_relaxed(&c->peer->down_rpos, load_acquire(&c->peer->tx_tail)); /* as he has written it down himself */
+		return false;
+	}
+	FAULT_POINT("back: its epoch, before own");
+	store_relaxed(&f->rx_epoch, its + 1);
+	FAULT_POINT("back: own epoch, before told");
+	store_release(&c->my->rx_epoch, its + 1);
+	return true;
+}
+
 static int withdraw(struct sock *s)
 {
 	struct chan *c = &s->chan;
@@ -158,7 +186,13 @@ static int withdraw(struct sock *s)
 	move_follow(s, &kleft);
 	uint32_t its = load_acquire(&c->peer->tx_epoch);
 	if (its & 1) {
+		or_acqrel(&c->my->flags, SM_END_LEFT); /* who sends meanwhile, and has no service thread, goes down, too */
+		FAULT_POINT("back: mark, before look at ring");
+		fence_for_sender(c); /* faces the sender: publish, fence, flags; and dup.c: dup_epoch, fence, flags */
+		if (leave_empty(s, its))
+			return 0;
 		int r = ask_down(s, WAIT_NS);
+		and_acqrel(&c->my->flags, ~SM_END_LEFT);
 		its = load_acquire(&c->peer->tx_epoch);
 		if (r < 0 && its & 1 && !load_relaxed(&s->hup))
 			return r;

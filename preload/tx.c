@@ -274,11 +274,15 @@ void tx_unsend(struct sock *s)
 	struct fam_sock *f = s->f;
 	int how = token_take(s, &f->tx_token);
 	uint32_t its = load_relaxed(&s->chan.peer->flags);
-	bool off = !(its & (SM_END_CLOSED | SM_END_DEAF)) && its & SM_END_OFF;
+	bool ends = its & (SM_END_CLOSED | SM_END_DEAF), off = !ends && its & SM_END_OFF;
+	bool left = !ends && its & SM_END_LEFT && how != TOKEN_NESTED; /* nested: the interrupted call sees it too */
 	if (off) {
 		if (f->tx_epoch & 1 && how != TOKEN_NESTED)
 			switch_down(s);
-	} else if (!(its & (SM_END_CLOSED | SM_END_DEAF))) {
+	} else if (left && f->tx_epoch & 1) {
+		FAULT_POINT("tx: reader has left, before down");
+		move_down(s, WHY_PEER);
+	} else if (!ends) {
 		if (its & (SM_END_RESTS | SM_END_PASSED)) /* or it has been switched on meanwhile */
 			or_acqrel(&f->flags,
 				FAM_RESTS); /* with the next send: what we sent now is read by then, and no duplicate is needed */
@@ -292,6 +296,8 @@ void tx_unsend(struct sock *s)
 	token_drop(s, &f->tx_token, how);
 	if (off)
 		switch_tell(&s->chan);
+	else if (left)
+		notify_peer(&s->chan);
 }
 
 static long broken(struct sock *s)
