@@ -67,7 +67,8 @@ struct ept {
 int ept_publish(struct ept *e, const struct ept_key *key, uint32_t id);
 /*
  * `e` is an endpoint that another process of our uid has published, or holds: key, nonce, semid, shmid and area are known. From now on we hold it too: it is there for as long as one of us
- * is, and the last one removes it. 0; -ENOENT: there is no such endpoint of ours (any more); -EBUSY: too many hold it already, or a stranger's lock, or another build's, is in the way; -errno.
+ * is, and the last one removes it. 0; -ENOENT: there is no such endpoint of ours (any more); -EBUSY: too many hold it already, or a stranger's lock or sockets, or another build's, are in the way; -errno.
+ * lock_fd and bell_fd are not looked at, and not closed.
  */
 int ept_join(struct ept *e);
 /*

@@ -230,6 +230,14 @@ int ept_file_hold(int fd, int slot)
 	return (int)sys3(SYS_fcntl, fd, F_OFD_SETLK, &fl);
 }
 
+void ept_file_unhold_below(int fd, int slot)
+{
+	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = slot - 1};
+
+	if (fl.l_len) /* 0 is the whole file */
+		sys3(SYS_fcntl, fd, F_OFD_SETLK, &fl);
+}
+
 /* Who lets go first and then looks cannot miss that he is the last, whoever else does the same: one of them is, and finds it out. */
 int ept_file_release(int fd, int slot)
 {

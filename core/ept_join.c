@@ -16,18 +16,6 @@ static void let_go(struct ept *e)
 	e->lock_fd = e->bell_fd = -1;
 }
 
-static int hold_any(struct ept *e)
-{
-	int err = -EBUSY;
-
-	for (e->slot = 1; e->slot < EPT_N_HOLDER; e->slot++) {
-		err = ept_file_hold(e->lock_fd, e->slot);
-		if (err != -EAGAIN && err != -EACCES)
-			return err;
-	}
-	return -EBUSY;
-}
-
 /* Who retracted it has locked all of the file before that, and has unlinked it when he lets go. */
 static int is_linked(int fd)
 {
@@ -36,11 +24,38 @@ static int is_linked(int fd)
 	return sys2(SYS_fstat, fd, &st) == 0 && st.st_nlink == 1;
 }
 
+/* By the octet e->slot, and with its bell. */
+static int hold_one(struct ept *e)
+{
+	uint8_t bell[16];
+	int err = ept_file_hold(e->lock_fd, e->slot);
+
+	if (err)
+		return err;
+	FAULT_POINT("ept: joined, before bell");
+	ept_bell_name(bell, e->nonce, e->slot);
+	e->bell_fd = is_linked(e->lock_fd) ? bell_open(bell) : -ENOENT;
+	return e->bell_fd < 0 ? e->bell_fd : 0;
+}
+
+/* The bells' names can be read by anybody, and bound by anybody. An octet whose bell is taken is held until we have another one: at no moment do we hold none. */
+static int hold_any(struct ept *e)
+{
+	for (e->slot = 1; e->slot < EPT_N_HOLDER; e->slot++) {
+		int err = hold_one(e);
+
+		if (!err)
+			ept_file_unhold_below(e->lock_fd, e->slot);
+		if (err != -EAGAIN && err != -EACCES && err != -EADDRINUSE)
+			return err;
+	}
+	return -EBUSY;
+}
+
 /* The folder is locked: nobody takes the endpoint for a dead one's meanwhile. */
 static int join_in(struct ept *e, int dir_fd, uint32_t uid)
 {
 	char name[EPT_NAME_LEN];
-	uint8_t bell[16];
 	struct ept_file f;
 	int fd, err;
 
@@ -54,13 +69,9 @@ static int join_in(struct ept *e, int dir_fd, uint32_t uid)
 		err = -ENOENT;
 	if (!err)
 		err = hold_any(e);
-	if (err)
-		return err;
-	FAULT_POINT("ept: joined, before bell");
-	e->binding = f.binding;
-	ept_bell_name(bell, e->nonce, e->slot);
-	e->bell_fd = is_linked(e->lock_fd) ? bell_open(bell) : -ENOENT;
-	return e->bell_fd < 0 ? e->bell_fd : 0;
+	if (!err)
+		e->binding = f.binding;
+	return err;
 }
 
 int ept_join(struct ept *e)

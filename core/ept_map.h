@@ -67,6 +67,8 @@ int ept_file_write(int fd, const struct ept_file *f);
 int ept_file_alive(int fd);
 /* Hold the file, open for writing, by the octet `slot`. 0; -EAGAIN, -EACCES: somebody else does, or a stranger's read lock is there; -errno. */
 int ept_file_hold(int fd, int slot);
+/* Of the octets from 1 on, hold those below `slot` no more. */
+void ept_file_unhold_below(int fd, int slot);
 /* Hold it no more. 1: nor does anybody else now, and nobody can from now on until it is closed (but for strangers' read locks: then he could). 0: others do. */
 int ept_file_release(int fd, int slot);
 /* The IPC namespace we are in, as in ept_file.ipcns. */

@@ -161,15 +161,25 @@ struct server *server_find(const struct diag_addr *own, int fd)
 	return v;
 }
 
-/* It is there for as long as we are, from now on; the right to that may be given up later. */
+/*
+ * It is there for as long as we are, from now on; the right to that may be given up later. What came over a fork is the parent's hold, who ends it for both when his listener ends, and knows nothing of
+ * another one of ours.
+ */
 static void join(struct server *v)
 {
-	if (v->ept.lock_fd >= 0 || flight_is_closed())
+	struct ept e = v->ept;
+	if ((e.lock_fd >= 0 && e.owner_pid == (uint32_t)sys0(SYS_getpid)) || flight_is_closed())
 		return;
-	int r = fdtab_init() ? ept_join(&v->ept) : -ENOMEM;
+	int r = fdtab_init() ? ept_join(&e) : -ENOMEM;
 	if (r < 0)
 		return;
 	FAULT_POINT("ept: joined, before known here");
+	if (v->ept.lock_fd >= 0) {
+		svc_unserve(v);
+		fdtab_close_hidden(v->ept.bell_fd);
+		fdtab_close_hidden(v->ept.lock_fd);
+	}
+	v->ept = e;
 	log_line("endpoint %s: one more holds it", v->ept.binding.path);
 	v->watched = false;
 	handler_guard();
@@ -202,7 +212,9 @@ void server_share_again(struct sock *l)
 		v = server_publish(l->fd);
 		v = v ? v : server_share(l->fd); /* or another one has published it anew */
 	}
-	if (v) {
+	if (v && v == old) { /* it is the same still, and this listener is counted there already */
+		v->refs--;
+	} else if (v) {
 		l->server = v;
 		server_release(old, false);
 	}
@@ -221,7 +233,7 @@ static void retract(struct server *v, bool last)
 	struct ept e = v->ept;
 	e.area = NULL; /* not to be unmapped */
 	store_relaxed(&v->retract_ns, 0);
-	v->watched = false;
+	svc_unserve(v);
 	v->ept.lock_fd = v->ept.bell_fd = v->ept.semid = -1;
 	if (last) {
 		e.owner_pid = (uint32_t)sys0(SYS_getpid);

@@ -462,6 +462,14 @@ void svc_serve(void)
 	server_serve_all();
 }
 
+void svc_unserve(struct server *v)
+{
+	if (!v->watched)
+		return;
+	v->watched = false;
+	watch_raw(EPOLL_CTL_DEL, v->ept.bell_fd, 0, 0);
+}
+
 void svc_watch(struct sock *s)
 {
 	if (load_acquire(&s->watched))

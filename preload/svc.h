@@ -42,6 +42,9 @@ void svc_kick(void);
 void svc_nudge(void);
 /* Something may wait at the servers: start the thread if need be, and answer what is there now. Under g_lock. */
 void svc_serve(void);
+/* v's bell is about to be closed: another process, which has it by fork, may keep it ringing. Under g_lock. */
+struct server;
+void svc_unserve(struct server *v);
 /* Service thread: what peers have asked for by its bells. */
 void svc_serve_requests(void);
 /* Watch the kernel socket of s for its end. Any thread; idempotent. */

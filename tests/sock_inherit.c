@@ -152,6 +152,47 @@ static void second_listener_server(void)
 	accept_and_go_on(lfd);
 }
 
+/* The child of who has listened there first listens beside it, and goes on when that one closes; arg: or ends. Then clients come. */
+static void child_listener_server(void)
+{
+	int ends = *(const int *)the_case->arg, there[2], up[2], go[2], port = 0;
+	char c = 0;
+
+	MUST(pipe(there));
+	MUST(pipe(up));
+	MUST(pipe(go));
+	pid_t parent = fork_part();
+	if (parent == 0) {
+		int first = listen_beside(&port);
+		pid_t pid = (pid_t)MUST(fork());
+		if (pid == 0) {
+			int lfd = listen_beside(&port);
+			close(first);
+			MUST(write(there[1], &c, 1));
+			MUST(read(go[0], &c, 1));
+			tell_number(port);
+			accept_and_go_on(lfd);
+			MUST(write(up[1], &c, 1));
+			exit(0);
+		}
+		MUST(read(there[0], &c, 1));
+		if (!ends) {
+			TRY(close(first));
+			MUST(write(up[1], &c, 1));
+			join_child(pid);
+		}
+		exit(0);
+	}
+	if (ends)
+		join_child(parent);
+	else
+		MUST(read(up[0], &c, 1));
+	MUST(write(go[1], &c, 1));
+	MUST(read(up[0], &c, 1));
+	if (!ends)
+		join_child(parent);
+}
+
 /* Tells when both processes are there. */
 static void pass_listener_client(void)
 {
@@ -378,5 +419,7 @@ const struct oracle_case oracle_cases[] = {
 	{"shared_listener", pass_listener_server, pass_listener_client, 0, &yes},
 	{"second_listener", second_listener_server, adopt_fresh_client, 0, &no},
 	{"first_listener_killed", second_listener_server, adopt_fresh_client, 0, &yes},
+	{"child_listener", child_listener_server, adopt_fresh_client, 0, &no},
+	{"child_listener_alone", child_listener_server, adopt_fresh_client, 0, &yes},
 	{NULL, NULL, NULL, 0, NULL},
 };

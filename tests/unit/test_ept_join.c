@@ -139,6 +139,71 @@ static void so_many_can_hold_it_and_one_who_leaves_makes_room(void **state)
 	close(fd);
 }
 
+/* As a stranger may who has read the nonce. */
+static int bind_bell(const struct ept *e, int slot)
+{
+	uint8_t name[BELL_NAME_LEN];
+	int fd;
+
+	ept_bell_name(name, e->nonce, slot);
+	fd = bell_open(name);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void a_bell_that_somebody_has_is_left_to_him(void **state)
+{
+	struct ept_key key;
+	struct ept a, b, c;
+	struct ept_ref r;
+	int bell[EPT_N_HOLDER], fd = scratch_publish(&a, &key);
+
+	(void)state;
+	for (int i = 1; i < 4; i++)
+		bell[i] = bind_bell(&a, i);
+	find(&b, &key);
+	find(&c, &key);
+	assert_int_equal(ept_join(&b), 0);
+	assert_int_equal(b.slot, 4);
+	close(bell[1]);
+	assert_int_equal(ept_join(&c), 0); /* whose octet is free again, too */
+	assert_int_equal(c.slot, 1);
+	assert_int_equal(ept_lookup(&r, &key.at, key.netns), 0);
+	rdv_offer(&r, 1);
+	assert_int_equal(bell_drain(b.bell_fd), 1);
+	assert_int_equal(bell_drain(c.bell_fd), 1);
+	ept_ref_drop(&r);
+	ept_retract(&a);
+	ept_retract(&c);
+	assert_int_equal(ept_gc(geteuid()), 0);
+	ept_retract(&b);
+	nothing_is_there(&key);
+	close(bell[2]);
+	close(bell[3]);
+	close(fd);
+}
+
+static void who_has_all_bells_keeps_others_out_and_nothing_there(void **state)
+{
+	struct ept_key key;
+	struct ept a, b;
+	int bell[EPT_N_HOLDER], fd = scratch_publish(&a, &key);
+
+	(void)state;
+	for (int i = 1; i < EPT_N_HOLDER; i++)
+		bell[i] = bind_bell(&a, i);
+	find(&b, &key);
+	assert_int_equal(ept_join(&b), -EBUSY);
+	assert_int_equal(b.lock_fd, -1);
+	assert_int_equal(b.bell_fd, -1);
+	ept_drop(&b);
+	ept_retract(&a);
+	nothing_is_there(&key);
+	for (int i = 1; i < EPT_N_HOLDER; i++)
+		close(bell[i]);
+	close(fd);
+}
+
 static void what_is_gone_cannot_be_joined(void **state)
 {
 	struct ept_key key;
@@ -326,6 +391,8 @@ int main(void)
 		TEST(each_holder_is_rung),
 		TEST(a_call_is_answered_by_who_is_left),
 		TEST(so_many_can_hold_it_and_one_who_leaves_makes_room),
+		TEST(a_bell_that_somebody_has_is_left_to_him),
+		TEST(who_has_all_bells_keeps_others_out_and_nothing_there),
 		TEST(what_is_gone_cannot_be_joined),
 		TEST(strangers_cannot_join_and_keep_nothing_there),
 		TEST(who_is_killed_while_he_joins_or_leaves_changes_nothing_for_the_others),
