@@ -135,10 +135,22 @@ void fam_count_free(void)
 		own->hdr->n_free++;
 }
 
+/* Its lifeline is ours too, and tells nothing; but it is, or was, our parent. When it is dead the others shall know. */
+static bool parent_lives(const struct arena *a)
+{
+	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = (off_t)a->parent_nr, .l_len = 1};
+	if (!a->parent_pid || sys0(SYS_getppid) == a->parent_pid)
+		return true;
+	sys3(SYS_fcntl, a->fd, F_OFD_SETLK, &fl);
+	return false;
+}
+
 bool fam_proc_alive(const struct arena *a, uint32_t nr)
 {
 	if (nr == a->proc_nr || nr & IMMORTAL)
 		return true;
+	if (nr == a->parent_nr)
+		return parent_lives(a);
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)nr, .l_len = 1};
 	if (sys3(SYS_fcntl, a->fd, F_GETLK, &fl) < 0) /* not F_OFD_GETLK: who shares our description is alive, too */
 		return true;			      /* in doubt, wait */
@@ -169,28 +181,61 @@ void fam_fork_prepare(void)
 	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++) {
 		struct arena *a = &arenas[i];
 		a->child_fd = a->by_process ? -1 : open_again(a->fd);
+		a->child_ppid = a->child_fd < 0 ? (int)sys0(SYS_getpid) : 0;
 		a->child_nr = new_number(a, a->child_fd < 0 ? a->fd : a->child_fd, F_OFD_SETLK);
 	}
 }
 
-void fam_fork_parent(void)
+void fam_fork_done(void)
 {
 	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++)
 		fdtab_close_hidden(arenas[i].child_fd);
+}
+
+void fam_fork_failed(bool known)
+{
+	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++) {
+		struct arena *a = &arenas[i];
+		struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = (off_t)a->child_nr, .l_len = 1};
+		if (known && a->child_fd < 0)
+			sys3(SYS_fcntl, a->fd, F_OFD_SETLK, &fl);
+		a->child_dead = known || !fam_proc_alive(a, a->child_nr);
+	}
+}
+
+/* fork has made the child a lifeline; it is this process now, and the parent's goes. */
+static void take_lifeline(struct arena *a)
+{
+	fdtab_close_hidden(a->fd);
+	a->fd = a->child_fd;
+	a->child_fd = -1;
+	take_number(a, a->child_nr);
+}
+
+/*
+ * fork could make none. The child may have room for one, which its parent had not, and has another number then: until its holds bear that (hold_as_child), the parent's lifeline, which is that of the first number, stays.
+ * Else it shares that one for good. (A process in another namespace than its parent's cannot tell who that is.)
+ */
+static void make_lifeline(struct arena *a)
+{
+	int fd = open_again(a->fd);
+	if (fd >= 0) {
+		a->child_fd = a->fd;
+		a->fd = fd;
+		a->by_process = false;
+		a->parent_nr = 0;
+		take_number(a, new_number(a, fd, F_OFD_SETLK));
+		return;
+	}
+	a->parent_pid = !a->by_process && sys0(SYS_getppid) ? a->child_ppid : 0; /* else it is our parent's parent's */
+	a->parent_nr = a->by_process ? a->parent_nr : a->proc_nr;
+	take_number_by_process(a);
 }
 
 void fam_fork_child(void)
 {
 	own = NULL;
 	token_tid = 0;
-	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++) {
-		struct arena *a = &arenas[i];
-		if (a->child_fd >= 0) {
-			fdtab_close_hidden(a->fd); /* the parent's lifeline */
-			a->fd = a->child_fd;
-			take_number(a, a->child_nr);
-		} else {
-			take_number_by_process(a);
-		}
-	}
+	for (uint32_t i = 0; i < load_relaxed(&n_arenas); i++)
+		(arenas[i].child_fd < 0 ? make_lifeline : take_lifeline)(&arenas[i]);
 }

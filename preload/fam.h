@@ -8,8 +8,9 @@
  * Lifeline: each process that maps an arena has a number in it, and that byte of the memfd is locked by an open file description which it alone has (F_OFD_SETLK): gone at any death, and at exec,
  * since its descriptor is close-on-exec. F_GETLK tells whether the process with that number lives. fork makes the child's description, and locks it, before there is a child, and the parent closes its
  * descriptor of it afterwards: at no moment is a child without one. Where none can be made (no /proc, no descriptor left) the
- * child takes a number of its own by a record lock (F_SETLK), which is the process's, as soon as it runs; but it has its parent's description too, so that the parent counts as alive until both are dead. Such a process opens
- * no other description of the memfd: closing one would undo the record lock.
+ * child tries again, when it has closed what is its parent's alone. If it cannot either, it takes a number of its own by a record lock (F_SETLK), which is the process's; but it has its parent's description too, so that the
+ * parent counts as alive until both are dead, or the child, which waits for it, finds that it has another parent now, and takes away that lock for all. Such a process opens no other description of the memfd: closing one would
+ * undo the record lock.
  */
 #ifndef SHUNT_FAM_H
 #define SHUNT_FAM_H
@@ -144,11 +145,13 @@ bool fam_proc_alive(const struct arena *a, uint32_t nr);
 #define FAM_NOW INT64_MAX
 bool fam_proc_alive_since(struct arena *a, uint32_t nr, int64_t since);
 /*
- * fork. Before it: the child's number in each arena (arena.child_nr), and its lifeline. In the parent, whether there is a child or not: the lifeline is the child's alone. In the child: the number is its
- * own, and it has no arena of its own yet. Under g_lock.
+ * fork. Before it: the child's number in each arena (arena.child_nr), and its lifeline. In the parent, when it is over, whether there is a child or not: the lifeline is the child's alone (done); if there is none,
+ * behind that: its number is dead in these arenas (failed, arena.child_dead. known: for certain; else unless it lives). In the child: it has a number of its own, and no arena of its own yet; done: and no lifeline that was needed
+ * until its holds bore that number. Under g_lock.
  */
 void fam_fork_prepare(void);
-void fam_fork_parent(void);
+void fam_fork_done(void);
+void fam_fork_failed(bool known);
 void fam_fork_child(void);
 
 #endif

@@ -90,6 +90,16 @@ void hold_for_child(struct sock *s)
 	s->child_hold = (uint8_t)place;
 }
 
+void hold_fork_failed(struct sock *s)
+{
+	if (!s->arena->child_dead)
+		return;
+	if (s->child_hold == HOLD_MORE)
+		sub_acqrel(&s->f->holders, hold_unit(HOLD_MORE));
+	else
+		take_back(s->f, s->arena, s->child_hold, s->arena->child_nr);
+}
+
 /* ---- records */
 
 void hold_first(struct fam_sock *f, const struct arena *a, uint64_t before)

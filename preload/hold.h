@@ -28,7 +28,7 @@
  *
  * It costs a system call for each other process that is asked for, so it is done where somebody else's hold has just kept us from something, and for one process once in HOLD_OLD_NS; and at each end of a hold that others share.
  *
- * A record with more than 15 holders at once: those beyond stand in MORE, by number only; one of them that is killed counts as long as the record is in use.
+ * A record with more than 15 holders at once: those beyond stand in MORE, by number only; one of them that is killed counts as long as the record is in use. (A fork that fails is known to its parent, who gives back what it has counted.)
  */
 #ifndef SHUNT_HOLD_H
 #define SHUNT_HOLD_H
@@ -92,6 +92,7 @@ void hold_outlives(struct sock *s);
 
 /* ---- fork, under g_lock: a place for the child (arena.child_nr), kept in s->child_hold; the child takes it. */
 void hold_for_child(struct sock *s);
+void hold_fork_failed(struct sock *s); /* there is no child, as far as arena.child_dead says */
 static inline void hold_as_child(struct sock *s)
 {
 	s->hold = s->child_hold;

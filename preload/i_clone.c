@@ -40,7 +40,7 @@ static enum way way_of(uint64_t flags, bool lost)
 static void made(long pid)
 {
 	int e = errno;
-	startup_fork(pid == 0 ? STARTUP_CHILD : STARTUP_PARENT);
+	startup_fork(pid == 0 ? STARTUP_CHILD : pid < 0 ? STARTUP_FAILED : STARTUP_PARENT);
 	errno = e;
 }
 

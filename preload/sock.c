@@ -311,6 +311,17 @@ void sock_fork_prepare(void)
 	sock_each(unbias, NULL);
 }
 
+static void unshare(struct sock *s, void *arg)
+{
+	(void)arg;
+	hold_fork_failed(s);
+}
+
+void sock_fork_failed(void)
+{
+	sock_each(unshare, NULL);
+}
+
 static void start_over(struct sock *s, void *arg)
 {
 	(void)arg;

@@ -165,6 +165,7 @@ bool sock_renew(struct sock *s, uint32_t fam_flags);
 /* connect() on a socket that has had a connection: no channel, no history. */
 void sock_reset(struct sock *s);
 void sock_fork_prepare(void);
+void sock_fork_failed(void);
 void sock_fork_child(void);
 /* Calls fn for each sock of this process. */
 void sock_each(void (*fn)(struct sock *s, void *arg), void *arg);

@@ -13,6 +13,7 @@
 #include "startup.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,12 +59,17 @@ static void fork_prepare(void)
 	FAULT_POINT("fork: holders counted, before child");
 }
 
-static void fork_parent(void)
+/* failed: there is no child, for certain (known) or as far as its lifeline says. */
+static void fork_parent(bool failed, bool known)
 {
 	if (leave_sealed())
 		return;
 	FAULT_POINT("fork: child made, before its lifeline is its own");
-	fam_fork_parent();
+	fam_fork_done();
+	if (failed) {
+		fam_fork_failed(known);
+		sock_fork_failed();
+	}
 	FAULT_POINT("fork: child made, before unlocked");
 	guard_leave(&fork_guard);
 }
@@ -80,23 +86,62 @@ static void fork_child(void)
 	leave_fork_child();
 	link_fork_child();
 	barrier_init();
+	svc_fork_child(); /* it has two descriptors for us, should there be no other */
 	fam_fork_child();
 	assoc_fork_child();
 	stats_fork_child();
 	diag_fork_child();
 	dg_move_fork_child();
-	svc_fork_child();
 	last_init();
 	waitset_fork_child();
 	epset_fork_child();
 	sock_fork_child();
+	fam_fork_done();
 	FAULT_POINT("fork: child's own state, before unlocked");
 	guard_leave(&fork_guard);
 }
 
 void startup_fork(enum startup_fork stage)
 {
-	(stage == STARTUP_PREPARE ? fork_prepare : stage == STARTUP_PARENT ? fork_parent : fork_child)();
+	if (stage == STARTUP_PREPARE)
+		fork_prepare();
+	else if (stage == STARTUP_CHILD)
+		fork_child();
+	else
+		fork_parent(stage == STARTUP_FAILED, true);
+}
+
+/*
+ * The handlers are not told whether fork has failed; but they are the last that run before it and the first behind it, and errno tells. Should another library's handler have left one there, the child's lifeline
+ * contradicts.
+ */
+static int errno_before; /* guarded by g_lock */
+
+static void atfork_prepare(void)
+{
+	if (leave_sealed())
+		return;
+	fork_prepare();
+	errno_before = errno;
+	errno = 0;
+}
+
+static void atfork_parent(void)
+{
+	bool failed = errno != 0;
+	if (leave_sealed())
+		return;
+	if (!failed)
+		errno = errno_before;
+	fork_parent(failed, false);
+}
+
+static void atfork_child(void)
+{
+	if (leave_sealed())
+		return;
+	errno = errno_before;
+	fork_child();
 }
 
 static void read_environment(void)
@@ -154,7 +199,7 @@ __attribute__((constructor(101))) static void startup(void)
 	read_environment();
 	note_own_name();
 	nextenv_init();
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	pthread_atfork(atfork_prepare, atfork_parent, atfork_child);
 	if (at_quick_exit(at_exit)) /* which runs no destructor */
 		log_line("quick_exit will leave what it leaves");
 	waitset_init();

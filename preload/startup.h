@@ -15,7 +15,7 @@ const char *startup_find_in(const char *list);
 /* That exec failed. */
 void startup_goes_on(void);
 /* What fork does with us, for a fork that pthread_atfork() does not see. */
-enum startup_fork { STARTUP_PREPARE, STARTUP_PARENT, STARTUP_CHILD };
+enum startup_fork { STARTUP_PREPARE, STARTUP_PARENT, STARTUP_FAILED, STARTUP_CHILD };
 void startup_fork(enum startup_fork stage);
 
 #endif

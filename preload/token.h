@@ -50,7 +50,11 @@ struct arena {
 	uint64_t token_hi;
 	uint32_t child_nr;		     /* during a fork: the child's */
 	int child_fd;			     /* -1: it will share ours */
+	bool child_dead;		     /* there is none */
+	int child_ppid;			     /* then: who it is that it shares it with */
 	bool by_process;		     /* our number is locked by a record lock of the process (fam.h) */
+	uint32_t parent_nr;		     /* then: whose lifeline we share; 0: nobody's */
+	int parent_pid;			     /* 0: it cannot be asked for */
 	_Atomic uint64_t seen[ARENA_N_SEEN]; /* others that were alive: number << 32 | when, in ms (fam_proc_alive_since) */
 };
 
