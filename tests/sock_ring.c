@@ -17,7 +17,7 @@
 
 /* ---- a ring, one operation at a time ---- */
 
-static struct {
+static _Thread_local struct {
 	int fd;
 	_Atomic unsigned *sq_tail, *cq_head;
 	unsigned *sq_mask, *cq_mask, *sq_array;
@@ -200,10 +200,67 @@ static void refused_client(void)
 	TRY(close(fd));
 }
 
+/* ---- two threads make a ring each: what the second one's does comes behind what lies in memory while the first one makes his */
+
+#define MANY 24	   /* connections, so that it takes its time */
+#define AHEAD 3000 /* octets on each that the client has not read */
+#define BY_RING 50 /* and behind them */
+
+static int many[MANY];
+static pthread_barrier_t both;
+
+/* The last connections first: the others may be in the kernel already. */
+static void *half(void *arg)
+{
+	char buf[BY_RING];
+
+	fill(buf, sizeof buf, 2, AHEAD);
+	pthread_barrier_wait(&both);
+	make_ring();
+	for (int i = MANY - 1 - (arg != NULL); i >= 0; i -= 2)
+		if (by_ring(IORING_OP_SEND, many[i], buf, sizeof buf) != sizeof buf)
+			say("FALSE: send");
+	return NULL;
+}
+
+static void two_server(void)
+{
+	int port, lfd = listen_on("127.0.0.1", MANY, &port);
+
+	tell_number(port);
+	for (int i = 0; i < MANY; i++)
+		warm_up(many[i] = (int)MUST(accept(lfd, NULL, NULL)));
+	for (int i = 0; i < MANY; i++)
+		put(many[i], AHEAD, 2, 0);
+	pthread_barrier_init(&both, NULL, 2);
+	pthread_t t = start_thread(half, NULL);
+	half(many);
+	pthread_join(t, NULL);
+	tell("sent");
+	for (int i = 0; i < MANY; i++) {
+		TRY(read(many[i], (char[1]){0}, 1));
+		TRY(close(many[i]));
+	}
+}
+
+static void two_client(void)
+{
+	int port = (int)await_number();
+
+	for (int i = 0; i < MANY; i++)
+		warm_up(many[i] = (int)MUST(connect_to("127.0.0.1", port)));
+	await("sent");
+	for (int i = 0; i < MANY; i++) {
+		get(many[i], AHEAD + BY_RING, 2, 0);
+		TRY(close(many[i]));
+	}
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"uring", ring_server, busy_client, 0, NULL},
 	{"uring_first", first_server, busy_client, CASE_KERNEL, NULL},
 	{"uring_refused", refused_server, refused_client, 0, NULL},
+	{"uring_two", two_server, two_client, 0, NULL},
 	{"aio", aio_server, busy_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
