@@ -62,6 +62,27 @@ signal.pause()' "$PORT"
 	stop echod
 }
 
+@test "a listener that is closed after a while is off the map a second later, though nothing else happens in its process" {
+	PORT=$(free_port)
+	server echod "$PYTHON" -c '
+import signal, socket, sys, time
+l = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+c, _ = l.accept()
+for i in range(2000):
+    c.sendall(c.recv(65536))
+time.sleep(7)  # until there is nothing left to do for anybody
+l.close()
+print("closed", flush=True)
+signal.pause()' "$PORT"
+	up echod ready
+	holding_client waiter
+	ep '.[0].associations == 1'
+	wait_for 20 says echod closed
+	wait_for 10 ep 'length == 0'
+	end_held_pair
+}
+
 @test "what a killed server left is stale; gc -n says so and leaves it, gc removes it, and says so" {
 	echo_server echod
 	kill -9 "${PIDS[echod]}"

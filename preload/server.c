@@ -257,10 +257,12 @@ void server_release(struct server *v, bool last)
 	v->left |= !last; /* workers of a master go on, which may have no right to remove the names */
 	if (--v->refs)
 		return;
-	if (v->watched && v->users)
+	if (v->watched && v->users) {
 		store_relaxed(&v->retract_ns, now_ns() + LINGER_NS);
-	else
+		svc_nudge(); /* it may be asleep until something happens, and this is all that will */
+	} else {
 		retract(v, !v->left);
+	}
 }
 
 void server_retract_late(int64_t now)
