@@ -10,14 +10,14 @@
 #include "link.h"
 #include "log.h"
 #include "move.h"
+#include "sig.h"
 #include "startup.h"
 #include "switch.h"
-#include "sys.h"
 
 #define NAP_NS INT64_C(20000000)
 
 _Atomic uint32_t leave_state;
-static _Atomic uint32_t leaver; /* the thread that does it; 0: none has begun */
+static _Atomic uint32_t has_leaver; /* some thread does it */
 
 static void go_down(struct sock *s, void *arg)
 {
@@ -59,25 +59,26 @@ static void leave_all(const char *cause)
 	futex_wake(&leave_state, INT_MAX);
 }
 
-/* What this thread is about to do must not meet a socket that is still in memory. (A handler that has interrupted its own thread's leaving cannot wait for that.) */
+/*
+ * What this thread is about to do must not meet a socket that is still in memory. Signals wait, as they do while the kernel itself makes such a change: a handler that came back here would wait for
+ * its own thread, and one that leaves by siglongjmp would have all others wait for ever.
+ */
 static void leave_or_await(const char *cause)
 {
-	uint32_t me = (uint32_t)sys0(SYS_gettid);
+	struct sig_wait held = {0};
+	sig_hold(&held);
 	cas_acqrel(&leave_state, 0u, (uint32_t)LEAVING);
-	while (!leave_over()) {
-		if (cas_acqrel(&leaver, 0u, me)) {
+	while (!leave_over())
+		if (!xchg_acqrel(&has_leaver, 1u))
 			leave_all(cause);
-			return;
-		}
-		if (load_acquire(&leaver) == me)
-			return;
-		futex_wait(&leave_state, LEAVING, NAP_NS);
-	}
+		else
+			futex_wait(&leave_state, LEAVING, NAP_NS);
+	sig_release(&held);
 }
 
 void leave_fork_child(void)
 {
-	store_relaxed(&leaver, 0u);
+	store_relaxed(&has_leaver, 0u);
 }
 
 void leave(bool seal, const char *cause)

@@ -34,7 +34,7 @@ static inline bool leave_sealed(void)
 	return load_acquire(&leave_state) == LEFT_SEALED;
 }
 
-/* cause: for the log, behind "because". Any program thread, not under g_lock; waits for peers as an exec does. Where another thread is leaving, waits until that is over. Before sealing the statistics are written, and signals get their default action back. */
+/* cause: for the log, behind "because". Any program thread, not under g_lock; waits for peers as an exec does. Where another thread is leaving, waits until that is over. Signals wait meanwhile. Before sealing the statistics are written, and signals get their default action back. */
 void leave(bool seal, const char *cause);
 /* In the child of fork: a thread that was leaving is the parent's; who comes next goes on with it. */
 void leave_fork_child(void);

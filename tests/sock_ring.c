@@ -4,6 +4,8 @@
 
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -207,23 +209,19 @@ static void refused_client(void)
 #define BY_RING 50 /* and behind them */
 
 static int many[MANY];
-static pthread_barrier_t both;
 
 /* The last connections first: the others may be in the kernel already. */
-static void *half(void *arg)
+static void send_by_ring(int from, int step)
 {
 	char buf[BY_RING];
 
 	fill(buf, sizeof buf, 2, AHEAD);
-	pthread_barrier_wait(&both);
-	make_ring();
-	for (int i = MANY - 1 - (arg != NULL); i >= 0; i -= 2)
+	for (int i = MANY - 1 - from; i >= 0; i -= step)
 		if (by_ring(IORING_OP_SEND, many[i], buf, sizeof buf) != sizeof buf)
 			say("FALSE: send");
-	return NULL;
 }
 
-static void two_server(void)
+static void serve_many(void)
 {
 	int port, lfd = listen_on("127.0.0.1", MANY, &port);
 
@@ -232,10 +230,10 @@ static void two_server(void)
 		warm_up(many[i] = (int)MUST(accept(lfd, NULL, NULL)));
 	for (int i = 0; i < MANY; i++)
 		put(many[i], AHEAD, 2, 0);
-	pthread_barrier_init(&both, NULL, 2);
-	pthread_t t = start_thread(half, NULL);
-	half(many);
-	pthread_join(t, NULL);
+}
+
+static void end_many(void)
+{
 	tell("sent");
 	for (int i = 0; i < MANY; i++) {
 		TRY(read(many[i], (char[1]){0}, 1));
@@ -243,7 +241,67 @@ static void two_server(void)
 	}
 }
 
-static void two_client(void)
+static pthread_barrier_t both;
+
+static void *half(void *arg)
+{
+	pthread_barrier_wait(&both);
+	make_ring();
+	send_by_ring(arg != NULL, 2);
+	return NULL;
+}
+
+static void two_server(void)
+{
+	serve_many();
+	pthread_barrier_init(&both, NULL, 2);
+	pthread_t t = start_thread(half, NULL);
+	half(many);
+	pthread_join(t, NULL);
+	end_many();
+}
+
+/* ---- a handler leaves by siglongjmp when its thread has to do with rings for the first time: another thread's works all the same */
+
+static sigjmp_buf out;
+static pthread_t jumper;
+static atomic_int begins;
+
+static void jumps(int sig)
+{
+	siglongjmp(out, sig);
+}
+
+static void *strikes(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&begins))
+		;
+	MUST(pthread_kill(jumper, SIGUSR1) ? -1 : 0);
+	make_ring();
+	send_by_ring(0, 1);
+	return NULL;
+}
+
+static void jump_server(void)
+{
+	struct sigaction sa = {.sa_handler = jumps};
+
+	MUST(sigaction(SIGUSR1, &sa, NULL));
+	serve_many();
+	jumper = pthread_self();
+	pthread_t t = start_thread(strikes, NULL);
+	if (!sigsetjmp(out, 1)) {
+		atomic_store(&begins, 1);
+		syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0); /* of a ring that is not there: the kernel does not sleep */
+		for (;;)
+			pause();
+	}
+	pthread_join(t, NULL);
+	end_many();
+}
+
+static void many_client(void)
 {
 	int port = (int)await_number();
 
@@ -260,7 +318,8 @@ const struct oracle_case oracle_cases[] = {
 	{"uring", ring_server, busy_client, 0, NULL},
 	{"uring_first", first_server, busy_client, CASE_KERNEL, NULL},
 	{"uring_refused", refused_server, refused_client, 0, NULL},
-	{"uring_two", two_server, two_client, 0, NULL},
+	{"uring_two", two_server, many_client, 0, NULL},
+	{"uring_jump", jump_server, many_client, 0, NULL},
 	{"aio", aio_server, busy_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
