@@ -30,7 +30,7 @@ static enum way way_of(uint64_t flags, bool lost)
 		return UNSEEN;
 	int e = errno;
 	bool forks = !lost && !(flags & apart);
-	if (!forks && !leave_done())
+	if (!forks && !leave_over())
 		leave(false, "it makes a thread or process that shares with it what shunt takes for one process's alone");
 	svc_await();
 	errno = e;

@@ -37,7 +37,7 @@ static bool must_leave(int flags)
 /* false: the call concerns a child of vfork, or there is nothing of ours: just make it. */
 static bool begin(struct park *p, int flags)
 {
-	if (leave_done() || !wrap_own_process())
+	if ((leave_over() && !svc_runs()) || !wrap_own_process())
 		return false;
 	if (must_leave(flags))
 		leave(false, "its namespaces or its descriptors become others");

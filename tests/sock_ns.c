@@ -44,6 +44,17 @@ static void unshare_server(void)
 	talk_end();
 }
 
+/* It has left memory already, for another reason: the descriptor is of no ring. */
+static void unshare_later_server(void)
+{
+	start();
+	TRY(syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0));
+	talk_again();
+	TRY(unshare(CLONE_NEWUSER));
+	talk_again();
+	talk_end();
+}
+
 /* A new set, and one that had the connection before. */
 static void unshare_set_server(void)
 {
@@ -367,6 +378,7 @@ const struct oracle_case oracle_cases[] = {
 	{"files", unshare_server, talking_client, 0, &files},
 	{"nothing", unshare_server, talking_client, 0, &nothing},
 	{"bad", unshare_server, talking_client, 0, &bad},
+	{"newuser_later", unshare_later_server, talking_client, 0, NULL},
 	{"newnet_set", unshare_set_server, talking_client, 0, &newnet},
 	{"newuser_set", unshare_set_server, talking_client, 0, &newuser},
 	{"newnet_ready", unshare_ready_server, unshare_ready_client, 0, &newnet},
