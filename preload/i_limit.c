@@ -42,10 +42,8 @@ static void before_nproc(pid_t pid)
 	if ((pid && pid != (pid_t)sys0(SYS_getpid)) || !fdtab_len || !wrap_own_process())
 		return;
 	sock_each(look_for_use, &of_use);
-	if (of_use) {
-		svc_ensure();
-		svc_await(); /* in the middle of another thread's start of it the limit would hit it */
-	}
+	if (of_use)
+		svc_bring_up();
 }
 
 /* AddressSanitizer sets limits before it is ready itself: it cannot watch what it calls then. */

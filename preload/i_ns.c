@@ -34,10 +34,16 @@ static bool must_leave(int flags)
 	return flags & NEW_NAMES || (flags & CLONE_FILES && !threads_alone_but(svc_runs()));
 }
 
-/* false: the call concerns a child of vfork, or there is nothing of ours: just make it. */
+/* A child of vfork's, or a process without anything of ours? */
+static bool is_of_no_concern(void)
+{
+	return (leave_over() && !svc_runs()) || !wrap_own_process();
+}
+
+/* false: just make the call. */
 static bool begin(struct park *p, int flags)
 {
-	if ((leave_over() && !svc_runs()) || !wrap_own_process())
+	if (is_of_no_concern())
 		return false;
 	if (must_leave(flags))
 		leave(false, "its namespaces or its descriptors become others");
@@ -77,12 +83,26 @@ EXPORT int setns(int fd, int type)
 	return end(&p, real.setns(fd, type));
 }
 
-EXPORT int capset(void *hdr, const void *data)
+/*
+ * What a thread has of its own, and has changed by this system call: r is its result. The service thread makes it, too, or is replaced by one that has it from this thread. (In this order: where no thread
+ * can be started any more, it stays.)
+ */
+static int changed(int r, long nr, const long arg[5])
 {
 	struct park p;
-	if (!begin(&p, 0))
-		return real.capset(hdr, data);
-	return end(&p, real.capset(hdr, data));
+	int e = errno;
+	if (r >= 0 && !is_of_no_concern() && !svc_makes(nr, arg)) {
+		svc_park(&p);
+		svc_unpark(&p);
+	}
+	errno = e;
+	return r;
+}
+
+EXPORT int capset(void *hdr, const void *data)
+{
+	int r = real.capset(hdr, data);
+	return changed(r, SYS_capset, (const long[5]){(long)(uintptr_t)hdr, (long)(uintptr_t)data});
 }
 
 int ns_close_range(unsigned first, unsigned last, int flags)
@@ -93,7 +113,7 @@ int ns_close_range(unsigned first, unsigned last, int flags)
 	return end(&p, fd_close_range(first, last, flags));
 }
 
-/* What a thread has of its own, and the next one inherits. Not PR_SET_NO_NEW_PRIVS: the service thread gives itself that when it comes up. */
+/* Of that kind. Not PR_SET_NO_NEW_PRIVS: the service thread gives itself that when it comes up. */
 static bool of_a_thread(int op)
 {
 	return op == PR_CAPBSET_DROP || op == PR_SET_SECUREBITS || op == PR_CAP_AMBIENT || op == PR_SET_KEEPCAPS;
@@ -119,7 +139,6 @@ static void seal(void)
 
 EXPORT int prctl(int op, ...)
 {
-	struct park p;
 	va_list ap;
 	unsigned long a[4];
 	va_start(ap, op);
@@ -130,9 +149,8 @@ EXPORT int prctl(int op, ...)
 		seal();
 	if (op == PR_SET_NO_NEW_PRIVS && wrap_own_process())
 		svc_await();
-	if (!of_a_thread(op) || !begin(&p, 0))
-		return real.prctl(op, a[0], a[1], a[2], a[3]);
-	return end(&p, real.prctl(op, a[0], a[1], a[2], a[3]));
+	int r = real.prctl(op, a[0], a[1], a[2], a[3]);
+	return of_a_thread(op) ? changed(r, SYS_prctl, (const long[5]){op, (long)a[0], (long)a[1], (long)a[2], (long)a[3]}) : r;
 }
 
 /* syscall() with one of these numbers. */

@@ -30,6 +30,8 @@ bool svc_failed(void);
 void svc_ensure(void);
 /* When another thread is starting it: it is up, or could not be started; after 2 s neither. Any program thread, not under g_lock. */
 void svc_await(void);
+/* No thread can be started from now on: it is there, if it can be; whoever has parked it is waited for. Any program thread, not under g_lock. */
+void svc_bring_up(void);
 /* A thread that uses a socket again and again would keep its token, if there were a service thread (token.h): there shall be one. No token held. */
 static inline void svc_for_token(void)
 {
@@ -74,6 +76,11 @@ int svc_ring_fd(void);
  */
 void svc_park(struct park *p);
 void svc_unpark(struct park *p);
+/*
+ * The service thread makes the system call, too, by which the calling thread has just changed itself: pointers lead to what is there until this returns. true: it has, or there is none, and the next one has it
+ * from who starts it. false: it could not (another thread's doing may have taken its right to), or is busy. Any program thread, not under g_lock.
+ */
+bool svc_makes(long nr, const long arg[5]);
 void svc_fork_child(void);
 
 #endif

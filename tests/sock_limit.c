@@ -4,6 +4,7 @@
 
 #include <linux/capability.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -96,6 +97,41 @@ static void nproc_server(void)
 	tell_number(0);
 }
 
+/* Credentials that are set again, by another thread meanwhile, and by this one afterwards: whatever is done because of it, no thread can be started. */
+static atomic_int over;
+
+static void same_caps(void)
+{
+	struct __user_cap_header_struct hdr = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	MUST(syscall(SYS_capget, &hdr, data));
+	MUST(syscall(SYS_capset, &hdr, data));
+}
+
+static void *sets_caps(void *arg)
+{
+	while (!atomic_load(&over))
+		same_caps();
+	return arg;
+}
+
+static void nproc_caps_server(void)
+{
+	int port, l = listen_on("127.0.0.1", 8, &port);
+
+	become_limited();
+	pthread_t t = start_thread(sets_caps, NULL);
+	TRY(by_setrlimit());
+	atomic_store(&over, 1);
+	pthread_join(t, NULL);
+	same_caps();
+	serve_next(l, port);
+	talk_again();
+	talk_end();
+	tell_number(0);
+}
+
 /* ---- chroot: in a child, which has a connection and the listening socket from before ---- */
 
 static void chroot_child(int l, int port)
@@ -159,6 +195,7 @@ const struct oracle_case oracle_cases[] = {
 	{"setrlimit", nproc_server, client, 0, &setrlimit_way},
 	{"prlimit", nproc_server, client, 0, &prlimit_way},
 	{"number", nproc_server, client, 0, &number_way},
+	{"beside_caps", nproc_caps_server, client, 0, NULL},
 	{"fsize", fsize_server, client, 0, NULL},
 	{"chroot", chroot_server, client, CASE_HEIR, NULL},
 	{0},

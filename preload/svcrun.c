@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* svcrun.c - when the service thread is there: it starts with the first need, stands aside while the program does what a second thread would change, and is another one in a child of fork. */
+#include "svc_int.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "assoc.h"
+#include "leave.h"
+#include "log.h"
+#include "sig.h"
+#include "switch.h"
+#include "sys.h"
+#include "token.h"
+
+#define STACK_LEN (128 * 1024)	     /* small: it runs only our own code */
+#define AGAIN_NS INT64_C(1000000000) /* between two attempts to start it */
+#define AWAIT_NS INT64_C(1000000)    /* how often to look whether it could not be started */
+#define PARK_NS INT64_C(2000000000)  /* how long to wait until it comes or leaves: a rendezvous takes half a second at most */
+
+struct svc svc = {.ep = -1, .bell_fd = -1, .ring_fd = -1};
+
+int svc_ring_fd(void)
+{
+	return svc.ring_fd;
+}
+
+bool svc_open(void)
+{
+	if (svc.ep >= 0)
+		return true;
+	if (!fdtab_init())
+		return false;
+	long ep = sys1(SYS_epoll_create1, EPOLL_CLOEXEC);
+	if (ep < 0)
+		return false;
+	memset(svc.bell_name, 0, sizeof(svc.bell_name));
+	int fd = bell_open(svc.bell_name);
+	if (fd < 0) {
+		sys1(SYS_close, ep);
+		return false;
+	}
+	if (svc.ring_fd < 0)
+		svc.ring_fd = fdtab_hide((int)sys3(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	svc.ep = fdtab_hide((int)ep);
+	svc.bell_fd = fd;
+	svc_watch_raw(EPOLL_CTL_ADD, svc.bell_fd, EPOLLIN, DATA_BELL);
+	return true;
+}
+
+static bool may_start(void)
+{
+	return !leave_done() && !load_acquire(&svc.running) && svc_open() &&
+	       !(svc.failed_ns && now_ns() < svc.failed_ns + AGAIN_NS);
+}
+
+static void start(void)
+{
+	pthread_attr_t at;
+	pthread_t t;
+	uint64_t all = SIG_HOLDABLE, was;
+	store_relaxed(&svc.tid, 0u);
+	store_release(&svc.running, 1);
+	store_relaxed(&token_keeps, true);
+	switch_has_bell(svc.ring_fd, svc.bell_name);
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
+		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->svc_bell)
+			svc_add_assoc(assoc_tab[i]);
+	/* The thread inherits the mask: all signals but the C library's own two. */
+	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &was, 8);
+	pthread_attr_init(&at);
+	pthread_attr_setstacksize(&at, STACK_LEN);
+	int e = pthread_create(&t, &at, svc_main, NULL);
+	pthread_attr_destroy(&at);
+	if (e) /* a program with much thread-local storage needs more */
+		e = pthread_create(&t, NULL, svc_main, NULL);
+	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &was, 0, 8);
+	if (!e) {
+		pthread_detach(t);
+		svc.failed_ns = 0;
+	}
+	if (e) {
+		log_line("no service thread: error %d", e);
+		svc.failed_ns = now_ns();
+		store_release(&svc.running, 0);
+		store_relaxed(&token_keeps, false);
+		switch_has_none();
+	}
+}
+
+void svc_start(void)
+{
+	if (!may_start())
+		return;
+	if (load_acquire(&svc.parker)) /* what it is wanted for waits in its epoll and on its bells */
+		svc.wanted = true;
+	else
+		start();
+}
+
+bool svc_runs(void)
+{
+	return load_acquire(&svc.running);
+}
+
+bool svc_failed(void)
+{
+	return svc.failed_ns && !load_acquire(&svc.running);
+}
+
+void svc_ensure(void)
+{
+	struct guard g;
+	store_relaxed(&token_refused, false);
+	if (load_acquire(&svc.running))
+		return;
+	guard_enter(&g);
+	svc_start();
+	guard_leave(&g);
+}
+
+void svc_await(void)
+{
+	int64_t end = now_ns() + PARK_NS, left;
+	while (load_acquire(&svc.running) && !load_acquire(&svc.tid) && (left = end - now_ns()) > 0)
+		futex_wait(&svc.tid, 0, left < AWAIT_NS ? left : AWAIT_NS); /* nobody wakes us if it could not be started */
+}
+
+void svc_nudge(void)
+{
+	if (load_acquire(&svc.running))
+		bell_ring(svc.ring_fd, svc.bell_name);
+}
+
+void svc_kick(void)
+{
+	svc_ensure();
+	bell_ring(svc.ring_fd, svc.bell_name);
+}
+
+/* ---- what other threads have it do: go, or make a system call */
+
+#define PARK_WAIT 0x80000000u
+enum { NOTHING, GO_ASKED, GO_DONE, CALL_ASKED, CALL_BEGUN, CALL_DONE };
+
+static struct {
+	long nr, arg[5], result;
+} call;
+
+static void make_call(void)
+{
+	if (!cas_acqrel(&svc.told, (uint32_t)CALL_ASKED, (uint32_t)CALL_BEGUN))
+		return;
+	call.result = sys5(call.nr, call.arg[0], call.arg[1], call.arg[2], call.arg[3], call.arg[4]);
+	store_release(&svc.told, CALL_DONE);
+	futex_wake(&svc.told, 1);
+}
+
+bool svc_goes(void)
+{
+	if (load_relaxed(&svc.told) == CALL_ASKED)
+		make_call();
+	if (load_relaxed(&svc.told) != GO_ASKED || !cas_acqrel(&svc.told, (uint32_t)GO_ASKED, (uint32_t)GO_DONE))
+		return false;
+	futex_wake(&svc.told, 1);
+	return true;
+}
+
+static void park_lock(void)
+{
+	uint32_t me = token_tid ? token_tid : token_ask_tid(), cur;
+	while (!cas_acquire(&svc.parker, 0u, me)) {
+		cur = load_relaxed(&svc.parker);
+		if (cur && (cur & PARK_WAIT || cas_acquire(&svc.parker, cur, cur | PARK_WAIT)))
+			futex_wait(&svc.parker, cur | PARK_WAIT, -1);
+	}
+}
+
+/* Nobody else tells it anything, or starts it. */
+static void hold(struct park *p)
+{
+	uint64_t all = ~(UINT64_C(3) << 31); /* but the C library's own two */
+	struct guard g;
+	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &p->mask, 8);
+	park_lock();
+	guard_enter(&g); /* nobody is in the middle of starting it */
+	p->restart = load_acquire(&svc.running);
+	svc.wanted = false;
+	guard_leave(&g);
+}
+
+/* false: it is busy, perhaps for what this very thread was doing when a signal took it here, and has been told nothing. */
+static bool tell(uint32_t what, uint32_t done)
+{
+	int64_t end = now_ns() + PARK_NS, left;
+	uint32_t now;
+	store_release(&svc.told, what);
+	bell_ring(svc.ring_fd, svc.bell_name);
+	while ((now = load_acquire(&svc.told)) != done) {
+		if (now != what) /* it is at it */
+			futex_wait(&svc.told, now, AWAIT_NS);
+		else if ((left = end - now_ns()) > 0)
+			futex_wait(&svc.told, what, left);
+		else if (cas_acqrel(&svc.told, what, (uint32_t)NOTHING))
+			return false;
+	}
+	return true;
+}
+
+/* Having said that it goes, it is gone once the kernel does not know its number any more: only then does the kernel count one thread less. */
+static void await_end(void)
+{
+	struct timespec nap = {0, 20000};
+	while (sys3(SYS_tgkill, sys0(SYS_getpid), load_relaxed(&svc.tid), 0) == 0)
+		sys2(SYS_nanosleep, &nap, 0);
+	store_release(&svc.told, NOTHING);
+	store_release(&svc.running, 0);
+}
+
+void svc_park(struct park *p)
+{
+	hold(p);
+	if (p->restart && tell(GO_ASKED, GO_DONE))
+		await_end();
+}
+
+void svc_unpark(struct park *p)
+{
+	struct guard g;
+	guard_enter(&g);
+	if ((p->restart || svc.wanted) && may_start())
+		start();
+	if (xchg_acqrel(&svc.parker, 0u) & PARK_WAIT) /* now, not before: the next one must find it running */
+		futex_wake(&svc.parker, 1);
+	guard_leave(&g);
+	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &p->mask, 0, 8);
+}
+
+void svc_bring_up(void)
+{
+	struct park p;
+	hold(&p);
+	p.restart = true;
+	svc_unpark(&p);
+	svc_await(); /* in the middle of its start the limit would hit it */
+}
+
+bool svc_makes(long nr, const long arg[5])
+{
+	struct park p;
+	bool ok = true;
+	hold(&p);
+	if (p.restart) {
+		call.nr = nr;
+		memcpy(call.arg, arg, sizeof(call.arg));
+		ok = tell(CALL_ASKED, CALL_DONE) && call.result >= 0;
+		store_release(&svc.told, NOTHING);
+	}
+	p.restart = false;
+	svc_unpark(&p);
+	return ok;
+}
+
+/* ---- fork */
+
+void svc_fork_child(void)
+{
+	int ep = svc.ep, bell = svc.bell_fd;
+	store_release(&svc.running, 0);
+	store_relaxed(&token_keeps, false); /* nor is there a bias: fork has ended them */
+	svc.failed_ns = 0;
+	switch_fork_child();
+	store_release(&svc.parker, 0);
+	store_release(&svc.told, NOTHING);
+	store_release(&svc_stirred, 0);
+	svc.ep = svc.bell_fd = -1;
+	fdtab_close_hidden(ep);
+	fdtab_close_hidden(bell);
+	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++) {
+		assoc_tab[i]->svc_bell = 0;
+		if (assoc_tab[i]->life_fd > 0)
+			fdtab_close_hidden(assoc_tab[i]->life_fd);
+		assoc_tab[i]->life_fd = 0;
+	}
+	for (uint32_t i = 0;; i++) {
+		struct server *v = server_at(i);
+		if (!v)
+			break;
+		v->watched = false;
+	}
+}
