@@ -39,8 +39,8 @@
 #include "svc.h"
 #include "switch.h"
 #include "sys.h"
+#include "threadbell.h"
 #include "token.h"
-#include "waitset.h"
 
 uint32_t startup_pid;
 static struct guard fork_guard;
@@ -93,7 +93,7 @@ static void fork_child(void)
 	diag_fork_child();
 	dg_move_fork_child();
 	last_init();
-	waitset_fork_child();
+	threadbell_fork_child();
 	epset_fork_child();
 	sock_fork_child();
 	fam_fork_done();
@@ -202,7 +202,7 @@ __attribute__((constructor(101))) static void startup(void)
 	pthread_atfork(atfork_prepare, atfork_parent, atfork_child);
 	if (at_quick_exit(at_exit)) /* which runs no destructor */
 		log_line("quick_exit will leave what it leaves");
-	waitset_init();
+	threadbell_init();
 	last_init();
 	if (!getauxval(AT_SECURE))
 		adopt_inherited();

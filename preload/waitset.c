@@ -2,17 +2,14 @@
 #include "waitset.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "assoc.h"
-#include "bell.h"
 #include "dg.h"
 #include "end.h"
 #include "epset.h"
-#include "leave.h"
 #include "link.h"
 #include "notify.h"
 #include "ready.h"
@@ -23,87 +20,17 @@
 #include "stats.h"
 #include "svc.h"
 #include "sys.h"
+#include "threadbell.h"
 #include "trial.h"
 
-#define N_SLOT 64 /* associations in which one thread keeps its bell; beyond, it sleeps in naps of a millisecond */
 #define ON_STACK 64
 #define KERNEL_NS 10000 /* a listener is not kept waiting for longer by busy rings; all else is asked for every time */
 
-/* A thread's bell, made when it first sleeps in poll with a linked socket; gone with the thread. */
-struct thread_bell {
-	int fd; /* hidden; 0: none */
-	uint8_t name[BELL_NAME_LEN];
-	uint32_t n_slot;
-	struct {
-		struct assoc *a;
-		uint64_t nonce;
-		uint32_t idx;
-	} slots[N_SLOT];
+/* Of one thread. */
+static __thread struct {
 	struct spin spin;
 	int64_t looked_ns; /* when the kernel was asked last */
-};
-static __thread struct thread_bell bell __attribute__((tls_model("initial-exec")));
-static pthread_key_t bell_key;
-
-static void bell_free(void *arg)
-{
-	struct guard g;
-	struct thread_bell *b = arg;
-	if (leave_sealed())
-		return;
-	guard_enter(&g);
-	for (uint32_t i = 0; i < b->n_slot; i++)
-		if (load_acquire(&b->slots[i].a->live) && b->slots[i].a->seg.nonce == b->slots[i].nonce)
-			seg_bell_free(&b->slots[i].a->seg, b->slots[i].a->side, b->slots[i].idx);
-	fdtab_close_hidden(b->fd);
-	memset(b, 0, sizeof(*b));
-	guard_leave(&g);
-}
-
-void waitset_init(void)
-{
-	pthread_key_create(&bell_key, bell_free);
-}
-
-/* The slots in shared memory are the parent's thread's. */
-void waitset_fork_child(void)
-{
-	if (bell.fd)
-		fdtab_close_hidden(bell.fd);
-	memset(&bell, 0, sizeof(bell));
-}
-
-/* The thread's slot in an association; -1: none to be had. */
-static int bell_slot(struct assoc *a)
-{
-	struct guard g;
-	int r = -1;
-	for (uint32_t i = 0; i < bell.n_slot; i++)
-		if (bell.slots[i].a == a && bell.slots[i].nonce == a->seg.nonce)
-			return (int)bell.slots[i].idx;
-	guard_enter(&g);
-	if (!bell.fd) {
-		int fd = bell_open(bell.name);
-		if (fd >= 0) {
-			bell.fd = fd;
-			pthread_setspecific(bell_key, &bell);
-		}
-	}
-	uint32_t n = bell.n_slot;
-	for (uint32_t i = 0; i < bell.n_slot; i++)
-		if (!load_acquire(&bell.slots[i].a->live) || bell.slots[i].a->seg.nonce != bell.slots[i].nonce)
-			n = i;
-	/* A full table: none gives way, since this very call may have armed it. The caller naps then. */
-	if (n < N_SLOT && bell.fd && (r = seg_bell_alloc(&a->seg, a->side, bell.name)) >= 0) {
-		bell.slots[n].a = a;
-		bell.slots[n].nonce = a->seg.nonce;
-		bell.slots[n].idx = (uint32_t)r;
-		if (n == bell.n_slot)
-			bell.n_slot++;
-	}
-	guard_leave(&g);
-	return r;
-}
+} own __attribute__((tls_model("initial-exec")));
 
 static struct sock *linked_sock(int fd)
 {
@@ -135,7 +62,7 @@ static bool needs_kernel(const struct pollfd *p, struct sock *s)
 		return !(p->revents & IN_BITS) || p->events & ~IN_BITS;
 	if (!s) {
 		struct sock *l = fd_sock(p->fd);
-		return !(l && sock_flags(l) & FAM_LISTEN) || now_ns() - bell.looked_ns > KERNEL_NS;
+		return !(l && sock_flags(l) & FAM_LISTEN) || now_ns() - own.looked_ns > KERNEL_NS;
 	}
 	if (load_relaxed(&s->hup) || sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT) ||
 		load_relaxed(&s->chan.peer->flags) & (SM_END_FIN | SM_END_CLOSED))
@@ -252,7 +179,7 @@ static void announce(const struct pollfd *p, nfds_t n, struct sock **entered, st
 		if (!(p[i].events & IN_BITS))
 			continue;
 		struct chan *c = &s->chan;
-		int slot = bell_slot(c->assoc);
+		int slot = threadbell_slot(c->assoc);
 		if (slot < 0) {
 			st->blind = true;
 			continue;
@@ -287,11 +214,7 @@ static void withdraw(nfds_t n, struct sock *const *entered)
 			else
 				rx_kernel_leave(entered[i]);
 		}
-	for (uint32_t i = 0; i < bell.n_slot; i++)
-		if (load_acquire(&bell.slots[i].a->live) && bell.slots[i].a->seg.nonce == bell.slots[i].nonce)
-			store_relaxed(&seg_bell(&bell.slots[i].a->seg, bell.slots[i].a->side, bell.slots[i].idx)->sleeping, 0);
-	if (bell.fd)
-		bell_drain(bell.fd);
+	threadbell_hush();
 }
 
 static struct timespec *rest_of(int64_t deadline, bool blind, struct timespec *ts)
@@ -354,11 +277,11 @@ static struct sock *belled(const struct pollfd *p, const struct sock *entered)
 }
 
 /* Behind the program's descriptors: the thread's bell, and those of UDP sockets. How many it is then. */
-static nfds_t add_bells(struct pollfd *k, const struct pollfd *p, struct sock *const *entered, nfds_t n, bool own)
+static nfds_t add_bells(struct pollfd *k, const struct pollfd *p, struct sock *const *entered, nfds_t n, bool bells)
 {
 	nfds_t at = n;
-	k[at] = (struct pollfd){.fd = own ? bell.fd : -1, .events = POLLIN};
-	at += own;
+	k[at] = (struct pollfd){.fd = bells ? threadbell_fd() : -1, .events = POLLIN};
+	at += bells;
 	for (nfds_t i = 0; i < n; i++) {
 		struct sock *d = belled(&p[i], entered[i]);
 		if (d)
@@ -433,14 +356,14 @@ static int spin_once(struct pollfd *p, nfds_t n)
 		sock_publish_cpu(&s->chan);
 		pays |= sock_spin_pays(s, cpu);
 	}
-	if (n > 16 || !spin_begin(&bell.spin, &r, pays))
+	if (n > 16 || !spin_begin(&own.spin, &r, pays))
 		return 0;
 	int ready = look_at_rings(p, n);
 	while (!ready && spin_again(&r)) {
 		prefetch(p, n);
 		ready = look_at_rings(p, n);
 	}
-	spin_end(&bell.spin, &r, ready);
+	spin_end(&own.spin, &r, ready);
 	if (ready && r.start)
 		woken(p, n);
 	return ready;
@@ -459,7 +382,7 @@ static int poll_with(
 		if (ready || timeout_ns == 0) {
 			kernel_copy(k, p, n);
 			expose_sets(p, n);
-			bell.looked_ns = now_ns();
+			own.looked_ns = now_ns();
 			int r = real_ppoll(k, n, &zero, ready ? NULL : w->mask);
 			return r < 0 ? (ready ? ready : r) : merge(p, k, n);
 		}

@@ -27,7 +27,5 @@ int waitset_poll_as(struct pollfd *p, nfds_t n, int64_t timeout_ns, struct sig_w
 bool waitset_select_concerns(int n, const fd_set *r, const fd_set *w, const fd_set *x);
 /* select; the sets are changed as select does. */
 int waitset_select(int n, fd_set *r, fd_set *w, fd_set *x, int64_t timeout_ns, const sigset_t *mask);
-void waitset_init(void);
-void waitset_fork_child(void);
 
 #endif
