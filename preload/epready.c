@@ -22,6 +22,12 @@ static bool input_behind(const struct member *m, uint64_t *tail)
 	return *tail != load_relaxed(&s->f->rx_head) && (m->force || *tail != m->et_tail);
 }
 
+/* Has input of the ring come, and been read up to `head`, that the member has not been told of? (It may have been told of what lies beyond.) */
+static bool was_read(const struct member *m, uint64_t head)
+{
+	return (int64_t)(head - m->et_tail) > 0;
+}
+
 /* Is there input in the ring that this member has to be told of? *tail: for the edge's memory. */
 static bool ring_input(const struct member *m, uint64_t *tail)
 {
@@ -45,13 +51,27 @@ uint32_t epset_ask_kernel(const struct member *m)
 	return load_acquire(&m->s->linked) ? ready_really(m->s, m->s->fd, m->events, bits) : bits;
 }
 
-/*
- * ET: input has come since the last report, and has been read already. The kernel's wake-up made the member one to be looked at, and so it reports what else is so.
- */
-static bool ring_edge(const struct member *m, uint64_t tail)
+/* The next send does not block. */
+static bool has_room(const struct member *m)
 {
-	return m->events & EPOLLET && !m->force && tail != m->et_tail && load_relaxed(&m->s->f->rx_epoch) & 1 &&
-	       tail == load_relaxed(&m->s->f->rx_head) && m->events & OUT_BITS && ready_out(m->s);
+	return ready_out(m->s) || epset_ask_kernel(m) & OUT_BITS;
+}
+
+/*
+ * ET: input of the ring has come since the last report, and has been read already, up to `head`. The kernel's wake-up made the member one to be looked at, and so it reports what else is so. The reader may have
+ * left the ring since; but once the connection's end is known, it has been told with all else.
+ */
+static bool ring_edge(const struct member *m, uint64_t head)
+{
+	return m->events & EPOLLET && !m->force && was_read(m, head) && m->events & OUT_BITS && !load_relaxed(&m->s->hup) &&
+	       has_room(m);
+}
+
+/* The same, and the reader has left the ring: what the kernel has had to say since may not have been told. */
+static bool edge_is_late(const struct member *m)
+{
+	const struct fam_sock *f = m->s->f;
+	return m->events & EPOLLET && !(load_relaxed(&f->rx_epoch) & 1) && was_read(m, load_relaxed(&f->rx_head));
 }
 
 /*
@@ -106,24 +126,28 @@ static uint32_t member_events(struct member *m)
 	if (m->ghost)
 		return 0;
 	if (epset_wants_ring(m)) {
-		if (input_behind(m, &tail)) { /* if the kernel's own edge has not been told yet, it is the same one */
+		if (input_behind(m, &tail) ||
+			edge_is_late(m)) { /* if the kernel's own edge has not been told yet, it is the same one */
 			epset_drain_side(m->set);
 			bits |= m->kev;
 			m->kev = 0;
 		}
 		m->force |= bits != 0; /* an edge from the kernel comes with all that is ready */
-		if (ring_input(m, &tail)) {
+		bool in = ring_input(m, &tail);
+		uint64_t head = load_relaxed(
+			&m->s->f->rx_head); /* behind the tail: what has come and been read in between is not missed */
+		if (in) {
 			bits |= (m->events & IN_BITS) | with_the_rest(m);
 			m->et_tail = tail;
-		} else if (ring_edge(m, tail)) {
+		} else if (ring_edge(m, head)) {
 			bits |= with_the_rest(m);
 		}
 		if (m->force && !(load_relaxed(&m->s->f->rx_epoch) &
 					1)) /* the kernel's part comes first; what lies behind it is no news later */
 			tail = m->et_tail = ring_is_left(m->s) ? load_relaxed(&m->s->f->rx_head)
 							       : load_acquire(&m->s->chan.peer->tx_tail);
-		if (tail == load_relaxed(&m->s->f->rx_head)) /* nothing is left of what has been seen */
-			m->et_tail = tail;
+		if (tail == head || was_read(m, head)) /* nothing is left of what has been seen */
+			m->et_tail = head;
 		m->force = false;
 	}
 	if (bits & IN_BITS) /* with all else that is so */
@@ -218,7 +242,8 @@ static bool has_news(struct member *m)
 	uint64_t tail = 0;
 	if (m->dgram)
 		return kernel_events(m) || epset_dg_news(m);
-	return kernel_events(m) || ring_output(m) || (epset_wants_ring(m) && (ring_input(m, &tail) || ring_edge(m, tail)));
+	return kernel_events(m) || ring_output(m) ||
+	       (epset_wants_ring(m) && (ring_input(m, &tail) || ring_edge(m, load_relaxed(&m->s->f->rx_head))));
 }
 
 /* The second look, which must not miss what another thread that reads just now may leave. */

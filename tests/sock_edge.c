@@ -131,10 +131,59 @@ static void read_client(void)
 	meet("end");
 }
 
+/* ---- what was read before anybody asked is no input any more, but an edge all the same: output is told of, once */
+
+static void past_server(void)
+{
+	int fd = serve_warm(), ep = new_set();
+
+	set_add(ep, fd, EDGE | EPOLLOUT, 1);
+	set_says(ep, SOON);
+	meet("begin");
+	await("sent");
+	get(fd, LEN, 1, 0);
+	meet("seen");
+	await("left");
+	set_says(ep, SOON);
+	set_says(ep, 0);
+	meet("end");
+}
+
+static void past_client(void)
+{
+	int size = 300000, fd = connect_warm();
+
+	meet("begin");
+	put(fd, LEN, 1, 0);
+	tell("sent");
+	meet("seen");
+	TRY(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)));
+	tell("left");
+	meet("end");
+}
+
+/* The same, when it is the reader's own octets that have left memory. */
+static void own_server(void)
+{
+	int size = 300000, fd = serve_warm(), ep = new_set();
+
+	TRY(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)));
+	set_add(ep, fd, EDGE | EPOLLOUT, 1);
+	set_says(ep, SOON);
+	send_me(LEN);
+	get(fd, LEN, 1, 0);
+	set_says(ep, SOON);
+	set_says(ep, 0);
+	close_yours();
+	TRY(close(fd));
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"added", added_server, sender_client, 0, NULL},
 	{"changed", changed_server, sender_client, 0, NULL},
 	{"two", two_server, two_client, 0, NULL},
 	{"read", read_server, read_client, 0, NULL},
+	{"past", past_server, past_client, 0, NULL},
+	{"own", own_server, sender_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
