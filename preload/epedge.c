@@ -3,7 +3,7 @@
  * epedge.c - edges of the kernel's that are no news to an edge-triggered member: what the program has been told of in the ring has arrived in the kernel a second time.
  *
  * That is so when the writer has gone down with octets unread (dup.h), and stays so when the reader leaves the ring for them (takeback.c): they are the kernel's only ones then, and reported already.
- * The kernel reports all that is ready with an edge, so output comes along with it; it is old as well unless a send has met a full socket since the member was told of it last.
+ * It may have been read before its edge is looked at. The kernel reports all that is ready with an edge, so output comes along with it, or alone; it is old as well unless a send has met a full socket since the member was told of it last.
  */
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -52,6 +52,32 @@ static bool was_duplicate(const struct member *m, uint32_t in)
 	return unread && (uint64_t)got <= end;
 }
 
+/* Behind the octets that came before the ring the kernel has received nothing but the duplicate that the ring ended with, read or not, or what has come of it. */
+static bool was_nothing_else(const struct fam_sock *f, const struct sock *s)
+{
+	uint64_t first = load_relaxed(&f->rx_up_kpos), end = load_relaxed(&f->rx_over_kpos);
+	if (dup_marked(s))
+		end = first + load_relaxed(&s->chan.peer->dup_len);
+	else if (load_relaxed(&f->rx_epoch) & 1)
+		return false;
+	else if (load_relaxed(&f->rx_dropped) && first + load_relaxed(&f->rx_dropped) > end)
+		end = first + load_relaxed(&f->rx_dropped);
+	int64_t got = end ? move_kernel_got(s->fd) : -1;
+	return got >= 0 && (uint64_t)got <= end;
+}
+
+/* A duplicate has arrived, and nothing of it is left to be input. Under the rx token, as below. */
+static bool input_was_old(const struct member *m)
+{
+	struct sock *s = m->s;
+	int how = token_try(s, &s->f->rx_token);
+	if (how == TOKEN_NONE)
+		return false;
+	bool old = load_acquire(&s->linked) && was_nothing_else(s->f, s);
+	token_drop(s, &s->f->rx_token, how);
+	return old;
+}
+
 /* Under the rx token: who drops a duplicate counts it after it has taken it. The end of a connection is counted nowhere; whoever asks for it in an event is told of it. */
 static bool input_is_old(const struct member *m)
 {
@@ -73,14 +99,17 @@ uint32_t epset_news(const struct member *m, uint32_t said)
 {
 	struct sock *s = m->s;
 	uint32_t bits = said & ready_really(s, s->fd, m->events, said);
-	if (!(m->events & EPOLLET) || m->events & EPOLLONESHOT || !(said & IN_BITS) || said & ~(IN_BITS | OUT_BITS))
+	if (!(m->events & EPOLLET) || m->events & EPOLLONESHOT || !(m->events & IN_BITS) || said & ~(IN_BITS | OUT_BITS))
 		return bits;
 	bool gone = !(bits & IN_BITS); /* it was the duplicate of what has been read */
 	if (!gone && !dup_marked(s) && !load_relaxed(&s->f->rx_over_kpos))
 		return bits;
 	if (sock_flags(s) & (FAM_RD_SHUT | FAM_WR_SHUT)) /* an edge of its own, from our own call */
 		return bits;
-	return (!(bits & OUT_BITS) || output_is_old(m)) && (gone || input_is_old(m)) ? 0 : bits;
+	if (bits & OUT_BITS && !output_is_old(m))
+		return bits;
+	bool old = !gone ? input_is_old(m) : said & IN_BITS || input_was_old(m);
+	return old ? 0 : bits;
 }
 
 void epset_output_seen(struct member *m, uint32_t bits, int64_t before_ns)

@@ -25,7 +25,7 @@
 #include "diag.h"
 
 #define FAM_MAGIC UINT64_C(0x6d61665f746e6873)
-#define FAM_VERSION 7u
+#define FAM_VERSION 8u
 #define FAM_N_SOCK 65536u
 #define FAM_MEMFD_NAME "shunt-fam"
 
@@ -94,6 +94,7 @@ struct fam_sock {
 	_Atomic uint64_t
 		rx_over_kread; /* octets ever read from the kernel when the reader left the ring for a duplicate (epedge.c) ... */
 	_Atomic uint64_t rx_over_kpos; /* ... and received by it when the last of that will be there; 0: it has not left */
+	_Atomic uint64_t rx_up_kpos;   /* octets of the kernel's that came before those of the ring it is in, or was in last */
 
 	/* life */
 	_Alignas(64) _Atomic uint64_t holders; /* hold.h */

@@ -221,6 +221,7 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 				if (read < 0)
 					return IN_KERNEL;
 				store_relaxed(&f->rx_kleft, left > 0 ? (uint64_t)left : 0);
+				store_relaxed(&f->rx_up_kpos, (uint64_t)read + load_relaxed(&f->rx_kleft));
 				FAULT_POINT("follow: rest counted, before told");
 				store_release(&f->rx_kepoch, mine + 1);
 			}

@@ -153,6 +153,7 @@ static void past_client(void)
 {
 	int size = 300000, fd = connect_warm();
 
+	no_delay(fd); /* what it leaves behind in the kernel arrives at once, too */
 	meet("begin");
 	put(fd, LEN, 1, 0);
 	tell("sent");
@@ -178,6 +179,26 @@ static void own_server(void)
 	TRY(close(fd));
 }
 
+/* What was told of, and read since, is none, wherever it has been meanwhile. */
+static void told_server(void)
+{
+	char buf[1];
+	int fd = serve_warm(), ep = new_set();
+
+	set_add(ep, fd, EDGE | EPOLLOUT, 1);
+	set_says(ep, SOON);
+	meet("begin");
+	await("sent");
+	unread_is(fd, LEN);
+	set_says(ep, SOON);
+	meet("seen");
+	await("left");
+	get(fd, LEN, 1, 0);
+	TRY(recv(fd, buf, sizeof(buf), MSG_DONTWAIT));
+	set_says(ep, 0);
+	meet("end");
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"added", added_server, sender_client, 0, NULL},
 	{"changed", changed_server, sender_client, 0, NULL},
@@ -185,5 +206,6 @@ const struct oracle_case oracle_cases[] = {
 	{"read", read_server, read_client, 0, NULL},
 	{"past", past_server, past_client, 0, NULL},
 	{"own", own_server, sender_client, 0, NULL},
+	{"told", told_server, past_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
