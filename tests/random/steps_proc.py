@@ -243,9 +243,10 @@ def no_datagrams(m, a):
 
 
 def no_sets(m, a, becomes):
-    """docs/COMPATIBILITY.md: an epoll set that another program inherits: from a process that goes on, or that has it by fork itself; edges"""
+    """docs/COMPATIBILITY.md: an epoll set that another program inherits: from a process that goes on, or that has it by fork itself; edges; and what others have changed in it"""
     for s, d in enumerate(m.actor(a).slots):
         if d and d.kind == "epoll" and not m.actors[a].cloexec[s]:
+            whose_set(m, a, d)
             if not becomes or d.owner != a or any(events & (EDGE | ONESHOT) for _, events in d.members.values()):
                 raise Cannot("a set is inherited")
 
