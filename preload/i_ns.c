@@ -3,6 +3,7 @@
  * i_ns.c - the names that change namespaces, credentials, descriptor tables and filters: of a thread, or of a process that has but one. The service
  * thread is out of the way while they run, and has what they changed afterwards.
  */
+#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/nsfs.h>
 #include <linux/seccomp.h>
@@ -102,7 +103,11 @@ static int changed(int r, long nr, const long arg[5])
 EXPORT int capset(void *hdr, const void *data)
 {
 	int r = real.capset(hdr, data);
-	return changed(r, SYS_capset, (const long[5]){(long)(uintptr_t)hdr, (long)(uintptr_t)data});
+	if (r < 0)
+		return r;
+	/* It names the calling thread, by 0 or by its number (libcap-ng); the service thread has another one. */
+	struct __user_cap_header_struct own = {.version = ((const struct __user_cap_header_struct *)hdr)->version};
+	return changed(r, SYS_capset, (const long[5]){(long)(uintptr_t)&own, (long)(uintptr_t)data});
 }
 
 int ns_close_range(unsigned first, unsigned last, int flags)

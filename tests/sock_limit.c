@@ -97,12 +97,17 @@ static void nproc_server(void)
 	tell_number(0);
 }
 
-/* Credentials that are set again, by another thread meanwhile, and by this one afterwards: whatever is done because of it, no thread can be started. */
+/*
+ * Credentials that are set again, by another thread meanwhile, and by this one afterwards, which calls itself by its number or by 0: whatever is done because of it, no thread can be
+ * started.
+ */
 static atomic_int over;
 
 static void same_caps(void)
 {
-	struct __user_cap_header_struct hdr = {.version = _LINUX_CAPABILITY_VERSION_3};
+	const int *named = the_case->arg;
+	struct __user_cap_header_struct hdr = {
+		.version = _LINUX_CAPABILITY_VERSION_3, .pid = *named ? (int)syscall(SYS_gettid) : 0};
 	struct __user_cap_data_struct data[2];
 
 	MUST(syscall(SYS_capget, &hdr, data));
@@ -191,11 +196,14 @@ static int (*const setrlimit_way)(void) = by_setrlimit;
 static int (*const prlimit_way)(void) = by_prlimit;
 static int (*const number_way)(void) = by_number;
 
+static const int unnamed = 0, named = 1;
+
 const struct oracle_case oracle_cases[] = {
 	{"setrlimit", nproc_server, client, 0, &setrlimit_way},
 	{"prlimit", nproc_server, client, 0, &prlimit_way},
 	{"number", nproc_server, client, 0, &number_way},
-	{"beside_caps", nproc_caps_server, client, 0, NULL},
+	{"beside_caps", nproc_caps_server, client, 0, &unnamed},
+	{"beside_named_caps", nproc_caps_server, client, 0, &named},
 	{"fsize", fsize_server, client, 0, NULL},
 	{"chroot", chroot_server, client, CASE_HEIR, NULL},
 	{0},
