@@ -214,7 +214,7 @@ static void take_lifeline(struct arena *a)
 
 /*
  * fork could make none. The child may have room for one, which its parent had not, and has another number then: until its holds bear that (hold_as_child), the parent's lifeline, which is that of the first number, stays.
- * Else it shares that one for good. (A process in another namespace than its parent's cannot tell who that is.)
+ * Else it shares that one for good. (In another namespace than who has made it, or as the child of another (CLONE_PARENT), it cannot tell when he dies.)
  */
 static void make_lifeline(struct arena *a)
 {
@@ -227,7 +227,8 @@ static void make_lifeline(struct arena *a)
 		take_number(a, new_number(a, fd, F_OFD_SETLK));
 		return;
 	}
-	a->parent_pid = !a->by_process && sys0(SYS_getppid) ? a->child_ppid : 0; /* else it is our parent's parent's */
+	/* By process: the lifeline is our parent's parent's. */
+	a->parent_pid = !a->by_process && sys0(SYS_getppid) == a->child_ppid ? a->child_ppid : 0;
 	a->parent_nr = a->by_process ? a->parent_nr : a->proc_nr;
 	take_number_by_process(a);
 }

@@ -6,16 +6,12 @@
  */
 #include "oracle_udp.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -255,100 +251,6 @@ static void orphan_part(void)
 	TRY(close(lfd));
 }
 
-/*
- * The same, where the child was made with a full descriptor table, and its parent is killed in the middle of a send: its thread waits for a page of what it sends, which nobody brings.
- */
-static void *sends_what_never_comes(void *arg)
-{
-	struct uffdio_api api = {.api = UFFD_API};
-	size_t len = (size_t)sysconf(_SC_PAGESIZE);
-	void *page = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct uffdio_register r = {.range = {(uintptr_t)page, len}, .mode = UFFDIO_REGISTER_MODE_MISSING};
-	int faults = (int)MUST(syscall(SYS_userfaultfd, O_CLOEXEC));
-
-	MUST(ioctl(faults, UFFDIO_API, &api));
-	MUST(ioctl(faults, UFFDIO_REGISTER, &r));
-	send(*(int *)arg, page, 100, 0);
-	return NULL;
-}
-
-static void busy_parent(int lfd, int to_child, int from_child)
-{
-	int fd = (int)MUST(accept(lfd, NULL, NULL)), next = dup(fd);
-	struct rlimit was, full;
-	char c = 0;
-
-	warm_up(fd);
-	MUST(close(next));
-	MUST(getrlimit(RLIMIT_NOFILE, &was));
-	full = was;
-	full.rlim_cur = (rlim_t)next;
-	MUST(setrlimit(RLIMIT_NOFILE, &full));
-	if (MUST(fork()) == 0) {
-		MUST(read(to_child, &c, 1));
-		talk(fd);
-		warm_up(fd);
-		TRY(close(fd));
-		MUST(write(from_child, &c, 1));
-		exit(0);
-	}
-	MUST(setrlimit(RLIMIT_NOFILE, &was));
-	start_thread(sends_what_never_comes, &fd);
-	for (;;)
-		pause();
-}
-
-static int waits_for_page(void *pid)
-{
-	char path[64], text[64] = "";
-	int found = 0;
-
-	snprintf(path, sizeof path, "/proc/%d/task", *(pid_t *)pid);
-	DIR *d = opendir(path);
-	for (struct dirent *e; d && (e = readdir(d));) {
-		snprintf(path, sizeof path, "/proc/%d/task/%.16s/wchan", *(pid_t *)pid, e->d_name);
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		ssize_t n = read(fd, text, sizeof text - 1);
-		text[n > 0 ? n : 0] = 0;
-		found |= !strcmp(text, "handle_userfault");
-		close(fd);
-	}
-	if (d)
-		closedir(d);
-	return found;
-}
-
-static void busy_orphan_part(void)
-{
-	int port, lfd, to_child[2], from_child[2];
-	char c = 0;
-
-	if (!is_server) {
-		int fd = connect_one();
-		warm_up(fd);
-		meet("alone");
-		talk(fd);
-		warm_up(fd);
-		TRY(read(fd, &c, 1));
-		TRY(close(fd));
-		return;
-	}
-	MUST(pipe(to_child));
-	MUST(pipe(from_child));
-	lfd = listen_on("127.0.0.1", 1, &port);
-	tell_number(port);
-	pid_t parent = fork_part();
-	if (parent == 0)
-		busy_parent(lfd, to_child[0], from_child[1]);
-	HOLDS(wait_until(waits_for_page, &parent));
-	is_killed(parent);
-	meet("alone");
-	MUST(write(to_child[1], &c, 1));
-	close(from_child[1]);
-	TRY(read(from_child[0], &c, 1));
-	TRY(close(lfd));
-}
-
 /* ---- who lives on keeps its hold, whatever it does: what it reads at last is not in a ring that it does not know ---- */
 
 static int has_stopped(void *pid)
@@ -484,7 +386,6 @@ const struct oracle_case oracle_cases[] = {
 	BOTH("refused", refused_part, CASE_SLOW, 1, holds),
 	BOTH("several", several_part, 0, 1, holds),
 	{"orphan", orphan_part, orphan_part, 0, &(const struct sharing){0, 0, holds}},
-	{"busy_orphan", busy_orphan_part, busy_orphan_part, CASE_KILLED, &(const struct sharing){0, 0, holds}},
 	BOTH("lives", lives_part, CASE_KERNEL, 1, holds),
 	BOTH("closes", closes_part, 0, 1, holds),
 	BOTH("dgram", dgram_part, 0, 1, holds),
