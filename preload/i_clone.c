@@ -32,9 +32,19 @@ static enum way way_of(uint64_t flags, bool lost)
 	bool forks = !lost && !(flags & apart);
 	if (!forks && !leave_over())
 		leave(false, "it makes a thread or process that shares with it what shunt takes for one process's alone");
-	svc_await();
+	if (!forks)
+		svc_await();
 	errno = e;
 	return forks ? AS_FORK : UNSEEN;
+}
+
+/* Under the lock nobody starts it; who has just done so, while we waited for that, may not have it up. It needs no lock until it is. */
+static void begin(void)
+{
+	int e = errno;
+	startup_fork(STARTUP_PREPARE);
+	svc_await();
+	errno = e;
 }
 
 static void made(long pid)
@@ -48,7 +58,7 @@ EXPORT pid_t _Fork(void)
 {
 	if (way_of(0, false) == UNSEEN)
 		return real._Fork();
-	startup_fork(STARTUP_PREPARE);
+	begin();
 	pid_t r = real._Fork();
 	made(r);
 	return r;
@@ -58,7 +68,7 @@ static bool clones(uint64_t flags, bool lost, const long *a, long *r, long nr)
 {
 	if (way_of(flags, lost) == UNSEEN)
 		return false;
-	startup_fork(STARTUP_PREPARE);
+	begin();
 	*r = real.syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 	made(*r);
 	return true;
@@ -115,7 +125,7 @@ static int start(void *arg)
 		va_end(ap);                                                                                                    \
 		if (!fn || !stack || way_of((uint32_t)flags & ~(uint32_t)CSIGNAL, false) == UNSEEN)                            \
 			return real.name(fn, stack, flags, arg, parent_tid, tls, child_tid);                                   \
-		startup_fork(STARTUP_PREPARE);                                                                                 \
+		begin();                                                                                                       \
 		int r = real.name(start, stack, flags, &s, parent_tid, tls, child_tid);                                        \
 		made(r);                                                                                                       \
 		return r;                                                                                                      \
