@@ -6,7 +6,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -103,11 +102,7 @@ void dup_make(struct sock *s, enum dup_how how)
 	uint64_t head = load_acquire(&s->chan.peer->rx_head), left = load_relaxed(&s->f->tx_tail) - head;
 	if (!left || left > SM_RING_LEN || load_relaxed(&s->hup))
 		return;
-	/* A handler that sends in the middle of this would put octets into the ring behind the duplicate. */
-	uint64_t all = ~UINT64_C(0), old = 0;
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, SIGSET_LEN);
 	mark_and_send(s, head, how);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, SIGSET_LEN);
 }
 
 uint32_t dup_room(int fd, int out)

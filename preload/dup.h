@@ -26,7 +26,7 @@
 /* What follows: the writer's own octets; FIN, with which a short one shares a segment; nothing; nor, and it may be waited for that there is room. */
 enum dup_how { DUP_DATA, DUP_FIN, DUP_PUSH, DUP_WAIT };
 
-/* Writer; tx token held, epoch odd, about to go down. Nothing unread: nothing is done. */
+/* Writer; tx token held, epoch odd, about to go down, signals blocked. Nothing unread: nothing is done. */
 void dup_make(struct sock *s, enum dup_how how);
 /* Send ring positions [from, to) by the kernel, waiting for room for up to room_ms at a time. How many octets it took. */
 uint64_t dup_send(struct sock *s, uint64_t from, uint64_t to, int flags, int room_ms);
@@ -51,12 +51,20 @@ static inline bool dup_marked(const struct sock *s)
 	return epoch & 1 && load_acquire(&s->chan.peer->dup_epoch) == epoch;
 }
 
+/*
+ * Reader: is the ring read to where the writer, who has gone down, left it? Or past that: of a reader that wanted to leave the ring in the same moment (takeback.c), and was killed, it is where he stood; the writer has found his
+ * mark, and what lay behind is in the kernel.
+ */
+static inline bool dup_behind(const struct sock *s)
+{
+	return (int64_t)(load_relaxed(&s->f->rx_head) - load_relaxed(&s->chan.peer->down_rpos)) >= 0;
+}
+
 /* Reader: the ring is read to where the writer left it, and only the kernel, which owes the rest of the duplicate, can bring news. */
 static inline bool dup_owed(const struct sock *s)
 {
 	const struct sm_end *peer = s->chan.peer;
-	return dup_marked(s) && load_relaxed(&peer->tx_epoch) == load_relaxed(&s->f->rx_epoch) + 1 &&
-	       load_relaxed(&s->f->rx_head) == load_relaxed(&peer->down_rpos) &&
+	return dup_marked(s) && load_relaxed(&peer->tx_epoch) == load_relaxed(&s->f->rx_epoch) + 1 && dup_behind(s) &&
 	       load_relaxed(&s->f->rx_dropped) < load_relaxed(&peer->dup_len);
 }
 

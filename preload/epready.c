@@ -143,9 +143,10 @@ static uint32_t member_events(struct member *m)
 			bits |= with_the_rest(m);
 		}
 		if (m->force && !(load_relaxed(&m->s->f->rx_epoch) &
-					1)) /* the kernel's part comes first; what lies behind it is no news later */
-			tail = m->et_tail = ring_is_left(m->s) ? load_relaxed(&m->s->f->rx_head)
-							       : load_acquire(&m->s->chan.peer->tx_tail);
+					1)) { /* the kernel's part comes first; what lies behind it is no news later */
+			uint64_t end = load_acquire(&m->s->chan.peer->tx_tail);
+			tail = m->et_tail = ring_is_left(m->s) ? load_relaxed(&m->s->f->rx_head) : end;
+		}
 		if (tail == head || was_read(m, head)) /* nothing is left of what has been seen */
 			m->et_tail = head;
 		m->force = false;

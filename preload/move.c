@@ -4,6 +4,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <linux/sockios.h>
@@ -84,28 +85,47 @@ int64_t move_kernel_got(int fd)
 }
 
 /*
- * The reader had left the ring before us, empty (takeback.c), and reads the kernel alone: what has been written since, and is not in the kernel as a duplicate, goes there now. The ring ends where he
- * left it, as if none of that had ever been there.
+ * The reader had left the ring before us, empty (takeback.c), and reads the kernel alone: what has been written since is there as a duplicate. Rather no connection than one in which the kernel had no room for it. The ring ends
+ * where he left it, as if none of that had ever been there; if he has not said yet that he is out, he may be dead, and another that has his socket is to read the ring: then move_up says where it ends.
  */
 static void reader_had_left(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	struct sm_end *my = s->chan.my;
-	uint64_t head = load_acquire(&s->chan.peer->rx_head), from = head;
-	if (load_relaxed(&f->tx_tail) - head <= SM_RING_LEN) {
-		if (load_relaxed(&my->dup_epoch) == f->tx_epoch - 1)
-			from = load_relaxed(&my->dup_rpos) + load_relaxed(&my->dup_len);
-		move_unread_to_kernel(s, from);
-		store_relaxed(&f->tx_tail, head);
-		store_relaxed(&my->down_rpos, head);
-		store_release(&my->tx_tail, head);
+	uint64_t head = load_acquire(&s->chan.peer->rx_head), tail = load_relaxed(&f->tx_tail), from = head;
+	bool marked = load_relaxed(&my->dup_epoch) == f->tx_epoch - 1;
+	if (tail - head > SM_RING_LEN)
+		return;
+	if (marked)
+		from = load_relaxed(&my->dup_rpos) + load_relaxed(&my->dup_len);
+	if (!move_unread_to_kernel(s, from)) {
+		log_line("fd %d: the kernel has no room for octets that were sent: the connection ends here", s->fd);
+		or_acqrel(&f->flags, FAM_BROKEN);
+		sys2(SYS_shutdown, s->fd, SHUT_RDWR);
+	} else if (marked) {
+		store_relaxed(&my->dup_len, (uint32_t)(tail - load_relaxed(&my->dup_rpos)));
 	}
+	if (load_acquire(&s->chan.peer->rx_epoch) != f->tx_epoch)
+		return;
+	store_relaxed(&f->tx_tail, head);
+	store_relaxed(&my->down_rpos, head);
+	store_release(&my->tx_tail, head);
 }
 
-/* From the odd epoch to the even one. Who publishes that first, we or the reader, tells whether he has left the ring before us: his exchange and ours are of the same word. */
-static void leave_epoch(struct sock *s)
+/*
+ * From the odd epoch to the even one. Who publishes that first, we or the reader, tells whether he has left the ring before us: his exchange and ours are of the same word. A handler that sends in the middle of this would put
+ * octets into the ring behind the duplicate, or pass by the kernel those that are still to go there.
+ */
+static void leave_epoch(struct sock *s, enum dup_how how)
 {
 	struct chan *c = &s->chan;
+	uint64_t all = ~UINT64_C(0), old = 0;
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all));
+	dup_make(s, how);
+	FAULT_POINT("down: duplicate, before position");
+	if (load_relaxed(
+		    &c->my->lazy)) /* below a ring nobody is lazy, and no sleeper need fence for us: what was published is visible to who sees this */
+		store_release(&c->my->lazy, 0);
 	store_relaxed(&c->my->down_rpos, load_relaxed(&s->f->tx_tail));
 	FAULT_POINT("down: position, before epoch");
 	uint32_t even = ++s->f->tx_epoch;
@@ -114,6 +134,21 @@ static void leave_epoch(struct sock *s)
 	FAULT_POINT("down: epoch, before reader's mark");
 	if (load_relaxed(&c->peer->flags) & SM_END_LEFT)
 		and_acqrel(&c->peer->flags, ~SM_END_LEFT);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, sizeof(old));
+}
+
+/* The receiver has followed: all that was ever in the ring has been read; or he left it before us, and the kernel has had the rest (reader_had_left). Else the peer writes nonsense. */
+static bool ring_is_over(struct sock *s)
+{
+	struct fam_sock *f = s->f;
+	uint64_t head = load_acquire(&s->chan.peer->rx_head), tail = load_relaxed(&f->tx_tail);
+	if (head == tail)
+		return true;
+	if (tail - head > SM_RING_LEN)
+		return false;
+	store_relaxed(&f->tx_tail, head);
+	store_release(&s->chan.my->tx_tail, head);
+	return true;
 }
 
 bool move_up(struct sock *s)
@@ -128,8 +163,7 @@ bool move_up(struct sock *s)
 		return false;
 	if (!(load_relaxed(&c->peer->flags) & SM_END_LINKED) || hold_tx_inside(s))
 		return false;
-	/* All that was ever in the ring has been read (the receiver has followed), or the peer writes nonsense. */
-	if (load_acquire(&c->peer->rx_head) != load_relaxed(&f->tx_tail))
+	if (!ring_is_over(s))
 		return false;
 	/* Whom the peer asks to go down again: ours, or that of another process that has the socket by fork. */
 	uint32_t bell = c->assoc->svc_bell;
@@ -151,8 +185,8 @@ bool move_up(struct sock *s)
 	fence_storeload(); /* faces the reader's: consent = 0, fence, epoch */
 	FAULT_POINT("up: epoch, before second look");
 	if (!load_relaxed(&c->peer->consent)) {
-		leave_epoch(s);
-		notify_peer(c); /* who has followed us up meanwhile sleeps on the ring alone */
+		leave_epoch(s, DUP_PUSH); /* nothing is unread, unless a handler has sent in between */
+		notify_peer(c);		  /* who has followed us up meanwhile sleeps on the ring alone */
 		return false;
 	}
 	FAULT_POINT("up: in ring, before first octet");
@@ -165,13 +199,7 @@ bool move_up(struct sock *s)
 void move_down(struct sock *s, enum why why)
 {
 	struct fam_sock *f = s->f;
-	struct chan *c = &s->chan;
-	dup_make(s, why == WHY_CLOSED ? DUP_FIN : why == WHY_PEER ? DUP_WAIT : why == WHY_OFF ? DUP_PUSH : DUP_DATA);
-	FAULT_POINT("down: duplicate, before position");
-	if (load_relaxed(
-		    &c->my->lazy)) /* below a ring nobody is lazy, and no sleeper need fence for us: what was published is visible to who sees this */
-		store_release(&c->my->lazy, 0);
-	leave_epoch(s);
+	leave_epoch(s, why == WHY_CLOSED ? DUP_FIN : why == WHY_PEER ? DUP_WAIT : why == WHY_OFF ? DUP_PUSH : DUP_DATA);
 	FAULT_POINT("down: epoch, before bell");
 	store_relaxed(&f->tx_why, why);
 	add_relaxed(&f->downs, 1u);
@@ -202,7 +230,7 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 		if (mine & 1) {
 			if (ahead && __builtin_expect(sock_flags(s) & FAM_DEAF, 0))
 				skip_unheard(s);
-			if (!ahead || load_relaxed(&f->rx_head) != load_relaxed(&c->peer->down_rpos))
+			if (!ahead || !dup_behind(s))
 				return IN_RING;
 			if (dup_owed(s) && !load_relaxed(&s->hup)) {
 				store_relaxed(&s->look, 0);

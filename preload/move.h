@@ -65,9 +65,9 @@ void move_pin(struct sock *s, enum why why);
 void move_pass(struct sock *s, enum why why);
 /*
  * tx token held, direction down, nobody reads the ring any more: its octets from `head` on, which were unread before it went down, go by the kernel as far as that takes them (the peer's
- * kernel answers).
+ * kernel answers). false: it has not taken all, though there is no error to report.
  */
-void move_unread_to_kernel(struct sock *s, uint64_t head);
+bool move_unread_to_kernel(struct sock *s, uint64_t head);
 /* The peer's reader asked for its unread octets back: service thread. */
 void move_give_back(struct sock *s);
 /*

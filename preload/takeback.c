@@ -121,13 +121,14 @@ static int leave_ring(struct sock *s, uint32_t its)
 		store_relaxed(&f->rx_over_kpos, first || read < 0 ? 0 : (uint64_t)read + want); /* before the epoch */
 		await_input(s, want);
 	}
-	FAULT_POINT("back: all in kernel, before head");
+	/* The epoch first: should we be killed in between, another holder must not take what was unread for read, and drop it from the kernel. To the writer the head first: its tail is not to be put back (move_up). */
+	FAULT_POINT("back: all in kernel, before own epoch");
+	store_relaxed(&f->rx_epoch, its);
+	FAULT_POINT("back: own epoch, before head");
 	f->rx_tail = end;
 	store_relaxed(&f->rx_head, end);
 	store_release(&c->my->rx_head, end);
-	FAULT_POINT("back: head, before epoch");
-	store_relaxed(&f->rx_epoch, its);
-	FAULT_POINT("back: own epoch, before published");
+	FAULT_POINT("back: head, before published");
 	store_release(&c->my->rx_epoch, its);
 	return 0;
 }
@@ -166,6 +167,7 @@ static bool leave_empty(struct sock *s, uint32_t its)
 	store_relaxed(&c->peer->down_rpos, head); /* for another holder, should we be killed in the middle of this */
 	FAULT_POINT("back: nothing unread, before its epoch");
 	if (!cas_acqrel(&c->peer->tx_epoch, its, its + 1)) {
+		fence_acquire();						     /* his epoch, then his tail and position */
 		store_relaxed(&c->peer->down_rpos, load_acquire(&c->peer->tx_tail)); /* as he has written it down himself */
 		return false;
 	}
@@ -276,15 +278,15 @@ void move_pass(struct sock *s, enum why why)
 		pin_tx(s, why, SM_END_PASSED);
 }
 
-void move_unread_to_kernel(struct sock *s, uint64_t head)
+bool move_unread_to_kernel(struct sock *s, uint64_t head)
 {
 	uint64_t tail = load_relaxed(&s->f->tx_tail);
 	struct pollfd p = {.fd = s->fd, .events = 0};
 	struct timespec zero = {0, 0};
 	/* An error that is pending is the program's to see: a send of ours would take it. */
-	if (tail - head > SM_RING_LEN || sys5(SYS_ppoll, &p, 1, &zero, 0, 8) != 0)
-		return;
-	dup_send(s, head, tail, 0, ROOM_MS);
+	if (tail == head || tail - head > SM_RING_LEN || sys5(SYS_ppoll, &p, 1, &zero, 0, 8) != 0)
+		return true;
+	return dup_send(s, head, tail, 0, ROOM_MS) == tail - head || sys5(SYS_ppoll, &p, 1, &zero, 0, 8) != 0;
 }
 
 void move_give_back(struct sock *s)
@@ -293,7 +295,8 @@ void move_give_back(struct sock *s)
 	struct chan *c = &s->chan;
 	int how = token_take(s, &f->tx_token);
 	uint32_t want = load_acquire(&c->peer->want_back);
-	if (load_acquire(&s->linked) && want != load_relaxed(&c->my->did_back)) {
+	bool left = load_relaxed(&c->peer->flags) & SM_END_LEFT; /* a handler's send has found that */
+	if (load_acquire(&s->linked) && (want != load_relaxed(&c->my->did_back) || left)) {
 		FAULT_POINT("back: request seen, before down");
 		if (f->tx_epoch & 1)
 			move_down(s, WHY_PEER);
