@@ -76,6 +76,13 @@ void notify_grow_lazy(struct chan *c)
 	fence_storeload(); /* faces fence_for_sender: armed, fence, lazy */
 }
 
+void notify_own_service(struct chan *c)
+{
+	uint32_t bell = load_relaxed(&c->my->svc_bell);
+	if (bell - 1 < SM_N_BELL)
+		ring_bell(c, c->side, bell - 1);
+}
+
 void notify_peer(struct chan *c)
 {
 	fence_storeload();

@@ -38,6 +38,8 @@ void notify_grow_lazy(struct chan *c);
 void notify_peer(struct chan *c);
 /* With the fence: rings the bells of our own side's sleepers. One thread has made something ready for the others. */
 void notify_own(struct chan *c);
+/* Our own side's service thread shall look after the channel. */
+void notify_own_service(struct chan *c);
 /* Wake the futex sleepers of an end of our own side. */
 void notify_futex(struct sm_end *e);
 /* Set the channel's bit in bell `slot` of the peer's side and ring it. If its process is dead: all that there are. */

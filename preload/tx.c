@@ -275,11 +275,11 @@ void tx_unsend(struct sock *s)
 	int how = token_take(s, &f->tx_token);
 	uint32_t its = load_relaxed(&s->chan.peer->flags);
 	bool ends = its & (SM_END_CLOSED | SM_END_DEAF), off = !ends && its & SM_END_OFF;
-	bool left = !ends && its & SM_END_LEFT && how != TOKEN_NESTED; /* nested: the interrupted call sees it too */
+	bool left = !ends && its & SM_END_LEFT, nested = how == TOKEN_NESTED;
 	if (off) {
-		if (f->tx_epoch & 1 && how != TOKEN_NESTED)
+		if (f->tx_epoch & 1 && !nested)
 			switch_down(s);
-	} else if (left && f->tx_epoch & 1) {
+	} else if (left && !nested && f->tx_epoch & 1) {
 		FAULT_POINT("tx: reader has left, before down");
 		move_down(s, WHY_PEER);
 	} else if (!ends) {
@@ -296,6 +296,8 @@ void tx_unsend(struct sock *s)
 	token_drop(s, &f->tx_token, how);
 	if (off)
 		switch_tell(&s->chan);
+	else if (left && nested) /* who has been interrupted may have looked already, or have sent nothing */
+		notify_own_service(&s->chan);
 	else if (left)
 		notify_peer(&s->chan);
 }
