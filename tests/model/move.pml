@@ -14,7 +14,10 @@
  *   POLLER     a thread polls while another reads without waiting
  *   PIN        the sender goes to the kernel for good: readers then wait in the kernel's own call
  *   WIRE       octets are a while between the kernel's two sockets
- *   WITHDRAW   the reader leaves rings for good; the sender duplicates in the kernel what is unread when it goes down (dup.h)
+ *   WITHDRAW   the reader leaves rings for good: an empty one at once, else it asks; the sender duplicates in the kernel what is unread when it goes down (dup.h)
+ *   RETURNS    and consents once more afterwards (a pass in vain)
+ *   LEAVER     it is another thread that does this, while the reader reads, or sleeps
+ *   HEIR       and in another process, which dies anywhere in the middle of it
  */
 #ifndef N
 #define N 3
@@ -45,8 +48,10 @@
 #ifdef WITHDRAW
 #define DUP_RPOS 16 /* the sender's end; dup_len is the tail less this: all is sent */
 #define DUP_EPOCH 17
-#define N_MEM 18
+#define LEFT 18 /* the reader's end: SM_END_LEFT */
+#define N_MEM 19
 #define DUPS
+#define LEAVING
 #else
 #define N_MEM 16
 #endif
@@ -63,7 +68,12 @@
 #define NO_CONSENT pin_rx
 
 #define WRITER 0
+#ifdef LEAVER
+#define LEAVES 4
+#define N_CPU 5
+#else
 #define N_CPU 4
+#endif
 #ifndef DEPTH
 #define DEPTH 5
 #endif
@@ -96,7 +106,11 @@ bool watch_in, watch_hup; /* the service thread's one-shot registration */
 /* ---- guarded by the rx token */
 byte head, rx_tail, rx_kepoch = 255, rx_kleft, dropped;
 byte ring[N];
+#ifdef WITHDRAW
+#define RING_OCTET ring_at[head]
+#else
 #define RING_OCTET ring[n_read]
+#endif
 
 byte n_read;
 bool moved[2]; /* the futex word has changed since thread i loaded it */
@@ -123,21 +137,21 @@ inline got(octet_)
 #define NOBODY_CARES (n_read == N) /* another thread has read the last octet */
 #endif
 
-#include "move_send.pml"
-
-#ifdef KILLED
-#define LIVES provided(!dead)
-#else
-#define LIVES
-#endif
-
-#ifdef WITHDRAW /* its service thread writes them too */
+#ifdef WITHDRAW /* the sender's service thread writes them too */
 byte tx_epoch, tx_tail, n_back;
 byte ring_at[N]; /* which octet lies at a place */
 bool asked;
 #define MINE
 #else
 #define MINE byte tx_epoch, tx_tail;
+#endif
+
+#include "move_send.pml"
+
+#ifdef KILLED
+#define LIVES provided(!dead)
+#else
+#define LIVES
 #endif
 
 proctype sender(byte me) LIVES
@@ -163,10 +177,22 @@ proctype sender(byte me) LIVES
 #ifdef WITHDRAW
 			ring_at[tx_tail] = sent;
 #endif
+#ifdef LOOK_BEFORE_TAIL
+			x = SEE(LEFT);
+#endif
 			ST(TAIL, tx_tail + 1);
+#ifndef NO_SENDER_FENCE
 			FENCE;
+#endif
 			atomic { drop_tx(); tx_tail++; sent++ };
+#ifdef NO_SENDER_FENCE
+			is_left();
+			FENCE;
 			notify_armed()
+#else
+			notify_armed();
+			is_left()
+#endif
 		:: tx_epoch % 2 == 1 && downs < DOWNS ->
 			downs++;
 			go_down();
@@ -288,8 +314,12 @@ proctype reader(byte me; byte i)
 #endif
 	do
 	:: FINISHED -> break
-#ifdef WITHDRAW
+#if defined WITHDRAW && !defined LEAVER
+#ifdef RETURNS
+	:: !FINISHED && !is_out -> withdraw(); comes_back()
+#else
 	:: !FINISHED && !pin_rx -> withdraw()
+#endif
 #endif
 	:: !FINISHED ->
 #if defined PIN || defined WITHDRAW
@@ -363,6 +393,9 @@ init
 		run worker(3)
 #elif defined WITHDRAW
 		run giver(3);
+#ifdef LEAVER
+		run leaver(LEAVES);
+#endif
 		run reader(1, 0)
 #else
 		run reader(1, 0)

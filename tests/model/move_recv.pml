@@ -4,8 +4,8 @@
 #if defined BOTH
 inline take() { atomic { (me == 1 - d || (sb[me].n == 0 && MEMORY_FENCED(1 - d))) && mem[TOKEN] == 0 -> mem[TOKEN] = 1 } }
 inline drop() { atomic { (me == 1 - d || sb[me].n == 0) -> mem[TOKEN] = 0 } }
-#elif defined KWAIT || defined POLLER || defined REST
-inline take() { atomic { sb[me].n == 0 && mem[TOKEN] == 0 -> mem[TOKEN] = 1 } }
+#elif defined KWAIT || defined POLLER || defined REST || defined LEAVER
+inline take() { atomic { sb[me].n == 0 && mem[TOKEN] == 0 -> mem[TOKEN] = me } }
 inline drop() { atomic { sb[me].n == 0 -> mem[TOKEN] = 0 } }
 #else
 inline take() { skip }
@@ -19,9 +19,16 @@ inline drop() { skip }
 #define OWED (rx_kepoch == mine + 1 && rx_kleft > 0)
 #endif
 
+#ifdef STOPS_AT_RPOS_ONLY
+#define BEFORE_RPOS (head != SEE(DOWN_RPOS))
+#else
+#define BEFORE_RPOS (head < SEE(DOWN_RPOS))
+#endif
+
 #define IN_KERNEL 1
 #define UPTO 2
 #define IN_RING 3
+#define IN_DUP 4
 
 #ifdef DUPS
 #define READ_OF_IT (head - SEE(DUP_RPOS))
@@ -48,7 +55,7 @@ inline follow()
 		atomic { mine = SEE(RX_EPOCH); its = SEE(TX_EPOCH) };
 		assert(its - mine <= 2 && !(its - mine == 2 && mine % 2));
 		if
-		:: mine % 2 && (its == mine || head != SEE(DOWN_RPOS)) -> where = IN_RING
+		:: mine % 2 && (its == mine || BEFORE_RPOS) -> where = IN_RING
 		:: mine % 2 == 0 && its == mine -> where = IN_KERNEL
 		:: else ->
 			if
@@ -83,7 +90,14 @@ inline follow()
 #endif
 				:: else -> dropped = 0
 				fi;
+#ifdef HEIR /* of a duplicate that is marked, and still on its way */
+				if
+				:: mine % 2 && SEE(DUP_EPOCH) == mine && dropped < READ_OF_IT -> where = IN_DUP
+				:: else -> ST(RX_EPOCH, mine + 1)
+				fi
+#else
 				ST(RX_EPOCH, mine + 1)
+#endif
 			fi
 		fi
 	od;
@@ -98,7 +112,7 @@ inline try_follow()
 	:: take();
 		follow();
 		atomic { drop(); where = 0; mine = 0 }
-	:: mem[TOKEN] == 1 -> unsure = true
+	:: mem[TOKEN] != 0 -> unsure = true
 	fi
 }
 #endif
@@ -232,6 +246,7 @@ inline turn()
 			:: mine != was || SEE(TAIL) != head -> r = AGAIN
 			:: else -> ring_empty()
 			fi
+		:: where == IN_DUP
 		fi
 	fi;
 	atomic { drop(); tail = rx_tail; mine = 0; was = 0; where = 0 }
@@ -379,46 +394,161 @@ inline stays_in_kernel()
 	fi
 #endif
 	;
+#ifdef LEAVER /* rest_in_kernel: pinned by another thread, it may not have withdrawn its consent yet */
+	if
+	:: again ->
+		take();
+		ST(CONSENT, 0);
+		FENCE;
+		mine = SEE(RX_EPOCH);
+		again = (mine % 2 == 0 && SEE(TX_EPOCH) == mine);
+		drop()
+	:: else
+	fi;
+#endif
 	mine = 0
 }
 
 #ifdef WITHDRAW
-/* move_withdraw: ask_down, leave_ring */
+/* leave_empty: r is END if that was done. Its epoch is odd, and the mark is set. */
+inline leave_empty()
+{
+	if
+	:: SEE(TAIL) != head
+#ifndef NO_LOOK_FOR_MARK
+	:: SEE(DUP_EPOCH) == its
+#endif
+	:: else ->
+		ST(DOWN_RPOS, head);
+		atomic {
+			sb[me].n == 0;
+			if
+			:: mem[TX_EPOCH] == its -> mem[TX_EPOCH] = its + 1; r = END; is_out = true
+			:: else
+			fi
+		};
+		if
+		:: r == END -> ST(RX_EPOCH, its + 1)
+		:: else -> rx_tail = SEE(TAIL); ST(DOWN_RPOS, rx_tail)
+		fi
+	fi
+}
+
+/* ask_down */
+inline ask_down()
+{
+	ST(WANT_BACK, 1);
+	asked = true; /* the bell of its service thread, and ours: bounded naps */
+	SEE(TX_EPOCH) % 2 == 0;
+	AND(LEFT, 255);
+	was = SEE(TX_EPOCH);
+	follow();
+	atomic { its = was; was = 0 }
+}
+
+inline leave_ring()
+{
+	rx_tail = SEE(TAIL);
+	mine = SEE(RX_EPOCH);
+	if
+	:: mine == its
+	:: else ->
+		if
+		:: rx_tail == head
+		:: else -> assert(SEE(DUP_EPOCH) == its - 1 && READ_OF_IT <= rx_tail - SEE(DUP_RPOS))
+		fi;
+#ifndef NOT_DROPPED_LEAVING
+		drop_dup();
+#endif
+#ifdef HEIR /* the family's epoch goes first, the published one last */
+#ifdef HEAD_BEFORE_EPOCH
+		head = rx_tail;
+#endif
+		atomic { sb[me].n == 0; head = rx_tail; is_out = true; mem[RX_EPOCH] = its }
+#else
+		head = rx_tail;
+		is_out = true;
+		ST(RX_EPOCH, its)
+#endif
+	fi
+}
+
+/* move_withdraw */
 inline withdraw()
 {
-	pin_rx = true;
 	take();
+	pin_rx = true;
 	ST(CONSENT, 0);
 #ifndef NO_WITHDRAW_FENCE
 	FENCE;
 #endif
 	follow();
 	its = SEE(TX_EPOCH);
+	r = NOTHING;
 	if
 	:: its % 2 == 0
 	:: else ->
-		ST(WANT_BACK, 1);
-		asked = true; /* the bell of its service thread, and ours: bounded naps */
-		SEE(TX_EPOCH) % 2 == 0;
-		its = SEE(TX_EPOCH)
+		EARLY(TAIL);
+#ifdef PLAIN_MARK
+		ST(LEFT, 1);
+#else
+		OR(LEFT, 1);
+#endif
+#ifndef NO_LEFT_FENCE
+		FENCE;
+#endif
+		leave_empty();
+		LATE;
+		if
+		:: r == END
+		:: else -> ask_down()
+		fi
 	fi;
-	rx_tail = SEE(TAIL);
 	if
-	:: rx_tail == head
-	:: else -> assert(SEE(DUP_EPOCH) == its - 1 && READ_OF_IT <= rx_tail - SEE(DUP_RPOS))
+	:: r == END -> r = NOTHING
+	:: else -> leave_ring()
 	fi;
-	mine = SEE(RX_EPOCH);
-#ifndef NOT_DROPPED_LEAVING
-	drop_dup();
-#endif
-	head = rx_tail;
-#ifdef WITHDRAW_LOOKS_AGAIN
-	its = SEE(TX_EPOCH);
-#endif
 	is_out = true;
-	ST(RX_EPOCH, its);
 	atomic { drop(); its = 0; where = 0; mine = 0 }
 }
+
+/* A pass in vain. */
+inline comes_back()
+{
+	take();
+	pin_rx = false;
+	ST(CONSENT, 1);
+	drop()
+}
+
+#ifdef LEAVER
+#ifdef HEIR
+bool dies;
+#define UNTIL_DEATH provided(!dies)
+active proctype reaper()
+{
+	dies = true;
+	MEMORY_FENCED(LEAVES);
+	atomic {
+		is_out = true; /* a duplicate is read for what it is, if the reader leaves in its stead */
+		if
+		:: mem[TOKEN] == LEAVES -> mem[TOKEN] = 0
+		:: else
+		fi
+	};
+	timeout;
+	assert(n_read == N) /* run with -E: the dead do not end */
+}
+#else
+#define UNTIL_DEATH
+#endif
+
+proctype leaver(byte me) UNTIL_DEATH
+{
+	byte mine, its, was, where, r, o;
+	withdraw()
+}
+#endif
 
 /* The sender's service thread: move_give_back. */
 proctype giver(byte me)

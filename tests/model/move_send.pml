@@ -94,8 +94,8 @@ inline k_write(octet_)
 inline take_tx() { atomic { (me == d || (sb[me].n == 0 && MEMORY_FENCED(d))) && mem[TX_TOKEN] == 0 -> mem[TX_TOKEN] = 1 } }
 inline drop_tx() { atomic { (me == d || sb[me].n == 0) -> mem[TX_TOKEN] = 0 } }
 #elif defined DUPS
-inline take_tx() { atomic { sb[me].n == 0 && mem[TX_TOKEN] == 0 -> mem[TX_TOKEN] = 1 } }
-inline drop_tx() { atomic { sb[me].n == 0 -> mem[TX_TOKEN] = 0 } }
+inline take_tx() { atomic { (me == WRITER || (sb[me].n == 0 && MEMORY_FENCED(WRITER))) && mem[TX_TOKEN] == 0 -> mem[TX_TOKEN] = 1 } }
+inline drop_tx() { atomic { (me == WRITER || sb[me].n == 0) -> mem[TX_TOKEN] = 0 } }
 #else
 inline take_tx() { skip }
 inline drop_tx() { skip }
@@ -112,7 +112,15 @@ inline make_dup()
 #ifndef DUP_UNMARKED
 		ST(DUP_RPOS, n_back);
 		ST(DUP_EPOCH, tx_epoch);
+#ifndef NO_MARK_FENCE
 		FENCE;
+#endif
+#if defined LEAVING && !defined NO_LOOK_BEHIND_MARK
+		if
+		:: SEE(LEFT) -> n_back = head; ST(DUP_RPOS, n_back)
+		:: else
+		fi;
+#endif
 #endif
 		do
 		:: n_back == tx_tail -> break
@@ -130,6 +138,67 @@ inline make_dup()
 inline make_dup() { skip }
 #endif
 
+#ifdef LEAVING
+/* reader_had_left: all is in the kernel, or was read. Whether he has told, or is dead, or only about to tell: x */
+inline had_left()
+{
+#ifdef TAIL_STAYS
+	skip
+#else
+	if
+#ifdef TAIL_BACK_AT_ONCE
+	:: true ->
+#else
+	:: SEE(RX_EPOCH) == tx_epoch + 1 ->
+#endif
+		tx_tail = head;
+		ST(DOWN_RPOS, tx_tail);
+		ST(TAIL, tx_tail)
+	:: else
+	fi
+#endif
+}
+
+/* move_up: ring_is_over. The reader has followed, or left the ring before us. */
+inline ring_is_over()
+{
+#ifdef TAIL_STAYS
+	skip
+#else
+	if
+	:: head == tx_tail
+	:: else ->
+		tx_tail = head;
+		ST(TAIL, tx_tail)
+	fi
+#endif
+}
+
+/* tx_peer_left, tx_unsend */
+inline is_left()
+{
+#ifndef LOOK_BEFORE_TAIL
+	x = SEE(LEFT);
+#endif
+	if
+	:: x ->
+		x = 0;
+		take_tx();
+		if
+		:: tx_epoch % 2 -> go_down()
+		:: else
+		fi;
+		drop_tx();
+		FENCE;
+		notify_armed()
+	:: else
+	fi
+}
+#else
+inline ring_is_over() { skip }
+inline is_left() { skip }
+#endif
+
 inline go_down()
 {
 #ifndef DUP_AFTER_EPOCH
@@ -140,10 +209,25 @@ inline go_down()
 	ST(DOWN_RPOS, tx_tail);
 #else
 	ST(DOWN_RPOS, tx_tail);
+#ifndef LEAVING
 	ST(TX_EPOCH, tx_epoch + 1);
+#else
+	XCHG(x, TX_EPOCH, tx_epoch + 1);
+#endif
 #endif
 #ifdef DUP_AFTER_EPOCH
 	make_dup();
+#endif
+#ifdef LEAVING
+	if
+	:: x == tx_epoch + 1 -> had_left()
+	:: else
+	fi;
+	x = 0;
+	if
+	:: SEE(LEFT) -> AND(LEFT, 255)
+	:: else
+	fi;
 #endif
 	tx_epoch++
 }
@@ -156,6 +240,7 @@ inline move_up()
 		if
 		:: SEE(RX_EPOCH) != tx_epoch || KEPT_DOWN
 		:: else ->
+			ring_is_over();
 #ifdef EPOCH_BEFORE_KPOS
 			ST(TX_EPOCH, tx_epoch + 1);
 			ST(UP_KPOS, k_written);
