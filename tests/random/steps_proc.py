@@ -51,6 +51,8 @@ def dup(m, i, a, s, to, how):
         number = to - LOW
         if how not in (3, 5) or s >= LOW:
             raise Cannot("not there")
+        if d.kind == "udp" and d.queue:  # docs/COMPATIBILITY.md: stdio's; those of senders that have ended are lost
+            raise Cannot("datagrams wait")
     elif how in (3, 4, 5):
         m.desc(a, to)
         if to == s:
@@ -85,7 +87,7 @@ def cloexec(m, i, a, s, on):
 
 def unread(m, i, a, t, s, how):
     m.free(a, t)
-    m.desc(a, s, "tcp", "udp", "unix", "pipe", "new")
+    no_waiter(m.desc(a, s, "tcp", "udp", "unix", "pipe", "new"))  # who may be about to take what it asks for
     m.tell(i, a, t, f"unread {s} {how}")
 
 
