@@ -260,6 +260,8 @@ def stdio(m, i, a, s, n, write):
     keeps_output(d)
     if write:
         m.room(d, n)
+        if d.peer and n > 4096:
+            no_waiter(d.peer)  # stdio writes in parts
         m.tell(i, a, 0, f"stdio {s} {n} {i} 1")
         m.sent(d, n)
         return
