@@ -53,3 +53,14 @@ void talk_as_told(int fd)
 		talk();
 	TRY(close(talk_fd));
 }
+
+void chat(int fd)
+{
+	for (unsigned i = 0; i < 100; i++) {
+		if (is_server)
+			get(fd, 30, 1, 30 * i);
+		put(fd, 30, is_server ? 2 : 1, 30 * i);
+		if (!is_server)
+			get(fd, 30, 2, 30 * i);
+	}
+}

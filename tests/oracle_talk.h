@@ -24,4 +24,7 @@ void talk_end(void);
 /* and the client's: talks at first, then as often as the server does, and closes. */
 void talk_as_told(int fd);
 
+/* Either part: a hundred requests of 30 octets and their answers, from the beginning of streams 1 and 2. */
+void chat(int fd);
+
 #endif

@@ -4,6 +4,7 @@
  *
  * The sharing begins before a connection could have gone through memory, and ends before its first octets: what is counted there was moved by who was left.
  */
+#include "oracle_talk.h"
 #include "oracle_udp.h"
 
 #include <linux/capability.h>
@@ -107,22 +108,11 @@ static void receives(int fd)
 
 /* ---- a connection ---- */
 
-static void talk(int fd)
-{
-	for (unsigned i = 0; i < 100; i++) {
-		if (is_server)
-			get(fd, 30, 1, 30 * i);
-		put(fd, 30, is_server ? 2 : 1, 30 * i);
-		if (!is_server)
-			get(fd, 30, 2, 30 * i);
-	}
-}
-
 static void talk_alone(int fd)
 {
 	meet("alone");
 	warm_up(fd);
-	talk(fd);
+	chat(fd);
 	TRY(close(fd));
 }
 
@@ -205,7 +195,7 @@ static void several_part(void)
 		for (int i = 0; i < KILLED; i++)
 			is_killed(start_holder(fd));
 	}
-	talk(fd); /* shared still */
+	chat(fd); /* shared still */
 	if (forks()) {
 		MUST(write(go[1], "g", 1));
 		for (int i = 0; i < SURVIVORS; i++)
@@ -235,7 +225,7 @@ static void orphan_part(void)
 			MUST(write(from_child[1], &c, 1));
 			MUST(read(to_child[0], &c, 1));
 			warm_up(fd);
-			talk(fd);
+			chat(fd);
 			TRY(close(fd));
 			MUST(write(from_child[1], &c, 1));
 			exit(0);
@@ -264,7 +254,7 @@ static void lives_part(void)
 
 	if (!forks()) {
 		for (unsigned i = 0; i < 4; i++) {
-			talk(fd);
+			chat(fd);
 			meet("next");
 		}
 		TRY(close(fd));
@@ -275,7 +265,7 @@ static void lives_part(void)
 	if (other == 0) {
 		for (unsigned i = 0; i < 2; i++) {
 			MUST(read(go[0], (char[1]){0}, 1));
-			talk(fd);
+			chat(fd);
 			meet("next");
 			MUST(kill(getpid(), SIGSTOP));
 		}
@@ -283,7 +273,7 @@ static void lives_part(void)
 	}
 	for (unsigned i = 0; i < 2; i++) {
 		is_killed(start_holder(fd)); /* one of three, the rest is two */
-		talk(fd);
+		chat(fd);
 		meet("next");
 		MUST(write(go[1], "g", 1));
 		HOLDS(wait_until(has_stopped, &other));

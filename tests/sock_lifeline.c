@@ -3,7 +3,7 @@
  * sock_lifeline.c - a child that was made with a full descriptor table has a connection together with its parent, a thread of which is in the middle of a send: it waits for a page of
  * what it sends.
  */
-#include "oracle.h"
+#include "oracle_talk.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -25,17 +25,6 @@ static void is_killed(pid_t pid)
 {
 	MUST(kill(pid, SIGKILL));
 	join_child(pid);
-}
-
-static void talk(int fd)
-{
-	for (unsigned i = 0; i < 100; i++) {
-		if (is_server)
-			get(fd, 30, 1, 30 * i);
-		put(fd, 30, is_server ? 2 : 1, 30 * i);
-		if (!is_server)
-			get(fd, 30, 2, 30 * i);
-	}
 }
 
 #define LATE 100
@@ -111,7 +100,7 @@ static void busy_parent(int lfd, int to_child, int from_child)
 	struct rlimit was = fill_table(next);
 	if (MUST(fork()) == 0) {
 		MUST(read(to_child, &c, 1));
-		talk(fd);
+		chat(fd);
 		warm_up(fd);
 		TRY(close(fd));
 		MUST(write(from_child, &c, 1));
@@ -132,7 +121,7 @@ static void busy_orphan_part(void)
 		int fd = connect_one();
 		warm_up(fd);
 		meet("alone");
-		talk(fd);
+		chat(fd);
 		warm_up(fd);
 		TRY(read(fd, &c, 1));
 		TRY(close(fd));

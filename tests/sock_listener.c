@@ -3,7 +3,7 @@
  * sock_listener.c - a listener that goes, and comes back to the same address while connections that came by it go on: those that come by it later are like them. A child of the client
  * makes the second one: the runner sees to it that both processes talk through memory.
  */
-#include "oracle.h"
+#include "oracle_talk.h"
 
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -33,17 +33,6 @@ static int port_of(int fd)
 	return ntohs(me.sin_port);
 }
 
-static void talk(int fd)
-{
-	for (unsigned i = 0; i < 100; i++) {
-		if (is_server)
-			get(fd, 30, 1, 30 * i);
-		put(fd, 30, is_server ? 2 : 1, 30 * i);
-		if (!is_server)
-			get(fd, 30, 2, 30 * i);
-	}
-}
-
 /* What comes by the listener that is back; the first connection has been there all the time. */
 static void serve_second(int lfd, int first)
 {
@@ -51,10 +40,10 @@ static void serve_second(int lfd, int first)
 	await("connected");
 	int second = (int)MUST(accept(lfd, NULL, NULL));
 	warm_up(second);
-	talk(second);
+	chat(second);
 	TRY(read(second, (char[1]){0}, 1));
 	TRY(close(second));
-	talk(first);
+	chat(first);
 	TRY(read(first, (char[1]){0}, 1));
 	TRY(close(first));
 	TRY(close(lfd));
@@ -115,7 +104,7 @@ static void client(void)
 		int fd = (int)MUST(connect_to("127.0.0.1", port));
 		tell("connected");
 		warm_up(fd);
-		talk(fd);
+		chat(fd);
 		TRY(close(fd));
 		exit(0);
 	}
@@ -124,7 +113,7 @@ static void client(void)
 	await("back");
 	MUST(write(go[1], "g", 1));
 	join_child(pid);
-	talk(fd);
+	chat(fd);
 	TRY(close(fd));
 	close(go[0]);
 	close(go[1]);
