@@ -38,9 +38,12 @@ enum end { END_NONE, END_HALF, END_OWN, END_WHOLE };
 
 static enum end end_of(const struct sock *s, uint32_t events)
 {
-	if (events & (POLLHUP | POLLERR))
+	if (events & POLLERR)
 		return END_WHOLE;
-	if (!(events & POLLRDHUP))
+	/* Both directions have ended; but it may be another process that has shut them down here, and the peer is still there. */
+	if (events & POLLHUP && (sock_flags(s) & FAM_WR_SHUT || has_ended(s->fd)))
+		return END_WHOLE;
+	if (!(events & (POLLRDHUP | POLLHUP)))
 		return END_NONE;
 	if (load_acquire(&s->chan.peer->flags) & SM_END_FIN &&
 		!(load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF)))
