@@ -26,9 +26,11 @@ void shut_meanwhile(int who)
 {
 	jmp_buf outer;
 	pthread_t thread;
-	if (role != who)
+	if (role != who) {
+		put_impatiently();
 		for (;;)
 			put(100);
+	}
 	shutting.at = mine->got + 20000;
 	shutting.over = false;
 	if (pthread_create(&thread, NULL, shuts_both, NULL))

@@ -22,6 +22,8 @@
 #define PING_LEN 64
 #define STILL 6			/* looks in a row at which the kernel has carried nothing more */
 #define PATIENCE_MS (15 * 1000) /* in a call: what takes longer has been forgotten */
+#define IMPATIENCE_MS 3000
+#define CLOSE_WAIT 8 /* TCP_CLOSE_WAIT of <netinet/tcp.h>, which cannot stand beside <linux/tcp.h> */
 
 struct witness *w;
 struct side *mine;
@@ -108,6 +110,21 @@ static _Noreturn void over(int err)
 	longjmp(stream_over, 1);
 }
 
+/* Nobody reads any more, and the kernel says it to nobody: a peer that had no room when it shut down and closed answers probes for a minute (the fin timeout), without shunt too. */
+static bool kernel_probes(void)
+{
+	struct tcp_info ti = {0};
+	socklen_t len = sizeof(ti);
+	getsockopt(stream_fd, IPPROTO_TCP, TCP_INFO, &ti, &len);
+	return ti.tcpi_state == CLOSE_WAIT && ti.tcpi_notsent_bytes > 0 && ti.tcpi_backoff > 0;
+}
+
+void put_impatiently(void)
+{
+	static struct timeval limit = {IMPATIENCE_MS / 1000, 0};
+	setsockopt(stream_fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
 void put(size_t len)
 {
 	static uint8_t buf[65536];
@@ -120,6 +137,8 @@ void put(size_t len)
 		if (r < 0 && errno == EAGAIN) {
 			struct pollfd p = {.fd = stream_fd, .events = POLLOUT};
 			mine->begun = mine->done;
+			if (kernel_probes())
+				over(ECONNRESET);
 			if (poll(&p, 1, PATIENCE_MS) == 0)
 				over(ETIMEDOUT);
 			continue;
