@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * uring.c - a server that echoes messages of 64 octets: the first BEFORE of a connection by recv and send, all others by a ring of liburing. One connection; "done" when it has ended.
+ * uring.c - a server that echoes messages of 64 octets. One connection; "done" when it has ended. Behind a message that begins with "over" the first BEFORE ones are echoed by recv and send,
+ * all others by a ring of liburing.
  *
  *   uring MODE PORT BEFORE
  *          ring     makes the ring when it is needed
@@ -65,6 +66,17 @@ static int by_ring(int op, int fd, unsigned flags, void *buf, unsigned len)
 	int res = cqe->res;
 	io_uring_cqe_seen(&ring, cqe);
 	return res;
+}
+
+/* Until the client has told that this is over. */
+static void warm(int fd)
+{
+	char buf[LEN] = "";
+
+	while (memcmp(buf, "over", 4)) {
+		if (recv(fd, buf, LEN, MSG_WAITALL) != LEN || send(fd, buf, LEN, 0) != LEN)
+			fail("a message before the first");
+	}
 }
 
 /* n messages, or all of them. */
@@ -152,19 +164,15 @@ static void go_on(const char *mode, int fd, long before)
 			fail("a ring with flags that nobody knows");
 		echo(fd, -1);
 	} else if (!strcmp(mode, "files")) {
-		make_ring();
 		echo_by_file(fd, temporary(), -1);
 	} else if (!strcmp(mode, "mixed")) {
-		make_ring();
 		echo_by_file(fd, temporary(), before);
 		echo_by_ring(fd, 0);
 	} else if (!strcmp(mode, "chained")) {
-		make_ring();
 		echo_by_file(fd, temporary(), before);
 		echo_by_chain(fd);
 		echo(fd, -1);
 	} else {
-		make_ring();
 		echo_by_file(fd, temporary(), before);
 		if (io_uring_register_files(&ring, &fd, 1))
 			fail("io_uring_register_files");
@@ -180,7 +188,11 @@ int main(int argc, char **argv)
 		fputs("usage: uring ring|refused|files|mixed|chained|kept PORT BEFORE | probe\n", stderr);
 		return 2;
 	}
-	go_on(argv[1], connection(argv[2]), atol(argv[3]));
+	int fd = connection(argv[2]);
+	if (strcmp(argv[1], "ring") && strcmp(argv[1], "refused"))
+		make_ring();
+	warm(fd);
+	go_on(argv[1], fd, atol(argv[3]));
 	puts("done");
 	return 0;
 }
