@@ -165,6 +165,50 @@ static void shut_client(void)
 	TRY(close(fd));
 }
 
+/* ---- another program shuts down both directions: that hangs up here, and what is unread at either side is still to be had ---- */
+
+static void shut_both(int fd)
+{
+	TRY(shutdown(fd, SHUT_RDWR));
+}
+
+static void both_server(void)
+{
+	int fd = heir() ? -1 : serve_warm();
+
+	if (fd >= 0) {
+		put(fd, LEN, 1, 0);
+		await("put");
+		unread_is(fd, LEN);
+	}
+	as_other_program(fd, shut_both);
+	poll_is(fd, ALL, ALL | POLLHUP);
+	TRY(send(fd, "octet", 5, MSG_NOSIGNAL));
+	tell("looked");
+	get(fd, LEN, 1, 0);
+	TRY(read(fd, (char[1]){0}, 1));
+	poll_is(fd, ALL, ALL | POLLHUP);
+	tell("got");
+	await("got");
+	TRY(close(fd));
+}
+
+static void both_client(void)
+{
+	int fd = connect_warm();
+
+	put(fd, LEN, 1, 0);
+	unread_is(fd, LEN);
+	tell("put");
+	await("looked");
+	get(fd, LEN, 1, 0);
+	TRY(read(fd, (char[1]){0}, 1));
+	poll_is(fd, ALL, ALL);
+	await("got");
+	tell("got");
+	TRY(close(fd));
+}
+
 /* ---- another program makes it non-blocking ---- */
 
 static void make_nonblock(int fd)
@@ -372,6 +416,7 @@ const struct oracle_case oracle_cases[] = {
 	{"last_words", words_server, words_client, 0, NULL},
 	{"late", late_server, late_client, 0, NULL},
 	{"shut", shut_server, shut_client, 0, NULL},
+	{"both", both_server, both_client, 0, NULL},
 	{"nonblock", nonblock_server, sender_client, 0, NULL},
 	{"member", member_server, sender_client, 0, NULL},
 	{"killed_child", killed_server, killed_client, CASE_KILLED, NULL},
