@@ -36,8 +36,8 @@ static bool is_duplicate(const struct member *m, uint32_t in)
 }
 
 /*
- * The reader has left the ring, of which the member had seen all, and nothing has been read since, nor has anything come but the rest of the duplicate that it left it for. (Who has read so far may
- * have met an end that was only that of what had come of it: the rest is news to him.)
+ * The reader has left the ring, of which the member had seen all, and nothing has come since but the duplicate that it left it for; nor, unless all of that was there already, has anything been
+ * read. (Who has read so far may have met an end that was only that of what had come of it: the rest is news to him.)
  */
 static bool was_duplicate(const struct member *m, uint32_t in)
 {
@@ -46,10 +46,11 @@ static bool was_duplicate(const struct member *m, uint32_t in)
 	if (!end || load_relaxed(&f->rx_epoch) & 1 || m->et_tail != load_relaxed(&f->rx_head))
 		return false;
 	int64_t got = move_kernel_got(m->s->fd);
-	bool unread = got >= 0 && (uint64_t)got - in == load_relaxed(&f->rx_over_kread);
-	if (!unread || (uint64_t)got > end)
+	uint64_t read = load_relaxed(&f->rx_over_kread);
+	bool known = got >= 0 && (uint64_t)got <= end && (read == KREAD_ANY || (uint64_t)got - in == read);
+	if (!known)
 		store_relaxed(&f->rx_over_kpos, 0);
-	return unread && (uint64_t)got <= end;
+	return known;
 }
 
 /* Behind the octets that came before the ring the kernel has received nothing but the duplicate that the ring ended with, read or not, or what has come of it. */

@@ -64,6 +64,8 @@ struct token {
 	uint32_t run;	       /* who took it last, and how often in a row; guarded by the token */
 };
 
+#define KREAD_ANY UINT64_MAX
+
 struct fam_sock {
 	/* tx: guarded by tx_token */
 	_Alignas(64) struct token tx_token;
@@ -92,7 +94,7 @@ struct fam_sock {
 		rx_deaf_end; /* FAM_DEAF: no octet of the ring behind this position is input: the kernel answers it (SM_END_DEAF) */
 
 	_Atomic uint64_t
-		rx_over_kread; /* octets ever read from the kernel when the reader left the ring for a duplicate (epedge.c) ... */
+		rx_over_kread; /* octets ever read from the kernel when the reader left the ring for a duplicate (epedge.c), or KREAD_ANY: all of that had come by then; ... */
 	_Atomic uint64_t rx_over_kpos; /* ... and received by it when the last of that will be there; 0: it has not left */
 	_Atomic uint64_t rx_up_kpos;   /* octets of the kernel's that came before those of the ring it is in, or was in last */
 

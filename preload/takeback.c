@@ -76,19 +76,22 @@ static int drop_all(struct sock *s)
 
 /*
  * `want` octets that were unread here are on their way through the kernel: what could be read, or looked at, before shall not be missing for a moment afterwards. As much
- * of it as the receive buffer takes.
+ * of it as the receive buffer takes. true: all of it is there.
  */
-static void await_input(const struct sock *s, uint64_t want)
+static bool await_input(const struct sock *s, uint64_t want)
 {
 	static const struct timespec nap = {0, 100000};
 	int64_t still = now_ns() + STILL_NS;
 	for (int in = 0, seen = 0; now_ns() < still; sys2(SYS_nanosleep, &nap, 0)) {
-		if (sys3(SYS_ioctl, s->fd, SIOCINQ, &in) < 0 || (uint64_t)in >= want)
-			return;
+		if (sys3(SYS_ioctl, s->fd, SIOCINQ, &in) < 0)
+			return false;
+		if ((uint64_t)in >= want)
+			return true;
 		if (in > seen)
 			still = now_ns() + STILL_NS;
 		seen = in;
 	}
+	return false;
 }
 
 /* Octets of the kernel's own that come before those of a ring that has not been entered yet. */
@@ -119,7 +122,8 @@ static int leave_ring(struct sock *s, uint32_t its)
 		int64_t read = move_kernel_read(s->fd);
 		store_relaxed(&f->rx_over_kread, (uint64_t)read);
 		store_relaxed(&f->rx_over_kpos, first || read < 0 ? 0 : (uint64_t)read + want); /* before the epoch */
-		await_input(s, want);
+		if (await_input(s, want)) /* who reads meets no end that is not the end */
+			store_relaxed(&f->rx_over_kread, KREAD_ANY);
 	}
 	/* The epoch first: should we be killed in between, another holder must not take what was unread for read, and drop it from the kernel. To the writer the head first: its tail is not to be put back (move_up). */
 	FAULT_POINT("back: all in kernel, before own epoch");

@@ -50,6 +50,25 @@ static void changed_server(void)
 	TRY(close(fd));
 }
 
+/* The same, and some of it has been read in its new place before anybody asks. */
+static void some_server(void)
+{
+	int fd = serve_warm(), ep = new_set();
+
+	set_add(ep, fd, EDGE, 1);
+	send_me(LEN);
+	set_says(ep, SOON);
+	run_something();
+	get(fd, 1, 1, 0);
+	set_says(ep, 0);
+	send_me(1);
+	set_says(ep, SOON);
+	set_says(ep, 0);
+	get(fd, LEN, 1, 1);
+	close_yours();
+	TRY(close(fd));
+}
+
 /* ---- two connections, on whose other side the octets are sent, and then their writers leave memory for a larger buffer */
 
 static void two_server(void)
@@ -202,6 +221,7 @@ static void told_server(void)
 const struct oracle_case oracle_cases[] = {
 	{"added", added_server, sender_client, 0, NULL},
 	{"changed", changed_server, sender_client, 0, NULL},
+	{"some", some_server, sender_client, 0, NULL},
 	{"two", two_server, two_client, 0, NULL},
 	{"read", read_server, read_client, 0, NULL},
 	{"past", past_server, past_client, 0, NULL},
