@@ -65,7 +65,7 @@ uint32_t epset_dg_events(struct member *m, uint32_t kev)
 		return kev;
 	bool in = dg_look(m->s, &arrived);
 	if (in && (!is_edge(m) || kev || arrived != m->et_tail))
-		kev |= (m->events & IN_BITS) | (m->events & OUT_BITS ? epset_ask_kernel(m) : 0);
+		kev |= (m->events & IN_BITS) | (m->events & OUT_BITS || load_relaxed(&m->s->dg->refused) ? epset_ask_kernel(m) : 0);
 	m->et_tail = arrived;
 	m->force = false;
 	return kev;

@@ -58,8 +58,9 @@ static bool needs_kernel(const struct pollfd *p, struct sock *s)
 {
 	if (p->fd < 0)
 		return false;
-	if (!s && fd_dgram(p->fd))
-		return !(p->revents & IN_BITS) || p->events & ~IN_BITS;
+	struct sock *d = s ? NULL : fd_dgram(p->fd);
+	if (d)
+		return !(p->revents & IN_BITS) || p->events & ~IN_BITS || load_relaxed(&d->dg->refused);
 	if (!s) {
 		struct sock *l = fd_sock(p->fd);
 		return !(l && sock_flags(l) & FAM_LISTEN) || now_ns() - own.looked_ns > KERNEL_NS;

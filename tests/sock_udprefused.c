@@ -248,6 +248,42 @@ static void woken_client(void)
 	tell("done");
 }
 
+/* ---- the server hears nobody but itself any more, and what it has sent before is unread: whoever waits for that is told of the refusal, too */
+
+static void beside_server(void)
+{
+	struct addr client, me;
+	int fd = udp_serve(&client);
+
+	for (unsigned i = 0; i < 2; i++)
+		hit(fd, &client, 10, 1, i);
+	me = name_of(fd);
+	MUST(connect(fd, &me.sa, me.len));
+	tell("deaf");
+	await("done");
+}
+
+static void beside_client(void)
+{
+	struct addr server;
+	int fd = udp_call_connected(&server), level = new_set();
+
+	set_add(level, fd, EPOLLIN, 1);
+	await("deaf");
+	poll_is(fd, POLLIN, POLLIN);
+	epoll_is(level, EPOLLIN);
+	TRY(send(fd, "x", 1, 0));
+	poll_is(fd, POLLIN, POLLIN | POLLERR);
+	epoll_is(level, EPOLLIN | EPOLLERR);
+	TRY(recv(fd, (char[1]){0}, 1, 0));
+	poll_is(fd, POLLIN, POLLIN);
+	epoll_is(level, EPOLLIN);
+	take(fd, 10, 1, 0);
+	take(fd, 10, 1, 1);
+	none_is_there(fd);
+	tell("done");
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"never", nothing, never_client, CASE_KERNEL, "127.0.0.1"},
 	{"never_6", nothing, never_client, CASE_KERNEL, "::1"},
@@ -260,6 +296,7 @@ const struct oracle_case oracle_cases[] = {
 	{"killed", leaving_server, leaving_client, CASE_KILLED, &(const struct leaving){SIGKILL, 1, 0}},
 	{"killed_unread", leaving_server, leaving_client, CASE_KILLED, &(const struct leaving){SIGKILL, 1, 3}},
 	{"killed_unconnected", leaving_server, leaving_client, CASE_KILLED, &(const struct leaving){SIGKILL, 0, 3}},
+	{"beside", beside_server, beside_client, 0, NULL},
 	{"woken", woken_server, woken_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
