@@ -227,6 +227,8 @@ def epwait(m, i, a, t, s, how, waits):
     descs = [d for d, _ in e.members.values()]
     if e.owner != a and any(ev & select.POLLIN and all(x is not d for x in m.actors[a].slots) for d, ev in e.members.values()):
         raise Cannot("input of a member that is closed here comes through memory")  # docs/COMPATIBILITY.md
+    if e.owner != a and any(ev & EDGE and d.unread for d, ev in e.members.values()):
+        raise Cannot("edges in a shared set")
     quiet = all(events == select.POLLIN and not d.readable() for d, events in e.members.values())
     if waits and descs and quiet and not any(d.waiter for d in descs) and all(m.holders(d) for d in descs):
         again = f"epwait {s} {how} 0" if len(descs) > 1 else None
