@@ -37,15 +37,38 @@ static int tcp_info(int fd, struct tcp_info *ti)
 enum { KTCP_TIME_WAIT = 6, KTCP_CLOSE = 7, KTCP_CLOSE_WAIT = 8, KTCP_LAST_ACK = 9, KTCP_CLOSING = 11 };
 
 /*
- * Is the peer's FIN among the octets received? In CLOSE it is, if both sides have ended in order (the kernel keeps TIME_WAIT elsewhere); after a reset, which
- * shows as an error, it is not.
+ * How many octets are unread in the kernel, as it says to a receiver: with FIN, unlike SIOCINQ. Whoever else receives meanwhile may be told as well, and is kept away by the rx token. -1: it does not say.
  */
-static bool fin_received(int fd, uint8_t state)
+static int inq_with_fin(int fd)
 {
-	struct pollfd p = {.fd = fd};
-	struct timespec zero = {0, 0};
+	union {
+		struct cmsghdr head;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control;
+	char octet;
+	struct iovec iov = {&octet, 1};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	int was = 0, on = 1, inq = -1;
+	socklen_t len = sizeof(was);
+	if (sys5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INQ, &was, &len) < 0 ||
+		(!was && sys5(SYS_setsockopt, fd, IPPROTO_TCP, TCP_INQ, &on, sizeof(on)) < 0))
+		return -1;
+	if (sys3(SYS_recvmsg, fd, &m, MSG_PEEK | MSG_DONTWAIT) > 0 && m.msg_controllen >= CMSG_LEN(sizeof(int)) &&
+		control.head.cmsg_level == IPPROTO_TCP && control.head.cmsg_type == TCP_CM_INQ)
+		memcpy(&inq, CMSG_DATA(&control.head), sizeof(inq));
+	if (!was)
+		sys5(SYS_setsockopt, fd, IPPROTO_TCP, TCP_INQ, &was, sizeof(was));
+	return inq;
+}
+
+/*
+ * Is the peer's FIN among the octets received, of which `in` are unread? In CLOSE it is, if both sides have ended in order (the kernel keeps TIME_WAIT elsewhere), or if a reset came behind it; the error that tells of a
+ * reset may have been taken already. If nothing is unread nobody need know.
+ */
+static bool fin_received(int fd, uint8_t state, int in)
+{
 	if (state == KTCP_CLOSE)
-		return sys5(SYS_ppoll, &p, 1, &zero, 0, 8) < 0 || !(p.revents & POLLERR);
+		return in > 0 && inq_with_fin(fd) > in;
 	return state == KTCP_CLOSE_WAIT || state == KTCP_LAST_ACK || state == KTCP_CLOSING || state == KTCP_TIME_WAIT;
 }
 
@@ -74,7 +97,7 @@ int64_t move_kernel_read(int fd)
 		if (tcp_info(fd, &a) < 0 || sys3(SYS_ioctl, fd, SIOCINQ, &in) < 0 || tcp_info(fd, &b) < 0)
 			return -1;
 	} while (a.tcpi_bytes_received != b.tcpi_bytes_received || a.tcpi_state != b.tcpi_state);
-	return (int64_t)a.tcpi_bytes_received - in - (fin_received(fd, a.tcpi_state) ? 1 : 0);
+	return (int64_t)a.tcpi_bytes_received - in - (fin_received(fd, a.tcpi_state, in) ? 1 : 0);
 }
 
 int64_t move_kernel_got(int fd)

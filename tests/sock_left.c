@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sock_left.c - what is left to others: an error to the next call, a connection to a child that does nothing with it, a member of a set to the process that has the socket now. */
+/* sock_left.c - what is left to others: an error to the next call, octets in front of it, a connection to a child that does nothing with it, a member of a set to the process that has the socket now. */
 #include "oracle.h"
 
 #include <poll.h>
@@ -105,8 +105,39 @@ static void member_server(void)
 	close(sv[1]);
 }
 
+/* ---- a reset whose error a send has taken: all that came before it is there, and no more. The client has sent by the kernel, and then the other way */
+
+#define LEN 9000
+
+static void taken_server(void)
+{
+	int fd = serve_warm();
+
+	get(fd, LEN, 1, 0);
+	put(fd, 1, 2, 0);
+	await("closed");
+	TRY(send(fd, "x", 1, MSG_NOSIGNAL));
+	unread_is(fd, LEN);
+	get(fd, LEN, 1, LEN);
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+}
+
+static void taken_client(void)
+{
+	int size = 300000, fd = connect_warm();
+
+	TRY(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)));
+	put(fd, LEN, 1, 0);
+	unread_is(fd, 1);
+	put(fd, LEN, 1, LEN);
+	TRY(close(fd));
+	tell("closed");
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"reset", reset_server, reset_client, 0, NULL},
+	{"taken", taken_server, taken_client, 0, NULL},
 	{"idle_child", idle_server, idle_client, 0, NULL},
 	{"member", member_server, sender_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
