@@ -3,7 +3,6 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
