@@ -64,8 +64,14 @@ uint32_t epset_dg_events(struct member *m, uint32_t kev)
 	if (!wants(m))
 		return kev;
 	bool in = dg_look(m->s, &arrived);
+	if (in && m->force && m->events & EPOLLET) { /* what S has to say of the same ADD or MOD is no other edge */
+		epset_drain_side(m->set);
+		kev |= m->kev;
+		m->kev = 0;
+	}
 	if (in && (!is_edge(m) || kev || arrived != m->et_tail))
-		kev |= (m->events & IN_BITS) | (m->events & OUT_BITS || load_relaxed(&m->s->dg->refused) ? epset_ask_kernel(m) : 0);
+		kev |= (m->events & IN_BITS) |
+		       (m->events & OUT_BITS || load_relaxed(&m->s->dg->refused) ? epset_ask_kernel(m) : 0);
 	m->et_tail = arrived;
 	m->force = false;
 	return kev;
