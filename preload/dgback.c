@@ -237,7 +237,7 @@ void dg_unlink(struct sock *s, enum why why)
 	struct guard g;
 	guard_enter(&g);
 	if (dg_linked(s)) {
-		unlink_all(s, why == WHY_EXEC || why == WHY_STDIO || why == WHY_PROCESS);
+		unlink_all(s, why == WHY_EXEC || why == WHY_PROCESS); /* what calls other than stdio's can still read stays */
 		dg_shows_kernel(s, why);
 	}
 	guard_leave(&g);

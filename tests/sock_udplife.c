@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -342,12 +343,42 @@ static void pass_client(void)
 
 static const int rd = SHUT_RD, wr = SHUT_WR, rdwr = SHUT_RDWR;
 
+/* ---- datagrams of a socket that is closed by now, and a stream on a duplicate: other calls still receive them */
+
+static void stream_server(void)
+{
+	struct addr client;
+	int fd = udp_serve(&client);
+
+	await("closed");
+	FILE *f = fdopen((int)MUST(dup(fd)), "r");
+	HOLDS(f && fclose(f) == 0);
+	poll_is(fd, POLLIN, POLLIN);
+	take(fd, 4000, 1, 0);
+	take(fd, 100, 1, 4000);
+	none_is_there(fd);
+	tell("taken");
+}
+
+static void stream_client(void)
+{
+	struct addr server;
+	int fd = udp_call(&server);
+
+	hit(fd, &server, 4000, 1, 0);
+	hit(fd, &server, 100, 1, 4000);
+	MUST(close(fd));
+	tell("closed");
+	await("taken");
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"shutdown_rd", shutdown_server, shutdown_client, 0, &rd},
 	{"shutdown_wr", shutdown_server, shutdown_client, 0, &wr},
 	{"shutdown_rdwr", shutdown_server, shutdown_client, 0, &rdwr},
 	{"unread", unread_server, unread_client, 0, NULL},
 	{"dup", dup_server, dup_client, 0, NULL},
+	{"stream", stream_server, stream_client, 0, NULL},
 	{"fork", fork_server, fork_client, 0, NULL},
 	{"fork_send", fork_send_server, fork_send_client, 0, NULL},
 	{"pass", pass_server, pass_client, 0, NULL},
