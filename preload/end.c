@@ -51,12 +51,22 @@ static enum end end_of(const struct sock *s, uint32_t events)
 	return has_ended(s->fd) ? END_WHOLE : END_OWN;
 }
 
+/* Some of what we have written to the ring has not been read. Where the reader has left it before us (takeback.c) all of that is in the kernel, which judges by itself. */
+static bool ring_is_unread(const struct sock *s)
+{
+	const struct sm_end *peer = s->chan.peer;
+	uint32_t epoch = s->f->tx_epoch;
+	if (!(epoch & 1) && load_acquire(&peer->rx_epoch) == epoch)
+		return false;
+	return load_relaxed(&s->f->tx_tail) != load_acquire(&peer->rx_head);
+}
+
 /* It is the whole connection's: with octets of ours unread, and not meant, that is a reset. */
 static void whole(struct sock *s, uint32_t events)
 {
 	if (events & POLLERR || meant(s) || sock_flags(s) & (FAM_RESET | FAM_WR_SHUT))
 		return;
-	if (load_relaxed(&s->f->tx_tail) == load_acquire(&s->chan.peer->rx_head) || is_closed(s->fd))
+	if (!ring_is_unread(s) || is_closed(s->fd))
 		return;
 	/* From here on the kernel socket is as dead as a reset one: it hangs up, and sends fail. */
 	if (!(or_acqrel(&s->f->flags, FAM_RESET) & FAM_RESET) && fd_sock(s->fd) == s)

@@ -362,11 +362,11 @@ void link_before_end(struct sock *s)
 	notify_peer(&s->chan);
 }
 
-/* As the kernel does when a socket with unread octets is closed. */
+/* As the kernel does when a socket with unread octets is closed. What lies behind the end of a ring that we have left is in its socket, or will be, and it judges by itself. */
 static bool end_by_reset(struct sock *s)
 {
 	struct linger lg = {.l_onoff = 1, .l_linger = 0};
-	if (load_acquire(&s->chan.peer->tx_tail) == load_relaxed(&s->f->rx_head))
+	if (load_acquire(&s->chan.peer->tx_tail) == load_relaxed(&s->f->rx_head) || ring_is_left(s))
 		return false;
 	sys5(SYS_setsockopt, s->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
 	return true;
