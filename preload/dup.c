@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "fault.h"
+#include "move.h"
 #include "notify.h"
 #include "sys.h"
 #include "token.h"
@@ -65,17 +66,19 @@ static bool pointless(struct sock *s)
 	return load_relaxed(&s->chan.peer->flags) & (SM_END_CLOSED | SM_END_DEAF) || poll_says(s->fd, 0, 0);
 }
 
-static void mark_and_send(struct sock *s, uint64_t head, enum dup_how how)
+/* The first `sent` octets behind `head` are in the kernel already, with the same mark. */
+static void mark_and_send(struct sock *s, uint64_t head, uint64_t sent, enum dup_how how)
 {
 	struct sm_end *my = s->chan.my;
-	uint64_t tail = load_relaxed(&s->f->tx_tail), sent = 0;
+	uint64_t tail = load_relaxed(&s->f->tx_tail);
 	store_relaxed(&my->dup_rpos, head);
 	store_relaxed(&my->dup_len, (uint32_t)(tail - head));
 	FAULT_POINT("dup: length, before mark");
 	store_release(&my->dup_epoch, s->f->tx_epoch);
 	fence_storeload(); /* faces a reader that closes: CLOSED, fence, dup_epoch; one that leaves: LEFT, the same; and one that falls asleep: armed, fence, dup_epoch */
-	if (load_acquire(&s->chan.peer->flags) &
-		SM_END_LEFT) { /* he may not have seen the mark, and goes where he stands now: no octet before that */
+	if (!sent &&
+		load_acquire(&s->chan.peer->flags) &
+			SM_END_LEFT) { /* he may not have seen the mark, and goes where he stands now: no octet before that */
 		head = load_acquire(&s->chan.peer->rx_head);
 		if (tail - head > SM_RING_LEN)
 			head = tail;
@@ -87,7 +90,7 @@ static void mark_and_send(struct sock *s, uint64_t head, enum dup_how how)
 	FAULT_POINT("dup: mark, before sent");
 	if (!pointless(s)) {
 		int flags = how == DUP_FIN ? MSG_MORE : 0;
-		sent = dup_send(s, head, tail, flags, how == DUP_WAIT ? ROOM_MS : 0);
+		sent += dup_send(s, head + sent, tail, flags, how == DUP_WAIT ? ROOM_MS : 0);
 		if (how >= DUP_PUSH) { /* a reader may wait for it, and nothing will follow that could take it along */
 			FAULT_POINT("dup: sent, before pushed");
 			dup_push(s->fd);
@@ -97,12 +100,29 @@ static void mark_and_send(struct sock *s, uint64_t head, enum dup_how how)
 	store_relaxed(&my->dup_len, (uint32_t)sent); /* before the even epoch, and before anything else is sent */
 }
 
-void dup_make(struct sock *s, enum dup_how how)
+/* What there is of it stands, and no more is needed if all has been read. */
+static void go_on(struct sock *s, bool needed, uint64_t given, enum dup_how how)
+{
+	struct sm_end *my = s->chan.my;
+	uint64_t from = load_relaxed(&my->dup_rpos), len = load_relaxed(&s->f->tx_tail) - from;
+	if (len > SM_RING_LEN)
+		return;
+	if (given > len)
+		given = len;
+	if (needed)
+		mark_and_send(s, from, given, how);
+	else
+		store_relaxed(&my->dup_len, (uint32_t)given);
+}
+
+void dup_make(struct sock *s, enum dup_how how, int64_t given)
 {
 	uint64_t head = load_acquire(&s->chan.peer->rx_head), left = load_relaxed(&s->f->tx_tail) - head;
-	if (!left || left > SM_RING_LEN || load_relaxed(&s->hup))
-		return;
-	mark_and_send(s, head, how);
+	bool needed = left && left <= SM_RING_LEN && !load_relaxed(&s->hup);
+	if (given >= 0 && dup_begun(s))
+		go_on(s, needed, (uint64_t)given, how);
+	else if (needed)
+		mark_and_send(s, head, 0, how);
 }
 
 uint32_t dup_room(int fd, int out)
@@ -140,19 +160,29 @@ static int unread(int fd)
 	return sys3(SYS_ioctl, fd, SIOCINQ, &in) < 0 ? 0 : in;
 }
 
+/* How many of its octets have been read from the ring. */
+static uint64_t read_of_it(const struct sock *s)
+{
+	uint64_t past = load_relaxed(&s->f->rx_head) - load_relaxed(&s->chan.peer->dup_rpos);
+	uint32_t len = marked_len(s->chan.peer);
+	return past < len ? past : len;
+}
+
 bool dup_drop(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	if (!dup_marked(s))
 		return true;
-	uint64_t past = load_relaxed(&f->rx_head) - load_relaxed(&s->chan.peer->dup_rpos);
-	uint32_t len = marked_len(s->chan.peer), done;
-	if (past > len)
-		past = len;
-	while ((done = load_relaxed(&f->rx_dropped)) < past) {
+	if (__builtin_expect(sock_flags(s) & FAM_RX_HEIR, 0))
+		move_recount(s);
+	uint32_t done;
+	while ((done = load_relaxed(&f->rx_dropped)) < read_of_it(s)) {
 		int in = unread(s->fd);
 		if (in <= 0)
 			return is_over(s->fd) && !unread(s->fd);
+		uint64_t past = read_of_it(s); /* its octets are there: so is where they begin (mark_and_send) */
+		if (done >= past)
+			break;
 		uint64_t n = past - done < (uint64_t)in ? past - done : (uint64_t)in;
 		long r = sys6(SYS_recvfrom, s->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
 		if (r <= 0)

@@ -14,6 +14,9 @@
  *
  * The writer marks the duplicate (dup_rpos, dup_len, then dup_epoch = its odd epoch) before it sends it: a reader never finds octets in the kernel that no mark explains. Behind an
  * up the kernel carries nothing else until the next even epoch. How much has been dropped is counted in family memory, under the rx token.
+ *
+ * A writer that is killed in the middle of it leaves a mark, and nobody's word of how much he has sent. The kernel has it: what it has been given since the up is the duplicate's beginning, to the octet. So another holder of
+ * the socket goes on behind that, and with the same mark. (Nothing has been written behind it in the ring: the direction is taken down before anything else, move_inherit().)
  */
 #ifndef SHUNT_DUP_H
 #define SHUNT_DUP_H
@@ -26,8 +29,11 @@
 /* What follows: the writer's own octets; FIN, with which a short one shares a segment; nothing; nor, and it may be waited for that there is room. */
 enum dup_how { DUP_DATA, DUP_FIN, DUP_PUSH, DUP_WAIT };
 
-/* Writer; tx token held, epoch odd, about to go down, signals blocked. Nothing unread: nothing is done. */
-void dup_make(struct sock *s, enum dup_how how);
+/*
+ * Writer; tx token held, epoch odd, about to go down, signals blocked. Nothing unread: nothing is done. given: octets that the kernel has been given since the up, by one who has made a part of it, and died; else 0; -errno:
+ * the connection is at its end.
+ */
+void dup_make(struct sock *s, enum dup_how how, int64_t given);
 /* Send ring positions [from, to) by the kernel, waiting for room for up to room_ms at a time. How many octets it took. */
 uint64_t dup_send(struct sock *s, uint64_t from, uint64_t to, int flags, int room_ms);
 /* What the kernel holds back (Nagle, a cork) goes out now; tx token held, or nobody else is left who could set TCP_NODELAY meanwhile. */
@@ -43,6 +49,12 @@ bool dup_covers(struct sock *s, uint32_t its, uint64_t end);
 uint32_t dup_among(struct sock *s, uint32_t in);
 /* Reader; ours is about to be closed, and marked so: what is left of the duplicate of a ring that has been read is no unread input. */
 void dup_close(struct sock *s);
+
+/* Writer, epoch odd: there is a duplicate's mark, of one who has died over it. */
+static inline bool dup_begun(const struct sock *s)
+{
+	return load_relaxed(&s->chan.my->dup_epoch) == s->f->tx_epoch;
+}
 
 /* Reader: the writer has marked a duplicate in the ring epoch that we are in. */
 static inline bool dup_marked(const struct sock *s)

@@ -50,6 +50,8 @@
 #define FAM_RESTS 0x10000u     /* the channel stays in the kernel for a while (trial.h) */
 #define FAM_INQ 0x20000u       /* TCP_INQ is set: recvmsg says how much is left (inq.h) */
 #define FAM_DEAF 0x40000u      /* both directions are shut down: rx_deaf_end is valid */
+#define FAM_TX_HEIR 0x200000u  /* who held the tx token has died: what he has left half done comes first (move_inherit) */
+#define FAM_RX_HEIR 0x400000u  /* the same of the rx token (move_recount) */
 #define FAM_OFF 0x100000u      /* a process that holds it is switched off (switch.h): neither up nor consent */
 #define FAM_OWN_PIN 0x1000000u /* pinned for a reason that is the socket's, and stays whoever has it */
 #define FAM_PASS_PIN                                                                                                           \
@@ -77,6 +79,7 @@ struct fam_sock {
 	uint32_t tx_epoch;	  /* odd: through the ring */
 	uint16_t tx_quiet;	  /* sends in a row that found nobody asleep */
 	uint16_t tx_step;	  /* tries in a row that could not start over */
+	uint32_t tx_leaves;	  /* 1: on the way out of the ring, until everything is told */
 
 	/* rx: guarded by rx_token */
 	_Alignas(64) struct token rx_token;

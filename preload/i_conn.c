@@ -259,6 +259,7 @@ static void before_shutdown(struct sock *s, int how)
 	int tok = token_take(s, &s->f->tx_token);
 	or_acqrel(&s->f->flags, FAM_WR_SHUT);
 	if (linked) {
+		move_look_back(s);
 		if (s->f->tx_epoch & 1)
 			move_down(s, WHY_CLOSED);
 		or_acqrel(&s->chan.my->flags, SM_END_FIN);
@@ -307,6 +308,7 @@ static void before_resize(struct sock *s)
 	if (!link_ready(s))
 		return;
 	int e = errno, how = token_take(s, &s->f->tx_token);
+	move_look_back(s);
 	if (s->f->tx_epoch & 1)
 		move_down(s, WHY_FULL);
 	token_drop(s, &s->f->tx_token, how);

@@ -335,6 +335,7 @@ void link_stop(struct sock *s)
 static void go_down(struct sock *s)
 {
 	int how = token_take(s, &s->f->tx_token);
+	move_look_back(s);
 	if (s->f->tx_epoch & 1)
 		move_down(s, WHY_CLOSED);
 	if (load_acquire(&s->chan.peer->rx_head) != load_relaxed(&s->f->tx_tail)) {

@@ -33,7 +33,7 @@ static int tcp_info(int fd, struct tcp_info *ti)
 }
 
 /* The kernel's states of a TCP socket (the header that names them clashes with the one that has its tcp_info). */
-enum { KTCP_TIME_WAIT = 6, KTCP_CLOSE = 7, KTCP_CLOSE_WAIT = 8, KTCP_LAST_ACK = 9, KTCP_CLOSING = 11 };
+enum { KTCP_ESTABLISHED = 1, KTCP_TIME_WAIT = 6, KTCP_CLOSE = 7, KTCP_CLOSE_WAIT = 8, KTCP_LAST_ACK = 9, KTCP_CLOSING = 11 };
 
 /*
  * How many octets are unread in the kernel, as it says to a receiver: with FIN, unlike SIOCINQ. Whoever else receives meanwhile may be told as well, and is kept away by the rx token. -1: it does not say.
@@ -75,15 +75,16 @@ static bool fin_received(int fd, uint8_t state, int in)
  * Both positions are a sum of two counters that the kernel keeps exact, but answers for in two calls; an acknowledgement or a segment may come between.
  * The first counter only grows: when it is the same before and after, the sum is of one moment.
  */
-static int64_t kernel_written(struct sock *s, int *out)
+static int64_t kernel_written(struct sock *s, int *out, uint8_t *state)
 {
 	struct tcp_info a, b;
 	do {
 		if (tcp_info(s->fd, &a) < 0 || sys3(SYS_ioctl, s->fd, SIOCOUTQ, out) < 0 || tcp_info(s->fd, &b) < 0)
 			return -1;
-		if (b.tcpi_state != 1 /* ESTABLISHED */)
-			return -1; /* SYN, FIN in the count: not worth telling apart; a connection on its way out stays in the kernel */
+		if (b.tcpi_state != KTCP_ESTABLISHED && b.tcpi_state != KTCP_CLOSE_WAIT)
+			return -1; /* SYN, FIN in the count: not worth telling apart */
 	} while (a.tcpi_bytes_acked != b.tcpi_bytes_acked);
+	*state = b.tcpi_state;
 	/* The side that connected has had its SYN acknowledged, and counts it. */
 	return (int64_t)a.tcpi_bytes_acked + *out - (sock_flags(s) & FAM_CLIENT ? 1 : 0);
 }
@@ -106,6 +107,15 @@ int64_t move_kernel_got(int fd)
 	return r < 0 ? r : (int64_t)ti.tcpi_bytes_received;
 }
 
+/* Octets that the kernel has been given since we went up: of a duplicate, and nothing else. Negative: the connection is at its end. */
+static int64_t given_since_up(struct sock *s)
+{
+	int out;
+	uint8_t state;
+	int64_t written = kernel_written(s, &out, &state);
+	return written < 0 ? written : written - (int64_t)load_relaxed(&s->chan.my->up_kpos);
+}
+
 /*
  * The reader had left the ring before us, empty (takeback.c), and reads the kernel alone: what has been written since is there as a duplicate. Rather no connection than one in which the kernel had no room for it. The ring ends
  * where he left it, as if none of that had ever been there; if he has not said yet that he is out, he may be dead, and another that has his socket is to read the ring: then move_up says where it ends.
@@ -116,17 +126,21 @@ static void reader_had_left(struct sock *s)
 	struct sm_end *my = s->chan.my;
 	uint64_t head = load_acquire(&s->chan.peer->rx_head), tail = load_relaxed(&f->tx_tail), from = head;
 	bool marked = load_relaxed(&my->dup_epoch) == f->tx_epoch - 1;
+	int64_t given = given_since_up(s);
 	if (tail - head > SM_RING_LEN)
 		return;
 	if (marked)
-		from = load_relaxed(&my->dup_rpos) + load_relaxed(&my->dup_len);
-	if (!move_unread_to_kernel(s, from)) {
-		log_line("fd %d: the kernel has no room for octets that were sent: the connection ends here", s->fd);
-		or_acqrel(&f->flags, FAM_BROKEN);
-		sys2(SYS_shutdown, s->fd, SHUT_RDWR);
-	} else if (marked) {
-		store_relaxed(&my->dup_len, (uint32_t)(tail - load_relaxed(&my->dup_rpos)));
+		from = load_relaxed(&my->dup_rpos);
+	if (given >= 0 && tail - from > (uint64_t)given) {
+		if (!move_unread_to_kernel(s, from + (uint64_t)given)) {
+			log_line("fd %d: the kernel has no room for octets that were sent: the connection ends here", s->fd);
+			or_acqrel(&f->flags, FAM_BROKEN);
+			sys2(SYS_shutdown, s->fd, SHUT_RDWR);
+		} else if (marked) {
+			store_relaxed(&my->dup_len, (uint32_t)(tail - from));
+		}
 	}
+	FAULT_POINT("down: unread sent, before tail put back");
 	if (load_acquire(&s->chan.peer->rx_epoch) != f->tx_epoch)
 		return;
 	store_relaxed(&f->tx_tail, head);
@@ -134,29 +148,90 @@ static void reader_had_left(struct sock *s)
 	store_release(&my->tx_tail, head);
 }
 
-/*
- * From the odd epoch to the even one. Who publishes that first, we or the reader, tells whether he has left the ring before us: his exchange and ours are of the same word. A handler that sends in the middle of this would put
- * octets into the ring behind the duplicate, or pass by the kernel those that are still to go there.
- */
-static void leave_epoch(struct sock *s, enum dup_how how)
+static uint64_t block_signals(void)
 {
-	struct chan *c = &s->chan;
 	uint64_t all = ~UINT64_C(0), old = 0;
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all));
-	dup_make(s, how);
-	FAULT_POINT("down: duplicate, before position");
-	if (load_relaxed(
-		    &c->my->lazy)) /* below a ring nobody is lazy, and no sleeper need fence for us: what was published is visible to who sees this */
-		store_release(&c->my->lazy, 0);
-	store_relaxed(&c->my->down_rpos, load_relaxed(&s->f->tx_tail));
-	FAULT_POINT("down: position, before epoch");
-	uint32_t even = ++s->f->tx_epoch;
-	if (xchg_acqrel(&c->my->tx_epoch, even) == even)
+	return old;
+}
+
+static void let_signals(uint64_t old)
+{
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, sizeof(old));
+}
+
+/*
+ * Our epoch is even; now the published one. Who publishes that first, we or the reader, tells whether he has left the ring before us: his exchange and ours are of the same word. again: one who has died may have published it;
+ * then the reader's mark tells, or else it does no harm (in an even epoch nothing has been sent behind the duplicate yet).
+ */
+static void tell_epoch(struct sock *s, bool again)
+{
+	struct chan *c = &s->chan;
+	uint32_t even = s->f->tx_epoch;
+	FAULT_POINT("down: own epoch, before published");
+	if (xchg_acqrel(&c->my->tx_epoch, even) == even && (!again || load_acquire(&c->peer->flags) & SM_END_LEFT))
 		reader_had_left(s);
 	FAULT_POINT("down: epoch, before reader's mark");
 	if (load_relaxed(&c->peer->flags) & SM_END_LEFT)
 		and_acqrel(&c->peer->flags, ~SM_END_LEFT);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, sizeof(old));
+	s->f->tx_leaves = 0;
+}
+
+/*
+ * From the odd epoch to the even one. A handler that sends in the middle of this would put octets into the ring behind the duplicate, or pass by the kernel those that are still to go there. (One that has come before has
+ * perhaps done it.) A holder that has died may have made a part of the duplicate, or committed octets that he did not publish any more.
+ */
+static void leave_epoch(struct sock *s, enum dup_how how)
+{
+	struct fam_sock *f = s->f;
+	struct chan *c = &s->chan;
+	uint64_t old = block_signals();
+	if (f->tx_epoch & 1) {
+		uint64_t tail = load_relaxed(&f->tx_tail);
+		f->tx_leaves = 1;
+		if (load_relaxed(&c->my->tx_tail) != tail)
+			store_release(&c->my->tx_tail, tail);
+		dup_make(s, how, dup_begun(s) ? given_since_up(s) : 0);
+		FAULT_POINT("down: duplicate, before position");
+		if (load_relaxed(
+			    &c->my->lazy)) /* below a ring nobody is lazy, and no sleeper need fence for us: what was published is visible to who sees this */
+			store_release(&c->my->lazy, 0);
+		store_relaxed(&c->my->down_rpos, tail);
+		FAULT_POINT("down: position, before epoch");
+		f->tx_epoch++;
+		tell_epoch(s, false);
+	}
+	let_signals(old);
+}
+
+void move_inherit(struct sock *s)
+{
+	struct fam_sock *f = s->f;
+	uint64_t old = block_signals();
+	if (sock_flags(s) & FAM_TX_HEIR) { /* no handler has come before us */
+		if (f->tx_epoch & 1) {
+			leave_epoch(s, DUP_WAIT); /* a reader may wait for it */
+			store_relaxed(&f->tx_why, WHY_FORK);
+		} else if (f->tx_leaves) {
+			tell_epoch(s, true);
+		}
+		FAULT_POINT("heir: down, before told");
+		and_acqrel(&f->flags, ~FAM_TX_HEIR);
+		notify_peer(&s->chan);
+	}
+	let_signals(old);
+}
+
+void move_recount(struct sock *s)
+{
+	struct fam_sock *f = s->f;
+	uint32_t epoch = load_relaxed(&f->rx_epoch);
+	int64_t read = move_kernel_read(s->fd), since = read - (int64_t)load_relaxed(&f->rx_up_kpos);
+	if (read >= 0 && epoch & 1 && since >= 0)
+		store_relaxed(&f->rx_dropped, (uint32_t)since);
+	else if (read >= 0 && !(epoch & 1) && load_relaxed(&f->rx_kepoch) == epoch + 1)
+		store_relaxed(&f->rx_kleft, since < 0 ? (uint64_t)-since : 0);
+	and_acqrel(&f->flags, ~FAM_RX_HEIR);
 }
 
 /* The receiver has followed: all that was ever in the ring has been read; or he left it before us, and the kernel has had the rest (reader_had_left). Else the peer writes nonsense. */
@@ -196,9 +271,10 @@ bool move_up(struct sock *s)
 	f->tx_head = load_relaxed(&f->tx_tail);
 	f->tx_limit = 0;
 	int out;
-	int64_t kpos = kernel_written(s, &out);
-	/* Never more in the ring than the kernel could take as well, when we go down. */
-	if (kpos < 0 || !(f->tx_room = dup_room(s->fd, out)))
+	uint8_t state;
+	int64_t kpos = kernel_written(s, &out, &state);
+	/* A connection on its way out stays in the kernel. Never more in the ring than the kernel could take as well, when we go down. */
+	if (kpos < 0 || state != KTCP_ESTABLISHED || !(f->tx_room = dup_room(s->fd, out)))
 		return false;
 	FAULT_POINT("up: position, before written down");
 	store_relaxed(&c->my->up_kpos, (uint64_t)kpos);
@@ -244,6 +320,8 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 {
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
+	if (__builtin_expect(sock_flags(s) & FAM_RX_HEIR, 0))
+		move_recount(s);
 	for (int turn = 0; turn < 3; turn++) { /* an honest sender is at most two switches ahead */
 		uint32_t mine = load_relaxed(&f->rx_epoch), its = load_acquire(&c->peer->tx_epoch);
 		uint32_t ahead = its - mine;

@@ -29,6 +29,18 @@
 bool move_up(struct sock *s);
 /* tx token held, epoch odd. What is unread goes by the kernel too (dup.h). */
 void move_down(struct sock *s, enum why why);
+/*
+ * tx token held, linked. Its last holder has died: he may have been on his way up, or down, or between what only he knew and what the peer knows. Whatever it was, the direction is down afterwards, with all that he had
+ * committed, and the peer told. First thing of all that go up or down, or send by the kernel.
+ */
+void move_inherit(struct sock *s);
+static inline void move_look_back(struct sock *s)
+{
+	if (__builtin_expect(sock_flags(s) & FAM_TX_HEIR, 0))
+		move_inherit(s);
+}
+/* rx token held. Its last holder has died: what he had taken from the kernel's socket, and not counted, the kernel has counted. */
+void move_recount(struct sock *s);
 /* Octets ever read from the kernel socket; -errno. */
 int64_t move_kernel_read(int fd);
 /* Octets ever received by it, read or not; a FIN counts as one. -errno. */

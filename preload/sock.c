@@ -219,7 +219,7 @@ void sock_reset(struct sock *s)
 	store_relaxed(&f->rx_head, 0);
 	store_relaxed(&f->rx_epoch, 0);
 	f->tx_head = f->tx_limit = f->tx_rewind = f->rx_tail = 0;
-	f->tx_shift = f->tx_epoch = 0;
+	f->tx_shift = f->tx_epoch = f->tx_leaves = 0;
 	store_relaxed(&f->rx_shift, 0);
 	store_relaxed(&f->rx_kepoch, 0);
 	store_relaxed(&f->rx_kleft, 0);

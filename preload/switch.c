@@ -166,6 +166,8 @@ static bool goes_off(struct sock *s)
 	bool tell = !(sock_flags(s) & FAM_OFF) || load_relaxed(&s->chan.peer->tx_epoch) & 1;
 	mark(s);
 	int how = try_token(s, &s->f->tx_token);
+	if (how != TOKEN_NONE)
+		move_look_back(s);
 	if (how != TOKEN_NONE && s->f->tx_epoch & 1) {
 		move_down(s, WHY_OFF);
 		tell = true;
@@ -314,6 +316,8 @@ void switch_asked(struct sock *s)
 	struct chan *c = &s->chan;
 	if (load_acquire(&c->peer->flags) & SM_END_OFF) {
 		int how = token_take(s, &s->f->tx_token);
+		if (load_acquire(&s->linked))
+			move_look_back(s);
 		bool down = load_acquire(&s->linked) && s->f->tx_epoch & 1 && load_relaxed(&c->peer->flags) & SM_END_OFF;
 		if (down)
 			move_down(s, WHY_OFF);

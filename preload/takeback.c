@@ -250,6 +250,7 @@ static void pin_tx(struct sock *s, enum why why, uint32_t told)
 	move_note_pin(s, FAM_PIN_TX, why);
 	if (link_ready(s)) {
 		int how = token_take(s, &s->f->tx_token);
+		move_look_back(s);
 		if (s->f->tx_epoch & 1)
 			move_down(s, why);
 		FAULT_POINT("pin: down, before told");
@@ -298,6 +299,8 @@ void move_give_back(struct sock *s)
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
 	int how = token_take(s, &f->tx_token);
+	if (load_acquire(&s->linked))
+		move_look_back(s);
 	uint32_t want = load_acquire(&c->peer->want_back);
 	bool left = load_relaxed(&c->peer->flags) & SM_END_LEFT; /* a handler's send has found that */
 	if (load_acquire(&s->linked) && (want != load_relaxed(&c->my->did_back) || left)) {
@@ -319,6 +322,7 @@ void move_stop_serving(struct sock *s)
 	if (!bell || load_relaxed(&c->my->svc_bell) != bell)
 		return;
 	int how = token_take(s, &s->f->tx_token);
+	move_look_back(s);
 	if (s->f->tx_epoch & 1)
 		move_down(s, WHY_FORK);
 	token_drop(s, &s->f->tx_token, how);

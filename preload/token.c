@@ -72,8 +72,14 @@ void token_left(const struct sock *s, struct token *t)
 		token_wake(t, 1);
 }
 
+/* The holder is dead. By his successor; should that die before this, the next one finds a dead holder, too. */
+static void note_death(struct sock *s, const struct token *t)
+{
+	or_acqrel(&s->f->flags, t == &s->f->tx_token ? FAM_TX_HEIR : FAM_RX_HEIR);
+}
+
 /* REVOKE is set, and everybody has been fenced since: wait until the owner is out. It wakes us if it sees the mark, and it does, unless it is out already. */
-static void wait_for_owner(const struct sock *s, struct token *t)
+static void wait_for_owner(struct sock *s, struct token *t)
 {
 	for (int i = 0; i < SPINS; i++) {
 		if (!load_acquire(&t->busy))
@@ -83,8 +89,10 @@ static void wait_for_owner(const struct sock *s, struct token *t)
 	for (int naps = 0; load_acquire(&t->busy); naps++) {
 		uint64_t w = load_relaxed(&t->word);
 		futex_wait(low_half(t), (uint32_t)w, NAP_NS);
-		if (naps >= TOKEN_DEAD_MS && !fam_proc_alive(s->arena, (uint32_t)(w >> 32)))
+		if (naps >= TOKEN_DEAD_MS && !fam_proc_alive(s->arena, (uint32_t)(w >> 32))) {
+			note_death(s, t);
 			store_relaxed(&t->busy, 0);
+		}
 	}
 }
 
@@ -99,7 +107,7 @@ static void end_bias(struct token *t, uint64_t to)
 /*
  * Having slept once we take the token with the WAIT mark, since others may sleep behind us: their wake-up is then our drop. A sleeper that times out
  * looks whether the holder is alive; a dead one's token is replaced in one exchange, so that only one of several sleepers inherits it. What the dead
- * holder had not committed was never visible to anybody.
+ * holder had not committed was never visible to anybody; that it may have been in the middle of something else is noted.
  */
 int token_take_slow(struct sock *s, struct token *t, uint64_t me)
 {
@@ -138,8 +146,10 @@ int token_take_slow(struct sock *s, struct token *t, uint64_t me)
 		cur |= TOKEN_WAIT;
 		int r = futex_wait(low_half(t), (uint32_t)cur, TOKEN_DEAD_MS * INT64_C(1000000));
 		if (r == -ETIMEDOUT && load_relaxed(&t->word) == cur && !fam_proc_alive(s->arena, (uint32_t)(cur >> 32)) &&
-			cas_acquire(&t->word, cur, me | TOKEN_WAIT))
+			cas_acquire(&t->word, cur, me | TOKEN_WAIT)) {
+			note_death(s, t);
 			return TOKEN_HELD;
+		}
 	}
 }
 

@@ -13,7 +13,8 @@
  * Only in a process that has a service thread: that tells who keeps a token, and looks at nothing else, that the process is switched off (switch.h). A child of fork has none at first, and gets it
  * when somebody would have kept one.
  *
- * A token is never held asleep. A holder that died (kill -9) is found out by its lifeline (fam.h) after TOKEN_DEAD_MS, and replaced.
+ * A token is never held asleep. A holder that died (kill -9) is found out by its lifeline (fam.h) after TOKEN_DEAD_MS, and replaced; FAM_TX_HEIR or FAM_RX_HEIR then says so, until his successor, or whoever
+ * comes after him, has looked at what was left half done.
  * A handler that interrupted the holder on its own thread is let in (TOKEN_NESTED): it completes, and the interrupted call, whose commit is a
  * compare-and-swap on the position it started from, starts its copy again.
  */

@@ -102,6 +102,8 @@ static long kernel_rest(const struct sock *s, struct put *p)
 static long send_by_kernel(struct sock *s, int how, struct put *p)
 {
 	struct fam_sock *f = s->f;
+	if (load_acquire(&s->linked))
+		move_look_back(s);
 	_Atomic uint16_t *inside = hold_tx_enter(s); /* s may be another's when we are back */
 	token_drop(s, &f->tx_token, how);
 	FAULT_POINT("tx: in kernel, before sent");
@@ -128,7 +130,10 @@ void tx_kernel_enter(struct sock *s)
 		link_ready(s);
 		how = token_take(s, &f->tx_token);
 	}
-	bool down = f->tx_epoch & 1 && load_acquire(&s->linked);
+	bool linked = load_acquire(&s->linked);
+	if (linked)
+		move_look_back(s);
+	bool down = f->tx_epoch & 1 && linked;
 	if (down)
 		move_down(s, WHY_CALL);
 	hold_tx_enter(s);
@@ -273,6 +278,7 @@ void tx_unsend(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	int how = token_take(s, &f->tx_token);
+	move_look_back(s);
 	uint32_t its = load_relaxed(&s->chan.peer->flags);
 	bool ends = its & (SM_END_CLOSED | SM_END_DEAF), off = !ends && its & SM_END_OFF;
 	bool left = !ends && its & SM_END_LEFT, nested = how == TOKEN_NESTED;
@@ -349,6 +355,7 @@ static bool when_full(struct sock *s, struct put *p, int64_t *since, uint64_t *s
 	if (wait_for_room(s, p->since, since, seen))
 		return true;
 	int how = token_take(s, &s->f->tx_token);
+	move_look_back(s);
 	if (s->f->tx_epoch & 1)
 		move_down(s, WHY_FULL);
 	token_drop(s, &s->f->tx_token, how);
@@ -376,6 +383,7 @@ static long send_linked(struct sock *s, struct put *p)
 				link_stop(s);
 			return p->done ? (long)p->done : kernel_rest(s, p);
 		}
+		move_look_back(s);
 		if (__builtin_expect(load_relaxed(&s->hup), 0) && end_take_reset(s)) {
 			token_drop(s, &f->tx_token, how);
 			return so_far(p, -ECONNRESET);

@@ -22,13 +22,13 @@ from lanes import names, own_network, processes, wait_for
 
 QUIET = 0.03  # s: who has not moved for so long waits for somebody
 GC = 4.0  # s: garbage collection must have removed everything by then
-FAMILY = set("fFmMkKgGxX")  # letters with several processes on one side, which may finish without the victim
+FAMILY = set("fFmMkKgGxXvVlLiI")  # letters with several processes on one side, which may finish without the victim
 LOSSY = set("bBscCjJuUn")  # resets that overtake octets, as the kernel's do
-DUPLICATES = set("bBscCjJhtTfFmMkKgGxXon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
+DUPLICATES = set("bBscCjJhtTfFmMkKgGxXvVlLiIon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
 RESETS = set("uUcCjJ")
 ENDS = {"client": set("E"), "server": set("e")}  # exits in the middle of it
 LOSES = {f"dg {p}, before sent again" for p in ("down: undone", "back: down")} | {"dg back: request seen, before down", "svc: request taken, before served"}  # of datagrams, and only there: docs/COMPATIBILITY.md
-HANDED_ON = set("tTxXgG")  # a reader asks the writer for what is unread, before stdio, another program or another process has the connection
+HANDED_ON = set("tTxXgGlL")  # a reader asks the writer for what is unread, before stdio, another program or another process has the connection
 AFTER_DEATHS = "z"  # in front of the letters
 EXECUTES = set("xy")  # the server starts again, as another program
 
@@ -230,6 +230,10 @@ class Lane:
         v = self.counts(victim)
         if self.stage()[0]:
             self.command("on", *SIDES)
+        dead.look(0)
+        for line in dead.heard:
+            if "WRONG" in line:
+                self.say(f"another process of the {victim}: {line}")
         gone = {victim: not lives, survivor: has_left}
         for side in SIDES:
             if gone[side]:

@@ -25,7 +25,10 @@ BUILD = os.environ.get("FAULTS_BUILD", "build-faults")
 TRIES = 8  # of a case that does not come to its point
 
 # Letters of tests/mortal/talk.c: what a client and a server do. The cheapest first: that is where a point is tried.
-CONVERSATIONS = ["p", "q", "w", "h", "u", "U", "r", "n", "e", "E", "y", "Y", "t", "T", "k", "K", "f", "F", "m", "M", "g", "G", "x", "X", "pp", "c", "C", "j", "J", "s", "b", "B", "o", "d", "do", "zp"]
+CONVERSATIONS = ["p", "q", "w", "h", "u", "U", "r", "n", "e", "E", "y", "Y", "t", "T", "k", "K", "f", "F", "m", "M", "v", "V", "l", "L", "i", "I", "g", "G", "x", "X", "pp", "c", "C", "j", "J", "s", "b", "B", "o", "d", "do", "zp"]
+
+# Another process of the victim's side goes on where it was: at whatever point, and whichever the point's first conversation is.
+HEIRS = set("vVlLiI")
 
 # One process has several threads.
 THREADED = {"j", "J"}
@@ -33,6 +36,7 @@ THREADED = {"j", "J"}
 # Points where one comes only by an accident of a moment: why.
 RARE = {
     "svc: death seen, before told": "only a survivor comes there",
+    "heir: down, before told": "as the one before it",
     "tx: peer has left, before down": "the peer has closed, and the kernel has not told yet: some microseconds",
     "tx: down, before unread sent again": "as the one before it",
 }
@@ -100,7 +104,13 @@ def plan(found, soak, rnd):
                 if letters in THREADED:
                     ways += [(1, "nap")]
             cases += [{"letters": letters, "victim": side, "point": point, "nth": nth, "action": action} for nth, action in ways]
+        if not soak:
+            cases += [{"letters": letters, "victim": side, "point": point, "nth": nth, "action": "kill"} for letters in CONVERSATIONS if letters in HEIRS and goes_down(point) for nth in range(1, min(by.get(letters, 0), 3) + 1)]
     return cases
+
+
+def goes_down(point):
+    return point.partition(":")[0] in ("dup", "down", "heir")
 
 
 def run(lanes, cases, found, report):

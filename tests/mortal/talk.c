@@ -426,6 +426,18 @@ static bool part(char letter)
 	case 'B':
 		talk_behind();
 		break;
+	case 'v':
+		return left_to_heir(SERVER, false);
+	case 'V':
+		return left_to_heir(CLIENT, false);
+	case 'l':
+		return left_to_heir(SERVER, true);
+	case 'L':
+		return left_to_heir(CLIENT, true);
+	case 'i':
+		return read_by_heir(SERVER);
+	case 'I':
+		return read_by_heir(CLIENT);
 	default:
 		break;
 	}
