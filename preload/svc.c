@@ -261,8 +261,12 @@ void svc_watch(struct sock *s)
 	svc_ensure();
 	svc_watch_raw(EPOLL_CTL_ADD, s->fd, EPOLLRDHUP | EPOLLONESHOT, (uintptr_t)s);
 	store_release(&s->watched, 1); /* now, not before: a thread that finds it set changes the registration */
-	if (load_acquire(&s->linked))
-		store_relaxed(&s->chan.my->svc_bell, s->chan.assoc->svc_bell);
+	if (!load_acquire(&s->linked))
+		return;
+	store_relaxed(&s->chan.my->svc_bell, s->chan.assoc->svc_bell);
+	fence_storeload(); /* faces withdraw(): left, fence, bells. Who has asked when there was nobody to hear it: here we are */
+	if (load_relaxed(&s->chan.peer->flags) & SM_END_LEFT)
+		notify_own_service(&s->chan);
 }
 
 void svc_want_input(struct sock *s)

@@ -4,7 +4,7 @@
  *
  * A reader that will not be able to read rings (stdio, exec, a descriptor passed away) withdraws: no consent any more, and what it has not read has to be in the kernel's socket. A
  * writer that has gone down has seen to that already (dup.h). One that is in the ring is left there, if all has been read: it follows with its next send. Else it is asked to go down: its service thread does, so that the
- * program need not call us.
+ * program need not call us. If nobody answers, since the process is stopped, or killed and another that has the socket has no such thread, it is left there all the same: what is unread comes by the kernel when it goes on.
  * The reader holds its token meanwhile: nobody reads.
  */
 #include <errno.h>
@@ -157,16 +157,16 @@ bool move_over(struct sock *s)
 }
 
 /*
- * The writer is in the ring, in the odd epoch `its`, and all that is there has been read: we leave it first, and he need not even live. From here on we read the kernel alone, in the epoch that follows; who writes into the ring
+ * The writer is in the ring, in the odd epoch `its`, and all that is there has been read (or it need not be, and he lives: he has it still): we leave it first. From here on we read the kernel alone, in the epoch that follows; who writes into the ring
  * all the same finds our mark behind publishing it, and sends it by the kernel (reader_had_left in move.c). Either we see his octets, or he our mark; either we see that he makes a duplicate, or he makes it from where we stand; and if
  * he leaves the epoch before we do, he has done so in the usual way. The mark is set. false: nothing has changed.
  */
-static bool leave_empty(struct sock *s, uint32_t its)
+static bool leave_first(struct sock *s, uint32_t its, bool unread)
 {
 	struct fam_sock *f = s->f;
 	struct chan *c = &s->chan;
 	uint64_t head = load_relaxed(&f->rx_head);
-	if (load_acquire(&c->peer->tx_tail) != head || load_acquire(&c->peer->dup_epoch) == its)
+	if ((!unread && load_acquire(&c->peer->tx_tail) != head) || load_acquire(&c->peer->dup_epoch) == its)
 		return false;
 	store_relaxed(&c->peer->down_rpos, head); /* for another holder, should we be killed in the middle of this */
 	FAULT_POINT("back: nothing unread, before its epoch");
@@ -182,7 +182,8 @@ static bool leave_empty(struct sock *s, uint32_t its)
 	return true;
 }
 
-static int withdraw(struct sock *s)
+/* stays: who cannot take back what is unread, reads it in the ring. */
+static int withdraw(struct sock *s, bool stays)
 {
 	struct chan *c = &s->chan;
 	uint64_t kleft;
@@ -195,9 +196,13 @@ static int withdraw(struct sock *s)
 		or_acqrel(&c->my->flags, SM_END_LEFT); /* who sends meanwhile, and has no service thread, goes down, too */
 		FAULT_POINT("back: mark, before look at ring");
 		fence_for_sender(c); /* faces the sender: publish, fence, flags; and dup.c: dup_epoch, fence, flags */
-		if (leave_empty(s, its))
+		if (leave_first(s, its, false))
 			return 0;
 		int r = ask_down(s, WAIT_NS);
+		if (r < 0 && !stays && !load_relaxed(&s->hup) && leave_first(s, its, true)) {
+			log_line("fd %d: unread octets will come when their writer, who does not answer, goes on", s->fd);
+			return 0;
+		}
 		and_acqrel(&c->my->flags, ~SM_END_LEFT);
 		its = load_acquire(&c->peer->tx_epoch);
 		if (r < 0 && its & 1 && !load_relaxed(&s->hup))
@@ -221,7 +226,11 @@ void move_note_pin(struct sock *s, uint32_t pin, enum why why)
 	while (!cas_acqrel(&s->f->flags, was, (was | pin | own_reason(why)) & ~pass));
 }
 
-int move_withdraw(struct sock *s, enum why why)
+/*
+ * ours: whoever reads the socket afterwards does so by calls that we see. Then there is no need for the writer: what he has left in the ring is read to its end. If he is dead, that is all; if he stands still, he finds our
+ * request when he goes on, leaves the ring, and we follow. (An epoll set of the kernel's tells only of the dead.)
+ */
+static int withdraw_for(struct sock *s, enum why why, bool ours)
 {
 	int r = 0;
 	if (sock_is_dgram(s)) {
@@ -234,15 +243,22 @@ int move_withdraw(struct sock *s, enum why why)
 		return 0;
 	int how = token_take(s, &s->f->rx_token);
 	if (load_acquire(&s->linked))
-		r = withdraw(s);
+		r = withdraw(s, ours && why != WHY_EPOLL);
 	token_drop(s, &s->f->rx_token, how);
 	store_relaxed(&s->f->rx_why, why);
+	if (r < 0 && ours && (why != WHY_EPOLL || load_relaxed(&s->hup)))
+		return 0;
 	if (r < 0) { /* rather no connection than one with octets missing or in another order */
 		log_line("fd %d: unread octets could not be taken back (error %d): the connection ends here", s->fd, -r);
 		or_acqrel(&s->f->flags, FAM_BROKEN);
 		sys2(SYS_shutdown, s->fd, SHUT_RDWR);
 	}
 	return r;
+}
+
+int move_withdraw(struct sock *s, enum why why)
+{
+	return withdraw_for(s, why, why == WHY_EPOLL);
 }
 
 static void pin_tx(struct sock *s, enum why why, uint32_t told)
@@ -272,7 +288,7 @@ void move_pin_tx(struct sock *s, enum why why)
 
 void move_pin(struct sock *s, enum why why)
 {
-	move_withdraw(s, why);
+	withdraw_for(s, why, why == WHY_OPTION || why == WHY_EPOLL);
 	move_pin_tx(s, why);
 }
 

@@ -175,9 +175,9 @@ class Lane:
             self.say(f"the survivor: {line}: no end")
 
     def was_not_taken_back(self, victim):
-        """The survivor asked a writer that had been stopped or killed: its connection ends there, and it says so (docs/COMPATIBILITY.md: what cannot be repaired)."""
+        """The survivor asked a writer that had been killed: its connection ends there, and it says so; or stopped, and was killed when it had left the ring to him (docs/COMPATIBILITY.md: what cannot be repaired)."""
         with open(f"{self.dir}/{SIDES[1 - SIDES.index(victim)]}.log", errors="replace") as f:
-            return "unread octets could not be taken back" in f.read()
+            return re.search("unread octets (could not be taken back|will come when)", f.read()) is not None
 
     # ---- a case
 

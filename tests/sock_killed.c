@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,6 +131,55 @@ static void reads_the_rest(int fd)
 	get(fd, 1000, 2, 0);
 	poll_is(fd, ALL, ALL);
 	ask(fd);
+}
+
+/* What the kernel alone can do, on a connection of which octets are unread, and whose writer is dead: they are there all the same. */
+static void in_an_exclusive_set(int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.u32 = 7}, got;
+	int ep = TRY(epoll_create1(EPOLL_CLOEXEC));
+
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	TRY(epoll_wait(ep, &got, 1, 5000));
+	TRY(close(ep));
+}
+
+static void wants_stamps(int fd)
+{
+	int on = 1;
+
+	TRY(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMP, &on, sizeof on));
+}
+
+static void wants_signals(int fd)
+{
+	TRY(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_ASYNC));
+}
+
+static void is_in_need(int fd, void (*need)(int fd))
+{
+	await("ready");
+	unread_is(fd, 1000);
+	tell("kill");
+	await("killed");
+	need(fd);
+	get(fd, 1000, 2, 0);
+	ask(fd);
+}
+
+static void reads_after_epoll(int fd)
+{
+	is_in_need(fd, in_an_exclusive_set);
+}
+
+static void reads_after_option(int fd)
+{
+	is_in_need(fd, wants_stamps);
+}
+
+static void reads_after_async(int fd)
+{
+	is_in_need(fd, wants_signals);
 }
 
 static void in_recv(int fd)
@@ -270,10 +320,44 @@ static void stopped_client(void)
 	TRY(close(fd));
 }
 
+/* What is unread then stays so for who wants more than memory can do, and what follows comes behind it. */
+static void stopped_option_server(void)
+{
+	int fd = serve_warm(), pid = (int)await_number();
+
+	await("sent");
+	unread_is(fd, 1000);
+	stop(pid);
+	wants_stamps(fd);
+	get(fd, 500, 2, 0);
+	MUST(kill(pid, SIGCONT));
+	tell("goes on");
+	get(fd, 500, 2, 500);
+	get(fd, 2000, 3, 0);
+	put(fd, 10, 4, 0);
+	TRY(close(fd));
+}
+
+static void stopped_option_client(void)
+{
+	int fd = connect_warm();
+
+	tell_number(getpid());
+	put(fd, 1000, 2, 0);
+	tell("sent");
+	await("goes on");
+	put(fd, 2000, 3, 0);
+	get(fd, 10, 4, 0);
+	TRY(close(fd));
+}
+
 const struct oracle_case oracle_cases[] = {
 	BOTH("idle", does_nothing, idle),
 	BOTH("unread", gets_ten, unread),
 	BOTH("sent", sends, reads_the_rest),
+	BOTH("sent_epoll", sends, reads_after_epoll),
+	BOTH("sent_option", sends, reads_after_option),
+	BOTH("sent_async", sends, reads_after_async),
 	BOTH("sent_and_unread", sends_and_gets_ten, unread),
 	BOTH("shut", does_nothing, has_shut),
 	BOTH("in_recv", does_nothing, in_recv),
@@ -283,5 +367,6 @@ const struct oracle_case oracle_cases[] = {
 	BOTH("in_poll", does_nothing, in_poll),
 	BOTH("in_epoll", does_nothing, in_epoll),
 	{"stopped", stopped_server, stopped_client, 0, NULL},
+	{"stopped_option", stopped_option_server, stopped_option_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
