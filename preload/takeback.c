@@ -182,6 +182,14 @@ static bool leave_first(struct sock *s, uint32_t its, bool unread)
 	return true;
 }
 
+/* Somebody has the socket at the other end, who may go on: no end has come. (A process without a service thread has not been told of one.) */
+static bool stands(const struct sock *s)
+{
+	struct pollfd p = {.fd = s->fd, .events = POLLRDHUP};
+	struct timespec zero = {0, 0};
+	return !load_relaxed(&s->hup) && sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 0;
+}
+
 /* stays: who cannot take back what is unread, reads it in the ring. */
 static int withdraw(struct sock *s, bool stays)
 {
@@ -199,7 +207,7 @@ static int withdraw(struct sock *s, bool stays)
 		if (leave_first(s, its, false))
 			return 0;
 		int r = ask_down(s, WAIT_NS);
-		if (r < 0 && !stays && !load_relaxed(&s->hup) && leave_first(s, its, true)) {
+		if (r < 0 && !stays && stands(s) && leave_first(s, its, true)) {
 			log_line("fd %d: unread octets will come when their writer, who does not answer, goes on", s->fd);
 			return 0;
 		}

@@ -18,6 +18,8 @@
  *   RETURNS    and consents once more afterwards (a pass in vain)
  *   LEAVER     it is another thread that does this, while the reader reads, or sleeps
  *   HEIR       and in another process, which dies anywhere in the middle of it
+ *   IMPATIENT  it need not wait for an answer, and leaves what is unread to the sender
+ *   TX_HEIR    the sender's process may die anywhere on its way down, and another goes on
  */
 #ifndef N
 #define N 3
@@ -141,15 +143,25 @@ inline got(octet_)
 byte tx_epoch, tx_tail, n_back;
 byte ring_at[N]; /* which octet lies at a place */
 bool asked;
+#ifdef TX_HEIR
+byte dup_len, sent;
+bool going, leaves, tx_dead;
+#define TX_LIVES provided(!tx_dead)
 #define MINE
 #else
-#define MINE byte tx_epoch, tx_tail;
+#define TX_LIVES
+#define MINE byte sent;
+#endif
+#else
+#define MINE byte tx_epoch, tx_tail, sent;
 #endif
 
 #include "move_send.pml"
 
 #ifdef KILLED
 #define LIVES provided(!dead)
+#elif defined TX_HEIR
+#define LIVES TX_LIVES
 #else
 #define LIVES
 #endif
@@ -157,7 +169,7 @@ bool asked;
 proctype sender(byte me) LIVES
 {
 	MINE
-	byte sent, downs, x;
+	byte downs, x;
 	bool pinned;
 	do
 	:: sent == N -> break
@@ -232,6 +244,26 @@ proctype sender(byte me) LIVES
 	k_fin = true
 #endif
 }
+
+#ifdef TX_HEIR /* he has the dead one's token, and stays in the kernel */
+proctype heir(byte me)
+{
+	byte x;
+end:	tx_dead;
+	inherit();
+	do
+	:: sent == N -> break
+	:: else -> k_write(sent); sent++
+	od
+}
+
+active proctype reaper_of_sender()
+{
+end:	atomic { going -> tx_dead = true };
+	timeout;
+	assert(n_read == N) /* run with -E: the dead do not end */
+}
+#endif
 
 #ifdef KILLED
 active proctype killer()
@@ -393,6 +425,9 @@ init
 		run worker(3)
 #elif defined WITHDRAW
 		run giver(3);
+#ifdef TX_HEIR
+		run heir(WRITER);
+#endif
 #ifdef LEAVER
 		run leaver(LEAVES);
 #endif

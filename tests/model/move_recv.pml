@@ -31,7 +31,11 @@ inline drop() { skip }
 #define IN_DUP 4
 
 #ifdef DUPS
+#ifdef TX_HEIR
+#define READ_OF_IT (head - SEE(DUP_RPOS) < dup_len -> head - SEE(DUP_RPOS) : dup_len)
+#else
 #define READ_OF_IT (head - SEE(DUP_RPOS))
+#endif
 /* dup_drop: what has been read, as far as it has come. rx token held. */
 inline drop_dup()
 {
@@ -90,7 +94,7 @@ inline follow()
 #endif
 				:: else -> dropped = 0
 				fi;
-#ifdef HEIR /* of a duplicate that is marked, and still on its way */
+#if defined HEIR || defined TX_HEIR /* of a duplicate that is marked, and still on its way */
 				if
 				:: mine % 2 && SEE(DUP_EPOCH) == mine && dropped < READ_OF_IT -> where = IN_DUP
 				:: else -> ST(RX_EPOCH, mine + 1)
@@ -410,11 +414,11 @@ inline stays_in_kernel()
 }
 
 #ifdef WITHDRAW
-/* leave_empty: r is END if that was done. Its epoch is odd, and the mark is set. */
-inline leave_empty()
+/* leave_first: r is END if that was done. Its epoch is odd, and the mark is set. */
+inline leave_first(unread_)
 {
 	if
-	:: SEE(TAIL) != head
+	:: !(unread_) && SEE(TAIL) != head
 #ifndef NO_LOOK_FOR_MARK
 	:: SEE(DUP_EPOCH) == its
 #endif
@@ -497,11 +501,21 @@ inline withdraw()
 #ifndef NO_LEFT_FENCE
 		FENCE;
 #endif
-		leave_empty();
+		leave_first(false);
 		LATE;
 		if
 		:: r == END
-		:: else -> ask_down()
+		:: r != END -> ask_down()
+#ifdef IMPATIENT /* nobody answers for so long */
+		:: r != END ->
+			ST(WANT_BACK, 1);
+			asked = true;
+			leave_first(true);
+			if
+			:: r == END
+			:: else -> ask_down()
+			fi
+#endif
 		fi
 	fi;
 	if
@@ -551,7 +565,7 @@ proctype leaver(byte me) UNTIL_DEATH
 #endif
 
 /* The sender's service thread: move_give_back. */
-proctype giver(byte me)
+proctype giver(byte me) TX_LIVES
 {
 	byte x;
 end:	asked;

@@ -101,23 +101,59 @@ inline take_tx() { skip }
 inline drop_tx() { skip }
 #endif
 
+#if defined TX_HEIR && !defined DUP_ANEW
+#define NOT_BEGUN (mem[DUP_EPOCH] != tx_epoch)
+#else
+#define NOT_BEGUN true
+#endif
+
 #ifdef DUPS
 /* dup_make */
 inline make_dup()
 {
 	n_back = head;
 	if
-	:: n_back == tx_tail
-	:: else ->
+#ifdef TX_HEIR /* go_on: the kernel knows how much it has been given */
+#ifndef DUP_ANEW
+	:: mem[DUP_EPOCH] == tx_epoch ->
+		n_back = mem[DUP_RPOS] + k_written - mem[UP_KPOS];
+		if
+		:: head == tx_tail ->
+#ifndef LENGTH_AS_MEANT
+			dup_len = n_back - mem[DUP_RPOS]
+#else
+			skip
+#endif
+		:: else ->
+			if
+			:: n_back == mem[DUP_RPOS] && SEE(LEFT) -> n_back = head; ST(DUP_RPOS, n_back); dup_len = tx_tail - n_back
+			:: else
+			fi;
+			do
+			:: n_back == tx_tail -> break
+			:: else -> k_write(ring_at[n_back] | DUPLICATE); n_back++
+			od
+		fi
+#endif
+#endif
+	:: NOT_BEGUN && n_back == tx_tail
+	:: NOT_BEGUN && n_back != tx_tail ->
 #ifndef DUP_UNMARKED
 		ST(DUP_RPOS, n_back);
+#ifdef TX_HEIR
+		dup_len = tx_tail - n_back;
+#endif
 		ST(DUP_EPOCH, tx_epoch);
 #ifndef NO_MARK_FENCE
 		FENCE;
 #endif
 #if defined LEAVING && !defined NO_LOOK_BEHIND_MARK
 		if
+#ifdef TX_HEIR
+		:: SEE(LEFT) -> n_back = head; ST(DUP_RPOS, n_back); dup_len = tx_tail - n_back
+#else
 		:: SEE(LEFT) -> n_back = head; ST(DUP_RPOS, n_back)
+#endif
 		:: else
 		fi;
 #endif
@@ -149,7 +185,7 @@ inline had_left()
 #ifdef TAIL_BACK_AT_ONCE
 	:: true ->
 #else
-	:: SEE(RX_EPOCH) == tx_epoch + 1 ->
+	:: SEE(RX_EPOCH) == tx_epoch ->
 #endif
 		tx_tail = head;
 		ST(DOWN_RPOS, tx_tail);
@@ -199,38 +235,75 @@ inline ring_is_over() { skip }
 inline is_left() { skip }
 #endif
 
-inline go_down()
+/* tell_epoch: the family knows. x: one who has died may have told it */
+inline tell_epoch(again_)
 {
-#ifndef DUP_AFTER_EPOCH
-	make_dup();
-#endif
-#ifdef EPOCH_BEFORE_RPOS
-	ST(TX_EPOCH, tx_epoch + 1);
-	ST(DOWN_RPOS, tx_tail);
-#else
-	ST(DOWN_RPOS, tx_tail);
-#ifndef LEAVING
-	ST(TX_EPOCH, tx_epoch + 1);
-#else
-	XCHG(x, TX_EPOCH, tx_epoch + 1);
-#endif
-#endif
-#ifdef DUP_AFTER_EPOCH
-	make_dup();
-#endif
 #ifdef LEAVING
+	XCHG(x, TX_EPOCH, tx_epoch);
 	if
-	:: x == tx_epoch + 1 -> had_left()
+	:: x == tx_epoch && (!(again_) || SEE(LEFT)) -> had_left()
 	:: else
 	fi;
 	x = 0;
 	if
 	:: SEE(LEFT) -> AND(LEFT, 255)
 	:: else
-	fi;
+	fi
+#else
+	ST(TX_EPOCH, tx_epoch)
 #endif
-	tx_epoch++
 }
+
+#ifdef TX_HEIR
+#define GOES(x_) going = x_
+#define LEAVES_IS(x_) leaves = x_
+#else
+#define GOES(x_) skip
+#define LEAVES_IS(x_) skip
+#endif
+
+inline go_down()
+{
+	GOES(true);
+	LEAVES_IS(true);
+#ifndef DUP_AFTER_EPOCH
+	make_dup();
+#endif
+#ifdef EPOCH_BEFORE_RPOS
+	tx_epoch++;
+	tell_epoch(false);
+	ST(DOWN_RPOS, tx_tail);
+#else
+	ST(DOWN_RPOS, tx_tail);
+	tx_epoch++;
+#ifndef DUP_AFTER_EPOCH
+	tell_epoch(false);
+#else
+	ST(TX_EPOCH, tx_epoch);
+	tx_epoch--;
+	make_dup();
+	tx_epoch++;
+#endif
+#endif
+	LEAVES_IS(false);
+	GOES(false)
+}
+
+#ifdef TX_HEIR
+/* move_inherit */
+inline inherit()
+{
+	if
+	:: tx_epoch % 2 -> go_down()
+#ifndef NOT_TOLD_AGAIN
+	:: tx_epoch % 2 == 0 && leaves -> tell_epoch(true); leaves = false
+#endif
+	:: else
+	fi;
+	FENCE;
+	notify_armed()
+}
+#endif
 
 inline move_up()
 {
