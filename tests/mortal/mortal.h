@@ -48,7 +48,8 @@ void begin(int fd);
 ssize_t receive(int fd, void *buf, size_t len);
 /* All of it. A connection that has ended is reported, and is the end of the conversation (longjmp). */
 void put(size_t len);
-void put_impatiently(void); /* from now on: to a peer that has shut down and never reads, it does not send for longer than seconds */
+/* From now on put() does not take longer than seconds, to a peer that has shut down and never reads. */
+void put_impatiently(void);
 void get(size_t len);
 void await_unread(int n);
 /* A count of the other side's has come that far. */
