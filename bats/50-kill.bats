@@ -20,11 +20,22 @@ start_server() {
 }
 
 start_client() {
+	touch "$D/by-client"
+	cp "$D/by-client" "$D/counted"
 	spawn client client "$T/pump" client "$PORT" "$D/by-client" "$D/by-server"
 }
 
-# A moment from 0 to 40 ms: within the start, the rendezvous, or the stream.
+# The client counts from the moment when it has connected.
+connected() { ! cmp -s "$D/by-client" "$D/counted"; }
+upgraded() {
+	"$SHUNT" ps --json | jq -e --argjson pid "${PIDS[client]}" 'any(.[] | select(.pid == $pid).sockets[]; .tx.shm_bytes > 0)' >/dev/null
+}
+
+# a_moment [ROUND]: from 0 to 40 ms, within the start or the rendezvous. However long these take here: of three rounds one counts from the connection, and one from when it sends through memory.
 a_moment() {
+	local after=$((${1:-0} % 3))
+	[ $after -eq 0 ] || wait_for 20 connected || fail "the client does not connect" || return
+	[ $after -lt 2 ] || [ "$SIDES" != both ] || [ -n "${SHUNT_NONE:-}" ] || wait_for 20 upgraded || fail "the client is not upgraded" || return
 	sleep "0.0$(printf %02d $((RANDOM % 40)))"
 }
 
@@ -50,7 +61,7 @@ kill_clients() {
 	start_server
 	for ((i = 0; i < ROUNDS; i++)); do
 		start_client
-		a_moment
+		a_moment $i
 		murder client
 		# the server sees the end of each; one that was killed before it connected is not among them
 	done
@@ -76,7 +87,7 @@ kill_servers() {
 	for ((i = 0; i < ROUNDS; i++)); do
 		start_server
 		start_client
-		a_moment
+		a_moment $i
 		murder server
 		done_by 10 client
 		[ "$CODE" -eq 0 ]
@@ -101,7 +112,7 @@ kill_servers() {
 	for ((i = 0; i < ROUNDS / 5; i++)); do
 		start_server
 		start_client
-		a_moment
+		a_moment $i
 		kill -9 "${PIDS[server]}" "${PIDS[client]}"
 		done_by 10 server
 		done_by 10 client
