@@ -211,11 +211,11 @@ signal.pause()' "$PORT"
 	held_pair
 	"$SHUNT" ps --json >"$D/json"
 	local c=${PIDS[waiter]} s=${PIDS[echod]}
-	jq -e --argjson c "$c" --argjson s "$s" --arg to "127.0.0.1:$PORT" '
+	jq -e --argjson c "$c" --argjson s "$s" --arg to "127.0.0.1:$PORT" --argjson sent $((10 * HELD_TURNS)) '
 		(.[] | select(.pid == $c)) as $p | ($p.sockets[] | select(.peer == $to)) as $k |
 		$p.comm == "python3" and $k.proto == "tcp" and $k.peer_pid == $s and ($k.fd >= 0) and
 		$k.tx.path == "shm" and $k.rx.path == "shm" and $k.tx.shm_bytes > 1000 and
-		$k.tx.shm_bytes + $k.tx.kernel_bytes == 20000' "$D/json"
+		$k.tx.shm_bytes + $k.tx.kernel_bytes == $sent' "$D/json"
 	jq -e --argjson c "$c" --argjson s "$s" --arg at "127.0.0.1:$PORT" '
 		(.[] | select(.pid == $s).sockets) as $all | ($all[] | select(.local == $at and (.listens | not))) as $k |
 		any($all[]; .listens and .local == $at) and $k.peer_pid == $c and

@@ -69,15 +69,23 @@ import signal, socket, sys, time
 l = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 print("ready", flush=True)
 c, _ = l.accept()
-for i in range(2000):
-    c.sendall(c.recv(65536))
-time.sleep(7)  # until there is nothing left to do for anybody
+class Enough(Exception):
+    pass
+def enough(*_):
+    raise Enough
+signal.signal(signal.SIGUSR1, enough)
+try:
+    while True:
+        c.sendall(c.recv(65536))
+except Enough:
+    time.sleep(7)  # until there is nothing left to do for anybody
 l.close()
 print("closed", flush=True)
 signal.pause()' "$PORT"
 	up echod ready
 	holding_client waiter
 	ep '.[0].associations == 1'
+	kill -USR1 "${PIDS[echod]}"
 	wait_for 20 says echod closed
 	wait_for 10 ep 'length == 0'
 	end_held_pair

@@ -84,20 +84,17 @@ for i in range(2):
     while d := c.recv(1000):
         c.sendall(d)
     c.close()'
-	local client='
-import socket, sys
-s = socket.create_connection((sys.argv[2], int(sys.argv[1])))
-for i in range(2000):
-    s.sendall(b"0123456789")
-    n = 0
-    while n < 10:
-        n += len(s.recv(10))'
 	server echod "$SHUNT" run --stats "$D/echod.stats" --log "$D/echod.log" --not 127.0.0.2 -- "$PYTHON" -c "$server" "$PORT"
 	up echod ready
-	client one "$SHUNT" run --stats "$D/one.stats" -- "$PYTHON" -c "$client" "$PORT" 127.0.0.1
-	client two "$SHUNT" run --stats "$D/two.stats" -- "$PYTHON" -c "$client" "$PORT" 127.0.0.2
+	local name to=127.0.0.1
+	for name in one two; do
+		spawn client $name "$SHUNT" run --stats "$D/$name.stats" -- "$PYTHON" "$PROGS/pyhold.py" "$PORT" 1000 $to
+		up $name waits
+		[ $name = two ] || wait_for 60 upgraded_or_talks $name
+		stop $name
+		to=127.0.0.2
+	done
 	done_by 10 echod
-	[ "$(shm_bytes one)" -gt 30000 ]
 	[ "$(shm_bytes two)" -eq 0 ]
 	[ "$(shm_bytes echod)" -eq "$(shm_bytes one)" ]
 	jq -es 'any(.[]; .kernel.rule == 1)' "$D/echod.stats"
@@ -106,20 +103,33 @@ for i in range(2000):
 
 @test "datagrams obey rules too" {
 	local prog='
-import os, socket, sys
+import os, socket, sys, time
 port = int(sys.argv[1])
 u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 u.bind(("127.0.0.1", port))
 c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for i in range(500):
-    c.sendto(b"x" * 100, ("127.0.0.1", port))
-    b, a = u.recvfrom(1000)
-    u.sendto(b, a)
-    c.recv(1000)'
+def ask(n):
+    for i in range(n):
+        c.sendto(b"x" * 100, ("127.0.0.1", port))
+        b, a = u.recvfrom(1000)
+        u.sendto(b, a)
+        c.recv(1000)
+ask(500)
+while not os.path.exists("go"):
+    ask(1)
+    time.sleep(0.005)
+ask(500)'
 	local opt n
+	sides none
+	touch "$D/go"
 	for opt in "--only tcp" "--not 'udp connect'" "--not 'udp listen'" "--only udp"; do
 		PORT=$(free_port)
-		eval "\"$SHUNT\" run --stats $D/u.stats $opt \"$PYTHON\" -c \"\$prog\" $PORT"
+		[ "$opt" != "--only udp" ] || rm "$D/go"
+		eval "spawn client u \"$SHUNT\" run --stats $D/u.stats --log $D/u.log $opt \"$PYTHON\" -c \"\$prog\" $PORT"
+		[ -e "$D/go" ] || wait_for 20 grep -q '^shunt.*: udp .* shm (channel' "$D/u.log"
+		touch "$D/go"
+		done_by 20 u
+		[ "$CODE" -eq 0 ]
 		n=$(shm_bytes u)
 		if [ "$opt" = "--only udp" ]; then
 			[ "$n" -gt 0 ]

@@ -235,10 +235,41 @@ echo_server() {
 	up "$1" ready
 }
 
-# holding_client NAME [TURNS]: has talked to the echo server TURNS (2000) times, by default often enough to be upgraded each way, and keeps its connection
+# holding_client NAME [TURNS]: has talked to the echo server and keeps its connection, silently. TURNS times; by default, if both sides are under shunt, until it is upgraded each way.
+# HELD_TURNS of ten octets have gone each way.
 holding_client() {
-	spawn client "$1" "$PYTHON" "$PROGS/pyhold.py" "$PORT" "${2:-2000}"
+	HELD_TURNS=${2:-1000}
+	spawn client "$1" "$PYTHON" "$PROGS/pyhold.py" "$PORT" "$HELD_TURNS"
 	up "$1" waits
+	[ "$SIDES" = both ] && [ $# -eq 1 ] || return 0
+	wait_for 60 upgraded_or_talks "$1" || fail "$1 is not upgraded after $HELD_TURNS turns: $("$SHUNT" ps)" || return
+}
+
+# in_memory NAME: a connection of it goes through memory each way, as shunt ps says
+in_memory() {
+	"$SHUNT" ps --json | jq -e --argjson pid "${PIDS[$1]}" 'any(.[] | select(.pid == $pid).sockets[]; .tx.path == "shm" and .rx.path == "shm")' >/dev/null
+}
+
+# warm NAME: it talks until the file D/go is there, and then does what is counted. This comes when its connection goes through memory, if it shall: how long that takes is the machine's to say.
+warm() {
+	[ "$SIDES" != both ] || [ -n "${SHUNT_NONE:-}" ] || wait_for 20 in_memory "$1" || fail "$1 is not upgraded" || return
+	touch "$D/go"
+}
+
+# upgraded_or_talks NAME: both directions of a pyhold.py have carried something through memory, and do so still; else it talks once more
+upgraded_or_talks() {
+	local n
+	"$SHUNT" ps --json | jq -e --argjson pid "${PIDS[$1]}" 'map(select(.pid == $pid).sockets[] | .tx, .rx) |
+		length > 0 and all(.[]; .path == "shm" and .shm_bytes > 1000)' >/dev/null && return
+	n=$(grep -c '^waits' "$D/$1.out")
+	kill -USR1 "${PIDS[$1]}"
+	wait_for 20 has_talked "$1" "$n"
+	HELD_TURNS=$((HELD_TURNS + 1000))
+	return 1
+}
+
+has_talked() {
+	[ "$(grep -c '^waits' "$D/$1.out")" -gt "$2" ]
 }
 
 # held_pair: `echod` and `waiter`, in the middle of a connection
