@@ -94,11 +94,20 @@ protocol() {
 		v
 		42x
 	OUT
-	cli <"$D/in" >"$D/got" 2>"$D/err"
-	diff "$D/want" "$D/got"
+	cli < <(pings; cat "$D/in") >"$D/got" 2>"$D/err"
+	awk '!(/^PONG$/ && n++)' "$D/got" | diff "$D/want" -
 	[ ! -s "$D/err" ]
 	end redis
 	paths redis
+}
+
+# pings: until the connection goes through memory
+pings() {
+	[ "$SIDES" != both ] || [ -n "${SHUNT_NONE:-}" ] || wait_for 20 pinged
+}
+pinged() {
+	echo PING
+	in_memory redis
 }
 
 @test "the protocol's answers by redis-cli: both sides under shunt" { protocol both; }

@@ -29,13 +29,18 @@ samba_down() {
 calls() {
 	sides "$1"
 	samba_up
-	client calls "$CALLS" calls "$D/smb.conf" 135 -n 500 >"$D/said"
+	spawn client calls "$CALLS" calls "$D/smb.conf" 135 -n 500 go
+	warm calls
+	done_by 60 calls
 	printf '%s\n' "answers: 2 each, all the same" "afa8bd80-7d8a-11c9-bef4-08002b102989 1" \
-		"e1af8308-5d1f-11c9-91a4-08002b14a0fa 3" | diff - "$D/said"
-	client map "$CALLS" map "$D/smb.conf" -n 30 >"$D/said"
-	head -n 1 "$D/said" | grep -qE '^answers: [0-9]+ each, all the same$'
-	grep -q ' epmapper$' "$D/said"
-	grep -q ' winreg$' "$D/said"
+		"e1af8308-5d1f-11c9-91a4-08002b14a0fa 3" | diff - "$D/calls.out"
+	rm "$D/go"
+	spawn client map "$CALLS" map "$D/smb.conf" -n 30 go
+	warm map
+	done_by 60 map
+	head -n 1 "$D/map.out" | grep -qE '^answers: [0-9]+ each, all the same$'
+	says map ' epmapper$'
+	says map ' winreg$'
 	samba_down
 	paths samba calls map
 	mostly calls

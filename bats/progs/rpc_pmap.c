@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* rpc_pmap.c N - asks the port mapper of 127.0.0.1, on one TCP connection, N times for nothing, N times for its own port; and for its table. */
+/* rpc_pmap.c N - asks the port mapper of 127.0.0.1, on one TCP connection, for nothing until there is a file "go"; then N times for nothing, N times for its own port; and for its table. */
 #include <arpa/inet.h>
 #include <rpc/rpc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <rpc/pmap_prot.h> /* needs the others */
 
@@ -20,6 +21,13 @@ int main(int argc, char **argv)
 	if (!c) {
 		clnt_pcreateerror("connect");
 		return 1;
+	}
+	while (access("go", F_OK)) {
+		if (clnt_call(c, PMAPPROC_NULL, (xdrproc_t)xdr_void, NULL, (xdrproc_t)xdr_void, NULL, limit) != RPC_SUCCESS) {
+			clnt_perror(c, "null");
+			return 1;
+		}
+		usleep(50000);
 	}
 	for (i = 0; i < n; i++) {
 		port = 0;

@@ -6,6 +6,7 @@ usage: samba_calls.py conf DIR LOW-HIGH          writes DIR/smb.conf of a server
        samba_calls.py calls CONF PORT -n CALLS   the same question again and again; says what was answered, and whether always the same
        samba_calls.py calls CONF PORT -t MS      for so long; says "rate R", in calls per second
        samba_calls.py map CONF -n CALLS          asks the endpoint mapper for all that it has
+A file named behind CALLS: first as often as it takes until the file is there, and then so much the oftener.
 """
 import os
 import sys
@@ -66,8 +67,12 @@ def rate(peer, ms):
     print(f"rate {done / (time.monotonic() - start)}")
 
 
-def compare(ask, peer, n):
+def compare(ask, peer, n, go=None):
     first = ask(peer)
+    while go and not os.path.exists(go):
+        ask(peer)
+        n += 2
+        time.sleep(0.02)
     same = all(ask(peer) == first for _ in range(n - 1))
     print(f"answers: {len(first)} each, {'all the same' if same else 'NOT THE SAME'}")
     for line in first:
@@ -78,11 +83,11 @@ def main(what, *args):
     if what == "conf":
         write_conf(*args)
     elif what == "map":
-        compare(entries, connect(epmapper.epmapper, args[0], 135), int(args[2]))
+        compare(entries, connect(epmapper.epmapper, args[0], 135), int(args[2]), *args[3:])
     elif args[2] == "-t":
         rate(connect(mgmt.mgmt, *args[:2]), int(args[3]))
     else:
-        compare(interfaces, connect(mgmt.mgmt, *args[:2]), int(args[3]))
+        compare(interfaces, connect(mgmt.mgmt, *args[:2]), int(args[3]), *args[4:])
 
 
 main(*sys.argv[1:])
