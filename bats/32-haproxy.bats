@@ -88,10 +88,10 @@ asks() {
 }
 
 asked() {
+	up "$1" '^21 answers'
 	stop "$1"
 	cat "$D/$1.out"
 	[ "$CODE" -eq 0 ]
-	[ "$(awk '/answers/ { print $1 }' "$D/$1.out")" -gt 20 ]
 }
 
 get() {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # http_until.py PORT DIR [CONNECTIONS]: asks for the files in DIR, again and again and each answer compared, until SIGTERM; then says how many
-# answers there were. Half of the connections are kept as long as the server likes, the others carry one request each.
+# answers there were, and at the 21st that there are so many. Half of the connections are kept as long as the server likes, the others carry one request each.
 #
 # A server may close a connection that it kept just when the next request is under way; a client asks again then, once, as all do (RFC 9112,
 # 9.3.1). Everything else is a failed request, and the end: a refusal, a reset, half an answer, a wrong one, a status other than 200.
@@ -60,6 +60,8 @@ def run(way):
         for _ in way(http.client.HTTPConnection("127.0.0.1", port, timeout=20)):
             with lock:
                 answers += 1
+                if answers == 21:
+                    print("21 answers", flush=True)
             if over.is_set():
                 break
     except Exception as error:  # all threads end, and the status says so
@@ -81,5 +83,5 @@ for thread in threads:
     thread.join()
 for failure in failures:
     print(failure)
-print(f"{answers} answers, asked again {again} times")
+print(f"{answers} answers in all, asked again {again} times")
 sys.exit(1 if failures else 0)
