@@ -50,7 +50,6 @@ setup() {
 	gdb -batch -ex "info probes stap shunt" "$LIB" >"$D/list" 2>&1 || skip "gdb knows no probes"
 	grep -q rendezvous "$D/list" || skip "gdb knows no probes"
 	echo_server echod
-	prefix client talker
 	cat >"$D/script" <<-'GDB'
 		set pagination off
 		set breakpoint pending on
@@ -78,23 +77,25 @@ setup() {
 		end
 	GDB
 	cat >"$D/talk.py" <<-'PY'
-		import socket, sys, time
+		import os, socket, sys, time
 		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-		for i in range(300):
+		while not os.path.exists("go"):
 		    s.sendall(b"0123456789")
 		    n = 0
 		    while n < 10:
 		        n += len(s.recv(10))
-		    if i > 250:
-		        time.sleep(0.002)
+		    time.sleep(0.002)
 		s.shutdown(socket.SHUT_WR)
 		s.recv(1)
 	PY
-	(cd "$D" && SHUNT_SPIN=off timeout 60 gdb -batch -x "$D/script" --args env LD_PRELOAD="$LIB" "$PYTHON" "$D/talk.py" "$PORT") >"$D/gdb.out" 2>&1 3>&- || cat "$D/gdb.out"
-	grep -qE "^met rendezvous 0 $(id -u) [0-9]+$" "$D/gdb.out"
-	grep -qE '^met upgrade [0-9]+$' "$D/gdb.out"
-	grep -qE '^met sleep$' "$D/gdb.out"
-	grep -qE '^met wake$' "$D/gdb.out"
-	grep -qE '^met downgrade [0-9]+ [a-z-]+$' "$D/gdb.out"
+	(cd "$D" && SHUNT_SPIN=off exec timeout 60 gdb -batch -x "$D/script" --args env LD_PRELOAD="$LIB" "$PYTHON" "$D/talk.py" "$PORT") >"$D/gdb.out" 2>&1 </dev/null 3>&- &
+	PIDS[gdb]=$!
+	local met
+	for met in "rendezvous 0 $(id -u) [0-9]+" 'upgrade [0-9]+' sleep wake; do
+		wait_for 50 says gdb "^met $met\$" || fail "has not met $met" || return
+	done
+	touch "$D/go"
+	done_by 20 gdb
+	says gdb '^met downgrade [0-9]+ [a-z-]+$'
 	stop echod INT
 }
