@@ -12,6 +12,7 @@ setup() {
 	mkdir "$D/.config"
 }
 
+# WANTED=1 before a pair that is to be upgraded: it talks until it is.
 # pair SERVER_OPTION... -- CLIENT_OPTION...: a server and a client that talk, each under its rules; `echod` and `echo`
 pair() {
 	local s=()
@@ -28,7 +29,7 @@ pair() {
 	chmod 666 "$D"/echo{,d}.{stats,log}
 	server echod "$SHUNT" run --stats "$D/echod.stats" --log "$D/echod.log" "${s[@]}" -- "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
 	up echod ready
-	[ "$(client echo "$SHUNT" run --stats "$D/echo.stats" --log "$D/echo.log" "${c[@]}" -- "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
+	[ "$(client echo env UNTIL_UP="${WANTED:-}" "$SHUNT" run --stats "$D/echo.stats" --log "$D/echo.log" "${c[@]}" -- "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
 	stop echod INT
 }
 
@@ -46,13 +47,13 @@ kept() {
 }
 
 @test "--not and --only decide on either side, by protocol, side, address, port, program and user" {
-	pair --
+	WANTED=1 pair --
 	upgraded
 	pair --not 'port PORT' --
 	kept echod
 	pair -- --not 'tcp connect 127.0.0.0/8'
 	kept echo
-	pair --only 'listen *:PORT' -- --only 'connect 127.0.0.1:PORT by python3*'
+	WANTED=1 pair --only 'listen *:PORT' -- --only 'connect 127.0.0.1:PORT by python3*'
 	upgraded
 	pair --only udp --
 	kept echod
@@ -60,14 +61,14 @@ kept() {
 	kept echo
 	pair -- --not "user $(id -un)"
 	kept echo
-	pair --not 'by nginx' --not connect -- --not listen
+	WANTED=1 pair --not 'by nginx' --not connect -- --not listen
 	upgraded
 }
 
 @test "the first rule that is true decides" {
 	pair --not 'port PORT' --only tcp --
 	kept echod
-	pair --only tcp --not 'port PORT' --
+	WANTED=1 pair --only tcp --not 'port PORT' --
 	upgraded
 }
 
@@ -249,7 +250,7 @@ ask(500)'
 	PORT=$(free_port)
 	server echod env "SHUNT_RULES=only nonsense" "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
 	up echod ready
-	[ "$(client echo "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
+	[ "$(UNTIL_UP='' client echo "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
 	stop echod INT
 	[ "$(shm_bytes echo)" -eq 0 ]
 	grep -q "SHUNT_RULES:1:6: .*nothing is upgraded" "$D/echod.log"
@@ -286,7 +287,7 @@ shared() {
 	chmod 666 "$D"/echo{,d}.{stats,log}
 	server echod "${s[@]}" "$SHUNT" run --stats "$D/echod.stats" --log "$D/echod.log" --share "$1" -- "$PYTHON" "$PROGS/pyserver.py" threading "$PORT"
 	up echod ready
-	[ "$(client echo "${c[@]}" "$SHUNT" run --stats "$D/echo.stats" --log "$D/echo.log" --share "$3" -- "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
+	[ "$(client echo env UNTIL_UP="${WANTED:-}" "${c[@]}" "$SHUNT" run --stats "$D/echo.stats" --log "$D/echo.log" --share "$3" -- "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
 	stop echod INT
 	shm_bytes echo
 	cat "$D/echo.stats" >"$D/last.stats"
@@ -296,12 +297,12 @@ shared() {
 @test "--share: other users' peers are accepted, or only one's group's, or only one's own" {
 	[ "$(id -u)" -eq 0 ] || skip "needs root"
 	chmod 777 "$D"
-	[ "$(shared all daemon all bin)" -gt 0 ]
-	[ "$(shared user daemon user daemon)" -gt 0 ]
+	[ "$(WANTED=1 shared all daemon all bin)" -gt 0 ]
+	[ "$(WANTED=1 shared user daemon user daemon)" -gt 0 ]
 	[ "$(shared user daemon all bin)" -eq 0 ]
 	[ "$(shared all daemon user bin)" -eq 0 ]
 	jq -es 'any(.[]; .kernel.share > 0)' "$D/last.stats"
-	[ "$(shared group daemon group bin daemon)" -gt 0 ]
+	[ "$(WANTED=1 shared group daemon group bin daemon)" -gt 0 ]
 	[ "$(shared group daemon all bin bin)" -eq 0 ]
 	[ "$(shared all daemon group bin bin)" -eq 0 ]
 	[ "$(shared user daemon group bin daemon)" -eq 0 ]

@@ -185,7 +185,7 @@ quick() {
 @test "a process that was switched off has its new connections in the kernel, and children that are off" {
 	echo_server echod
 	"$SHUNT" off "${PIDS[echod]}"
-	[ "$(client echo "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
+	[ "$(UNTIL_UP='' client echo "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]
 	jq -es 'all(.[]; .tx.shm_bytes + .rx.shm_bytes == 0)' "$D/echo.stats"
 	"$SHUNT" on "${PIDS[echod]}"
 	[ "$(client echo "$PYTHON" "$PROGS/pyclient.py" blocking "$PORT")" = ok ]

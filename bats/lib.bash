@@ -152,8 +152,11 @@ not_running() {
 
 # ---- programs ----
 
+# UNTIL_UP: some clients go on until they are upgraded (pyclient.py); how much is over before that is the machine's to say
 sides() {
 	SIDES=$1
+	unset UNTIL_UP
+	[ "$1" != both ] || [ -n "${SHUNT_NONE:-}" ] || export UNTIL_UP=1
 }
 
 # prefix SIDE NAME: RUN for a program on that side. The files are there before it: a program that gives up root writes them too.

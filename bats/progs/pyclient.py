@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """pyclient.py KIND PORT: an echo client of one of Python's kinds; compares every byte. Says "ok" when all came back.
 
-Each conversation: requests and answers of many sizes, a burst that is written while it is read, then end of file each way.
+Each conversation: requests and answers of many sizes, a burst that is written while it is read, then end of file each way. Where UNTIL_UP is set
+(lib.bash) some more requests before the burst, until the kernel carries none of them: that it can see.
 """
 import asyncio
+import os
 import random
 import selectors
 import socket
+import struct
 import sys
 import threading
+import time
 
 from pythreads import in_threads
 
@@ -34,6 +38,21 @@ def check(got, want, what):
         raise AssertionError(f"{what}: other bytes came back")
 
 
+def by_kernel(sock):
+    """How many octets it has carried: acknowledged, and received."""
+    return struct.unpack_from("QQ", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 120)
+
+
+def pauses(sock):
+    """Between requests that go on until the connection is upgraded each way, or has not been for a long time."""
+    end, still, seen = time.monotonic() + 20, 0, None
+    while os.environ.get("UNTIL_UP") and still < 3 and time.monotonic() < end:
+        now = by_kernel(sock)
+        still = still + 1 if now == seen else 0
+        seen = now
+        yield 0 if still else 0.002
+
+
 def converse(seed):
     rng = random.Random(seed)
     with socket.create_connection(ADDR, timeout=30) as sock:
@@ -41,6 +60,10 @@ def converse(seed):
             data = rng.randbytes(size)
             sock.sendall(data)
             check(receive(sock, size), data, size)
+        for pause in pauses(sock):
+            time.sleep(pause)
+            sock.sendall(b"go on")
+            check(receive(sock, 5), b"go on", "more")
         writer = threading.Thread(target=lambda: (sock.sendall(BURST), sock.shutdown(socket.SHUT_WR)))
         writer.start()
         check(receive(sock, len(BURST)), BURST, "burst")
@@ -61,6 +84,10 @@ async def converse_async(seed):
         writer.write(data)
         await writer.drain()
         check(await reader.readexactly(size), data, size)
+    for pause in pauses(writer.get_extra_info("socket")):
+        await asyncio.sleep(pause)
+        writer.write(b"go on")
+        check(await reader.readexactly(5), b"go on", "more")
     writer.write(BURST)
     writer.write_eof()
     check(await reader.readexactly(len(BURST)), BURST, "burst")
