@@ -76,7 +76,7 @@ sanitized() {
 	up rr '^port '
 	PORT=$(sed -n 's/^port //p' "$D/rr.out")
 	client ask "$D/rr_client" -p "$PORT" -t 300 -c 4 -m epoll
-	done_by 20 rr
+	done_by 60 rr
 	[ "$CODE" -eq 0 ]
 	absent 'ERROR|WARNING|runtime error' "$D/rr.out"
 	paths rr ask

@@ -25,7 +25,7 @@ objects() {
 	run "$EXAMPLES/client" "$BINDING" -n 5000
 	[ "$status" -eq 0 ]
 	[[ $output =~ ^5000\ calls ]]
-	wait_for 5 says echod 'client gone: closed'
+	wait_for 60 says echod 'client gone: closed'
 	says echod "client of user $(id -u), process [0-9]+"
 	stop echod INT
 	[ "$CODE" -eq 0 ]
@@ -46,9 +46,9 @@ objects() {
 		pids+=($!)
 	done
 	"$EXAMPLES/client" "$BINDING" -n 100000000 3>&- &
-	wait_for 10 eval '[ "$(grep -c "client of user" "$D/echod.out")" -eq 7 ]'
+	wait_for 60 eval '[ "$(grep -c "client of user" "$D/echod.out")" -eq 7 ]'
 	kill -9 $!
-	wait_for 10 says echod 'client gone: Connection reset by peer'
+	wait_for 60 says echod 'client gone: Connection reset by peer'
 	for i in "${pids[@]}"; do
 		wait "$i"
 	done
@@ -63,9 +63,9 @@ objects() {
 	server echod "$EXAMPLES/server" "$BINDING"
 	up echod 'listening at'
 	"$EXAMPLES/client" "$BINDING" -n 100000000 >"$D/client" 2>&1 3>&- &
-	wait_for 10 says echod 'client of user'
+	wait_for 60 says echod 'client of user'
 	kill -9 "${PIDS[echod]}"
-	wait_for 10 not_running "${PIDS[echod]}"
+	wait_for 60 not_running "${PIDS[echod]}"
 	run -1 wait $!
 	grep -q 'Connection reset by peer' "$D/client"
 	run -1 "$EXAMPLES/client" "$BINDING" hello
@@ -85,7 +85,7 @@ objects() {
 	up echod 'listening at'
 	[ "$(setpriv --reuid nobody --regid nogroup --clear-groups "$EXAMPLES/client" "$BINDING" hello 2>&1)" != HELLO ] # 65534 may be anybody
 	[ "$(setpriv --reuid daemon --regid nogroup --clear-groups "$EXAMPLES/client" "$BINDING" hello)" = HELLO ]
-	wait_for 5 says echod "client of user $(id -u daemon), "
+	wait_for 60 says echod "client of user $(id -u daemon), "
 	stop echod INT
 }
 

@@ -171,7 +171,7 @@ redis_by() {
 	slowly
 	tmux -S "$s" -f /dev/null new-session -d -x 80 -y 40 "stty -echo; '$SHUNT' ab --rounds 20 --server '$B/rr_server -p {port} -n 1' --client '$D/slowly $B/rr_client -p {port} -t 150' --metric 'rate ([0-9.e+]+)'; echo END; exec sleep 60"
 	seen() { tmux -S "$s" capture-pane -p >"$D/screen" && grep -qE "$1" "$D/screen"; }
-	wait_for 20 seen '^round [0-9]+: kernel [0-9.]+k?, shunt '
+	wait_for 60 seen '^round [0-9]+: kernel [0-9.]+k?, shunt '
 	wait_for 60 seen '^END'
 	tmux -S "$s" kill-server
 	absent '^round [0-9]+:' "$D/screen"
@@ -191,7 +191,7 @@ redis_by() {
 	kill -INT $pid
 	wait $pid || true
 	[ "$(field '.rounds > 2 and .rounds < 500')" = true ]
-	wait_for 5 nothing_left
+	wait_for 60 nothing_left
 }
 
 @test "the page opens in a browser with nothing to complain about, and needs nothing from elsewhere" {

@@ -86,15 +86,15 @@ signal.pause()' "$PORT"
 	holding_client waiter
 	ep '.[0].associations == 1'
 	kill -USR1 "${PIDS[echod]}"
-	wait_for 20 says echod closed
-	wait_for 10 ep 'length == 0'
+	wait_for 60 says echod closed
+	wait_for 60 ep 'length == 0'
 	end_held_pair
 }
 
 @test "what a killed server left is stale; gc -n says so and leaves it, gc removes it, and says so" {
 	echo_server echod
 	kill -9 "${PIDS[echod]}"
-	done_by 10 echod
+	done_by 60 echod
 	ep 'length == 1 and .[0].state == "stale" and .[0].pids == []'
 	run "$SHUNT" gc -n
 	[ "$status" -eq 0 ]
@@ -129,7 +129,7 @@ signal.pause()' "$PORT"
 	local as=(setpriv --reuid daemon --regid daemon --clear-groups)
 	echo_server echod
 	kill -9 "${PIDS[echod]}"
-	done_by 10 echod
+	done_by 60 echod
 	[ "$("${as[@]}" "$SHUNT" ep --json)" = "[]" ]
 	run "${as[@]}" "$SHUNT" gc
 	[ "$status" -eq 0 ]
@@ -138,7 +138,7 @@ signal.pause()' "$PORT"
 	"$SHUNT" gc
 	RUN_AS=daemon echo_server other
 	kill -9 "${PIDS[other]}"
-	done_by 10 other
+	done_by 60 other
 	ep ".[0].state == \"stale\" and .[0].owner == $(id -u daemon)"
 	run "${as[@]}" "$SHUNT" gc -n
 	[ "${#lines[@]}" -eq 1 ]
@@ -157,7 +157,7 @@ signal.pause()' "$PORT"
 		    os._exit(0)
 		os.wait()
 	PY
-	wait_for 5 would_remove_one
+	wait_for 60 would_remove_one
 	[[ $("$SHUNT" gc) == "removed semaphores "* ]]
 	[ -z "$("$SHUNT" gc -n)" ]
 }
@@ -186,7 +186,7 @@ would_remove_one() {
 	need tmux
 	echo_server echod
 	tmux -S "$D/tmux" new-session -d -x 80 -y 24 "'$SHUNT' ep; echo end; sleep 60"
-	wait_for 10 screen_has end
+	wait_for 60 screen_has end
 	tmux -S "$D/tmux" capture-pane -p >"$D/screen"
 	tmux -S "$D/tmux" kill-server
 	grep -qE "^tcp 127.0.0.1:$PORT +alive .*~$" "$D/screen"

@@ -95,7 +95,7 @@ for i in range(2):
 		stop $name
 		to=127.0.0.2
 	done
-	done_by 10 echod
+	done_by 60 echod
 	[ "$(shm_bytes two)" -eq 0 ]
 	[ "$(shm_bytes echod)" -eq "$(shm_bytes one)" ]
 	jq -es 'any(.[]; .kernel.rule == 1)' "$D/echod.stats"
@@ -127,9 +127,9 @@ ask(500)'
 		PORT=$(free_port)
 		[ "$opt" != "--only udp" ] || rm "$D/go"
 		eval "spawn client u \"$SHUNT\" run --stats $D/u.stats --log $D/u.log $opt \"$PYTHON\" -c \"\$prog\" $PORT"
-		[ -e "$D/go" ] || wait_for 20 grep -q '^shunt.*: udp .* shm (channel' "$D/u.log"
+		[ -e "$D/go" ] || wait_for 60 grep -q '^shunt.*: udp .* shm (channel' "$D/u.log"
 		touch "$D/go"
-		done_by 20 u
+		done_by 60 u
 		[ "$CODE" -eq 0 ]
 		n=$(shm_bytes u)
 		if [ "$opt" = "--only udp" ]; then

@@ -16,7 +16,7 @@ setup() {
 	local width
 	for width in 80 200; do
 		tmux -S "$D/tmux" new-session -d -x $width -y 200 "'$SHUNT' ps; echo end; sleep 60"
-		wait_for 10 screen_has end
+		wait_for 60 screen_has end
 		tmux -S "$D/tmux" capture-pane -p >"$D/screen$width"
 		tmux -S "$D/tmux" kill-server
 		absent '^ *([^ 0-9Pe]|[0-9]+$)' "$D/screen$width" # each line begins with a pid, or is head or end: none has wrapped

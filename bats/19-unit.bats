@@ -89,7 +89,7 @@ completes() {
 sleeper() {
 	spawn server sleeps sleep 600
 	listed() { "$SHUNT" ps | grep -qE "^ *${PIDS[sleeps]} sleep"; }
-	wait_for 20 listed
+	wait_for 60 listed
 }
 
 @test "bash completes the commands, their options, and what options take" {

@@ -95,7 +95,7 @@ setup() {
 		wait_for 50 says gdb "^met $met\$" || fail "has not met $met" || return
 	done
 	touch "$D/go"
-	done_by 20 gdb
+	done_by 60 gdb
 	says gdb '^met downgrade [0-9]+ [a-z-]+$'
 	stop echod INT
 }

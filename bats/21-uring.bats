@@ -34,7 +34,7 @@ upgraded() {
 	local name
 	[ -z "${SHUNT_NONE:-}" ] || return 0
 	for name; do
-		wait_for 20 grep -q ' shm (channel' "$D/$name.log" || fail "the connection of $name is not upgraded" || return
+		wait_for 60 grep -q ' shm (channel' "$D/$name.log" || fail "the connection of $name is not upgraded" || return
 	done
 }
 
@@ -51,7 +51,7 @@ echoes() {
 	[ "$CODE" -eq 0 ]
 	WARM=$(sed -n 's/^ok //p' "$D/asks.out")
 	[ "$WARM" -gt 0 ]
-	done_by 20 uringd
+	done_by 60 uringd
 	[ "$CODE" -eq 0 ]
 	says uringd '^done$'
 	paths uringd

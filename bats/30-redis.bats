@@ -24,7 +24,7 @@ cli() {
 # end NAME: by SHUTDOWN, as the protocol has it
 end() {
 	cli shutdown nosave
-	done_by 20 "$1"
+	done_by 60 "$1"
 	[ "$CODE" -eq 0 ]
 }
 
@@ -103,7 +103,7 @@ protocol() {
 
 # pings: until the connection goes through memory
 pings() {
-	[ "$SIDES" != both ] || [ -n "${SHUNT_NONE:-}" ] || wait_for 20 pinged
+	[ "$SIDES" != both ] || [ -n "${SHUNT_NONE:-}" ] || wait_for 60 pinged
 }
 pinged() {
 	echo PING
@@ -135,13 +135,13 @@ sleepers() {
 	sides "$1"
 	redis redis
 	spawn client popper redis-cli -p "$PORT" blpop list 30
-	wait_for 10 blocked
+	wait_for 60 blocked
 	spawn client subscriber redis-cli -p "$PORT" subscribe news
 	up subscriber '^subscribe$'
 	[ "$(cli publish news hello)" = 1 ]
 	up subscriber '^hello$'
 	[ "$(cli rpush list thing)" = 1 ]
-	done_by 10 popper
+	done_by 60 popper
 	printf 'list\nthing\n' | diff - "$D/popper.out"
 	[ "$(cli blpop list 0.2)" = "" ]
 	stop subscriber INT
@@ -199,7 +199,7 @@ load_it() {
 	redis redis
 	spawn client bench redis-benchmark -p "$PORT" -t set,get -n 30000 -c 8 -r 100000 -d 100 -q
 	[ "$(cli bgsave)" = "Background saving started" ]
-	wait_for 20 saved
+	wait_for 60 saved
 	done_by 60 bench
 	[ "$CODE" -eq 0 ]
 	end redis
@@ -217,9 +217,9 @@ saved() {
 	local one=$PORT
 	head -c 10485760 /dev/urandom | cli -x set big
 	redis two --enable-debug-command yes --replicaof "127.0.0.1 $one"
-	wait_for 20 in_sync
+	wait_for 60 in_sync
 	client bench redis-benchmark -p "$one" -t set,lpush -n 5000 -c 4 -r 1000 -q
-	wait_for 20 same_data "$one"
+	wait_for 60 same_data "$one"
 	end two
 	PORT=$one
 	end one

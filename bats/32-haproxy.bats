@@ -120,7 +120,7 @@ reload() {
 	for _ in 1 2; do
 		before=$(workers)
 		kill -USR2 "${PIDS[haproxy]}"
-		wait_for 20 other_worker "$before"
+		wait_for 60 other_worker "$before"
 		get 300000
 	done
 	asked asker
@@ -169,7 +169,7 @@ wrk_through() {
 	sides both
 	origin
 	proxy -db
-	client wrk wrk -t 2 -c 16 -d 1s "http://127.0.0.1:$PORT/1000" >"$D/wrk.txt"
+	client wrk wrk -t 2 -c 16 -d 1s --timeout 30s "http://127.0.0.1:$PORT/1000" >"$D/wrk.txt"
 	absent 'Socket errors|Non-2xx' "$D/wrk.txt"
 	[ "$(awk '/requests in/ { print $1 }' "$D/wrk.txt")" -gt 100 ]
 	stop haproxy USR1

@@ -103,7 +103,7 @@ files() {
 
 # wrk_on FILE: one second with 16 connections, and no error
 wrk_on() {
-	client wrk wrk -t 2 -c 16 -d 1s "http://127.0.0.1:$PORT/$1" >"$D/wrk.txt"
+	client wrk wrk -t 2 -c 16 -d 1s --timeout 30s "http://127.0.0.1:$PORT/$1" >"$D/wrk.txt"
 	absent 'Socket errors|Non-2xx' "$D/wrk.txt"
 	[ "$(awk '/requests in/ { print $1 }' "$D/wrk.txt")" -gt 100 ]
 }
@@ -136,13 +136,13 @@ reload() {
 	need wrk
 	sides "$1"
 	nginx_with nginx "" "root $T/www;"
-	spawn client wrk wrk -t 1 -c 8 -d 2s "http://127.0.0.1:$PORT/1000"
+	spawn client wrk wrk -t 1 -c 8 -d 2s --timeout 30s "http://127.0.0.1:$PORT/1000"
 	for i in $(seq 30); do
 		[ $((i % 10)) -ne 5 ] || kill -HUP "${PIDS[nginx]}"
 		client curl curl -sS -f -o "$D/one" "http://127.0.0.1:$PORT/65536"
 		cmp "$D/one" "$T/www/65536"
 	done
-	done_by 20 wrk
+	done_by 60 wrk
 	[ "$(awk '/requests in/ { print $1 }' "$D/wrk.out")" -gt 100 ]
 	absent Non-2xx "$D/wrk.out"
 	[ "$(grep -c 'signal 1 (SIGHUP) received' "$D/nginx.err.log")" -ge 3 ]
@@ -158,22 +158,22 @@ reload() {
 	need wrk
 	sides both
 	DAEMON=on nginx_with nginx "" "root $T/www;"
-	done_by 20 nginx
+	done_by 60 nginx
 	local old new
 	old=$(cat "$D/nginx.d/pid")
 	wrk_on 1000
 	kill -USR2 "$old"
-	wait_for 20 is_master pid.oldbin
-	wait_for 20 is_master pid
+	wait_for 60 is_master pid.oldbin
+	wait_for 60 is_master pid
 	new=$(cat "$D/nginx.d/pid")
 	kill -WINCH "$old" # its workers end; it keeps the socket, and could start others
-	wait_for 20 has_no_worker "$old" "$new"
+	wait_for 60 has_no_worker "$old" "$new"
 	wrk_on 4096
 	kill -QUIT "$old"
-	wait_for 20 not_running "$old"
+	wait_for 60 not_running "$old"
 	wrk_on 65536
 	kill -QUIT "$new"
-	wait_for 20 not_running "$new"
+	wait_for 60 not_running "$new"
 	absent '\[(alert|crit|emerg)\]' "$D/nginx.err.log"
 	[ "$(wc -l <"$D/wrk.stats")" -eq 3 ]
 	[ "$(jq -s 'map(select(.tx.shm_bytes + .rx.shm_bytes > .tx.kernel_bytes + .rx.kernel_bytes)) | length' "$D/wrk.stats")" -eq 3 ]

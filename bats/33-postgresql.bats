@@ -128,14 +128,14 @@ session() {
 	[ "$status" -ne 0 ]
 	[[ $output == *"canceling statement due to statement timeout"* ]]
 	spawn client sleeper "$PGBIN/psql" -X -c 'SELECT 41 + 1; SELECT pg_sleep(30)'
-	wait_for 10 sleeping
+	wait_for 60 sleeping
 	[ "$(psql -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(30)' AND pid <> pg_backend_pid()")" = t ]
-	done_by 10 sleeper
+	done_by 60 sleeper
 	[ "$CODE" -ne 0 ]
 	says sleeper 'terminating connection due to administrator command'
 	# a query that psql itself cancels, over a second connection
 	spawn client sleeper "$PGBIN/psql" -X -c 'SELECT pg_sleep(30)'
-	wait_for 10 sleeping
+	wait_for 60 sleeping
 	stop sleeper INT
 	says sleeper 'canceling statement due to user request'
 	stop postgres INT

@@ -14,7 +14,7 @@ transfer() {
 	client iperf3 iperf3 -c 127.0.0.1 -p "$PORT" -J "$@" >"$D/report"
 	jq -e '(has("error") | not) and .end.sum_sent.bytes > 0 and .end.sum_received.bytes > 0' "$D/report" >/dev/null ||
 		fail "$(cat "$D/report")"
-	done_by 20 iperf3d
+	done_by 60 iperf3d
 	[ "$CODE" -eq 0 ]
 }
 

@@ -93,7 +93,7 @@ port_mapper() {
 	grep -q 'program 100000 version 2 ready and waiting' "$D/ping"
 	spawn client pmap "$T/pmap" 200
 	warm pmap
-	done_by 20 pmap
+	done_by 60 pmap
 	[ "$(cat "$D/pmap.out")" = "null: 200, port of rpcbind: 200, entries: $(grep -c portmapper "$D/table")" ]
 	stop rpcbind
 	[ "$CODE" -eq 0 ] || [ "$CODE" -eq 2 ] || [ "$CODE" -eq 143 ]

@@ -20,7 +20,7 @@ nc_sends() {
 	server ncd nc -l 127.0.0.1 "$PORT"
 	up ncd
 	client nc nc -N 127.0.0.1 "$PORT" <"$MORE"
-	done_by 20 ncd
+	done_by 60 ncd
 	[ "$CODE" -eq 0 ]
 	cmp "$MORE" "$D/ncd.out"
 	paths ncd nc
@@ -37,7 +37,7 @@ socat_sends() {
 	server socatd socat -u "TCP-LISTEN:$PORT,bind=127.0.0.1" "CREATE:$D/back"
 	up socatd
 	client socat socat -u "FILE:$MORE" "TCP:127.0.0.1:$PORT"
-	done_by 20 socatd
+	done_by 60 socatd
 	[ "$CODE" -eq 0 ]
 	cmp "$MORE" "$D/back"
 	paths socatd socat
@@ -116,7 +116,7 @@ inetd() {
 		server ncd nc -l :: "$PORT"
 		up ncd
 		client nc nc -N "$to" "$PORT" <"$DATA"
-		done_by 20 ncd
+		done_by 60 ncd
 		cmp "$DATA" "$D/ncd.out"
 	done
 	paths ncd nc

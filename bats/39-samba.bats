@@ -18,7 +18,7 @@ samba_up() {
 	PORT=135
 	server samba "$DCERPCD" -F --configfile="$D/smb.conf" --libexec-rpcds -d 0 --debug-stdout --no-process-group
 	up samba
-	wait_for 20 listening 34501 # the services' own ports come after
+	wait_for 60 listening 34501 # the services' own ports come after
 }
 
 samba_down() {

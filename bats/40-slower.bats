@@ -35,7 +35,7 @@ hold() {
 ask() {
 	echo "$1" >&7
 	N_ASKED=$((N_ASKED + 1))
-	wait_for 20 answered
+	wait_for 60 answered
 }
 answered() { [ "$(wc -l <"$D/hold.out")" -eq "$N_ASKED" ]; }
 
@@ -56,7 +56,7 @@ leave() {
 	local name
 	exec 7>&-
 	for name in hold rr; do
-		done_by 10 $name
+		done_by 60 $name
 		[ "$CODE" -eq 0 ]
 	done
 }
@@ -65,13 +65,13 @@ slower() {
 	# Neither way is faster by less than a factor: the kernel's is slower than sound memory's, and much faster than that of memory with the fault.
 	export SHUNT_TEST_BELL_US=1000 SHUNT_TEST_KERNEL_US=300
 	hold "$1"
-	wait_for 10 is_on "shm upgraded shm upgraded"
+	wait_for 60 is_on "shm upgraded shm upgraded"
 	touch "$SLOW"
 	wait_for 100 rests
 	rm "$SLOW"
 	wait_for 40 is_on "shm upgraded shm upgraded"
 	ask "every 500 1000" # as fast as ever: no reason to go, but for a trial
-	wait_for 10 is_on "shm upgraded shm upgraded"
+	wait_for 60 is_on "shm upgraded shm upgraded"
 	leave
 	jq -e '.slower >= 1 and .trials >= .slower' "$D/hold.stats"
 }

@@ -34,7 +34,7 @@ teardown() {
 ask() {
 	echo "$1" >&7
 	N_ASKED=$((N_ASKED + 1))
-	wait_for 20 answered
+	wait_for 60 answered
 }
 answered() { [ "$(wc -l <"$D/hold.out")" -eq "$N_ASKED" ]; }
 
@@ -56,14 +56,14 @@ at_limit() {
 	exec 7>"$D/in"
 	N_ASKED=0
 	ask "open 1"
-	wait_for 10 path_is "kernel sysv"
+	wait_for 60 path_is "kernel sysv"
 	ask "use 500" # every answer is compared
 	path_is "kernel sysv"
 	limit "$1" 4000
-	wait_for 20 path_is "shm upgraded"
+	wait_for 60 path_is "shm upgraded"
 	exec 7>&-
 	for name in hold rr; do
-		done_by 10 $name
+		done_by 60 $name
 		[ "$CODE" -eq 0 ]
 	done
 }
@@ -78,7 +78,7 @@ at_limit() {
 		server rr "$BENCH/rr_server" -m serial -n 1
 		up rr port
 		client rrc "$BENCH/rr_client" -t 200 -p "$(sed -n 's/^port //p' "$D/rr.out")"
-		done_by 10 rr
+		done_by 60 rr
 		[ "$CODE" -eq 0 ]
 		grep -q "not published\|No space\|error 28" "$D/rr.log"
 		jq -es 'all(.[]; .tx.shm_bytes == 0) and any(.[]; .kernel["no-endpoint"] == 1)' "$D/rrc.stats"

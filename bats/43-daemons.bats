@@ -32,10 +32,10 @@ inside() {
 	sides both
 	PORT=$(free_port)
 	client "$name" "$@" socat -u "TCP-LISTEN:$PORT,bind=127.0.0.1" "CREATE:$D/back"
-	wait_for 20 listening "$PORT"
+	wait_for 60 listening "$PORT"
 	client nc nc -N 127.0.0.1 "$PORT" <"$T/data"
-	wait_for 20 cmp -s "$T/data" "$D/back"
-	wait_for 20 nobody
+	wait_for 60 cmp -s "$T/data" "$D/back"
+	wait_for 60 nobody
 	paths "$name" nc
 }
 
@@ -59,10 +59,10 @@ nobody() {
 	sides both
 	PORT=$(free_port)
 	client tmux tmux -S "$D/socket" -f /dev/null new-session -d "exec socat -u TCP-LISTEN:$PORT,bind=127.0.0.1 CREATE:$D/back"
-	wait_for 20 listening "$PORT"
+	wait_for 60 listening "$PORT"
 	client tmux tmux -S "$D/socket" -f /dev/null new-window -d "exec nc -N 127.0.0.1 $PORT <$T/data"
-	wait_for 20 cmp -s "$T/data" "$D/back"
-	wait_for 20 nobody # the last window takes the server with it
+	wait_for 60 cmp -s "$T/data" "$D/back"
+	wait_for 60 nobody # the last window takes the server with it
 	[ "$(jq -s 'map(select(.comm == "socat" and .rx.shm_bytes > 0)) | length' "$D/tmux.stats")" -eq 1 ]
 	[ "$(jq -s 'map(select(.comm == "nc" and .tx.shm_bytes > 0)) | length' "$D/tmux.stats")" -eq 1 ]
 }

@@ -35,7 +35,7 @@ serves() {
 	local i
 	for i in 1 2; do
 		kill -HUP "${PIDS[gunicorn]}"
-		wait_for 20 booted $((2 + 2 * i))
+		wait_for 60 booted $((2 + 2 * i))
 	done
 	up asker '^21 answers'
 	stop asker

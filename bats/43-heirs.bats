@@ -77,15 +77,15 @@ done_times() { [ "$(grep -c "done" "$D/ask.out")" -eq "$1" ]; }
 
 @test "an association that came with a connection is let go when that has been closed for some seconds" {
 	begin give give "$PORT"
-	wait_for 20 says give '^heir '
+	wait_for 60 says give '^heir '
 	HEIR=$(sed -n 's/^heir //p' "$D/give.out")
 	[ "$(segments)" -gt 0 ] # it has gone on through memory
 	! cat "/proc/$HEIR/syscall" >/dev/null 2>&1 || wait_for 30 thread_rests # nothing has moved for so long that no time is set to look
 	echo >&7
-	wait_for 10 says give '^closed'
+	wait_for 60 says give '^closed'
 	wait_for 30 no_segment
 	exec 7>&-
-	done_by 10 give
+	done_by 60 give
 	[ "$CODE" -eq 0 ]
 	stop serve
 }
@@ -93,14 +93,14 @@ done_times() { [ "$(grep -c "done" "$D/ask.out")" -eq "$1" ]; }
 @test "shunt off finds the interposer of a process that has its file mapped once more" {
 	begin ask ask "$PORT" "$ROOT/build/libshunt.so"
 	echo 1000 >&7
-	wait_for 20 done_times 1
+	wait_for 60 done_times 1
 	"$SHUNT" off "${PIDS[ask]}"
 	echo 100 >&7
-	wait_for 20 done_times 2
+	wait_for 60 done_times 2
 	"$SHUNT" ps --json >"$D/ps"
 	jq -r --argjson pid "${PIDS[ask]}" '.[] | select(.pid == $pid) | .sockets[] | "\(.tx.path) \(.tx.why)"' "$D/ps" | grep -x "kernel off"
 	exec 7>&-
-	done_by 10 ask
+	done_by 60 ask
 	[ "$CODE" -eq 0 ]
 	stop serve
 }

@@ -60,9 +60,9 @@ ssh_server() {
 # carries NAME: from a client at PORT, through ssh and sshd, to where TO listens
 carries() {
 	server "nc$1" nc -l 127.0.0.1 "$TO"
-	wait_for 20 listening "$TO"
+	wait_for 60 listening "$TO"
 	client nc nc -N 127.0.0.1 "$PORT" <"$T/data"
-	done_by 20 "nc$1"
+	done_by 60 "nc$1"
 	[ "$CODE" -eq 0 ]
 	cmp "$T/data" "$D/nc$1.out"
 }
@@ -83,8 +83,8 @@ tunnel() {
 	here=$(other_port "$PORT") there=$(other_port "$PORT" "$here")
 	TO=$(other_port "$PORT" "$here" "$there")
 	spawn client ssh "${SSH[@]}" -N -L "127.0.0.1:$here:127.0.0.1:$TO" -R "127.0.0.1:$there:127.0.0.1:$TO"
-	wait_for 20 listening "$here"
-	wait_for 20 listening "$there"
+	wait_for 60 listening "$here"
+	wait_for 60 listening "$there"
 	PORT=$here carries L
 	PORT=$there carries R
 	stop ssh

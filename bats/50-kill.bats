@@ -34,15 +34,15 @@ upgraded() {
 # a_moment [ROUND]: from 0 to 40 ms, within the start or the rendezvous. However long these take here: of three rounds one counts from the connection, and one from when it sends through memory.
 a_moment() {
 	local after=$((${1:-0} % 3))
-	[ $after -eq 0 ] || wait_for 20 connected || fail "the client does not connect" || return
-	[ $after -lt 2 ] || [ "$SIDES" != both ] || [ -n "${SHUNT_NONE:-}" ] || wait_for 20 upgraded || fail "the client is not upgraded" || return
+	[ $after -eq 0 ] || wait_for 60 connected || fail "the client does not connect" || return
+	[ $after -lt 2 ] || [ "$SIDES" != both ] || [ -n "${SHUNT_NONE:-}" ] || wait_for 60 upgraded || fail "the client is not upgraded" || return
 	sleep "0.0$(printf %02d $((RANDOM % 40)))"
 }
 
 # murder NAME: and take it from the list
 murder() {
 	kill -9 "${PIDS[$1]}"
-	done_by 10 "$1"
+	done_by 60 "$1"
 	[ "$CODE" -eq 137 ]
 }
 
@@ -89,7 +89,7 @@ kill_servers() {
 		start_client
 		a_moment $i
 		murder server
-		done_by 10 client
+		done_by 60 client
 		[ "$CODE" -eq 0 ]
 		cat "$D/client.out" >>"$D/clients.out"
 	done
@@ -114,8 +114,8 @@ kill_servers() {
 		start_client
 		a_moment $i
 		kill -9 "${PIDS[server]}" "${PIDS[client]}"
-		done_by 10 server
-		done_by 10 client
+		done_by 60 server
+		done_by 60 client
 	done
 	look
 }
@@ -132,7 +132,7 @@ kill_servers() {
 		up bench rps= # one that never connected would try for ever, as without shunt
 		a_moment
 		murder redis
-		done_by 10 bench
+		done_by 60 bench
 		[ "$CODE" -ne 0 ]
 	done
 	look
@@ -149,11 +149,11 @@ kill_servers() {
 		spawn client bench redis-benchmark -p "$PORT" -t set -n 100000000 -c 10 -P 4 -q
 		a_moment
 		murder bench
-		wait_for 10 alone
+		wait_for 60 alone
 	done
 	client bench redis-benchmark -p "$PORT" -t set,get -n 2000 -c 10 -q >"$D/bench.last"
 	client cli redis-cli -p "$PORT" shutdown nosave
-	done_by 20 redis
+	done_by 60 redis
 	[ "$CODE" -eq 0 ]
 	look
 	paths redis bench

@@ -67,7 +67,7 @@ loaded() {
 		up memcached
 		echo up >>"$D/generation"
 		enough=$(($(grep -c '^ok memcached' "$D/lines" || :) + 4))
-		wait_for 20 loaded "$enough"
+		wait_for 60 loaded "$enough"
 		echo down >>"$D/generation"
 		stop memcached
 	done
