@@ -9,6 +9,11 @@ load lib
 
 BENCH=$ROOT/build/tests/bench
 
+setup_file() {
+	file_begin
+	export BATS_TEST_TIMEOUT=600
+}
+
 setup() {
 	about_shunt
 	SLOW=$D/slow
@@ -67,9 +72,9 @@ slower() {
 	hold "$1"
 	wait_for 60 is_on "shm upgraded shm upgraded"
 	touch "$SLOW"
-	wait_for 100 rests
+	wait_for 200 rests
 	rm "$SLOW"
-	wait_for 40 is_on "shm upgraded shm upgraded"
+	wait_for 200 is_on "shm upgraded shm upgraded" # the rests become longer each time, up to a minute
 	ask "every 500 1000" # as fast as ever: no reason to go, but for a trial
 	wait_for 60 is_on "shm upgraded shm upgraded"
 	leave
@@ -89,7 +94,7 @@ slower() {
 # Which way is faster on this machine, at this moment, is not for a test to say: so the kernel's is made slower beyond doubt, and memory's so slow that an answer is slept for.
 @test "nobody is judged wrongly: tried, and no rest where the kernel is slower, on one core and on two" {
 	local how mode
-	export SHUNT_TEST_KERNEL_US=5000
+	export SHUNT_TEST_KERNEL_US=20000
 	touch "$SLOW"
 	for how in "" "taskset -c 0"; do
 		for mode in blocking epoll; do
