@@ -19,7 +19,7 @@ nc_sends() {
 	PORT=$(free_port)
 	server ncd nc -l 127.0.0.1 "$PORT"
 	up ncd
-	client nc nc -N 127.0.0.1 "$PORT" <"$MORE"
+	client nc nc -N 127.0.0.1 "$PORT" < <(trickles "$MORE" "$PORT")
 	done_by 60 ncd
 	[ "$CODE" -eq 0 ]
 	cmp "$MORE" "$D/ncd.out"
@@ -36,7 +36,7 @@ socat_sends() {
 	PORT=$(free_port)
 	server socatd socat -u "TCP-LISTEN:$PORT,bind=127.0.0.1" "CREATE:$D/back"
 	up socatd
-	client socat socat -u "FILE:$MORE" "TCP:127.0.0.1:$PORT"
+	client socat socat -u STDIN "TCP:127.0.0.1:$PORT" < <(trickles "$MORE" "$PORT")
 	done_by 60 socatd
 	[ "$CODE" -eq 0 ]
 	cmp "$MORE" "$D/back"
@@ -115,7 +115,7 @@ inetd() {
 		PORT=$(free_port)
 		server ncd nc -l :: "$PORT"
 		up ncd
-		client nc nc -N "$to" "$PORT" <"$DATA"
+		client nc nc -N "$to" "$PORT" < <(trickles "$DATA" "$PORT")
 		done_by 60 ncd
 		cmp "$DATA" "$D/ncd.out"
 	done

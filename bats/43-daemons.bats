@@ -33,7 +33,7 @@ inside() {
 	PORT=$(free_port)
 	client "$name" "$@" socat -u "TCP-LISTEN:$PORT,bind=127.0.0.1" "CREATE:$D/back"
 	wait_for 60 listening "$PORT"
-	client nc nc -N 127.0.0.1 "$PORT" <"$T/data"
+	client nc nc -N 127.0.0.1 "$PORT" < <(trickles "$T/data" "$PORT")
 	wait_for 60 cmp -s "$T/data" "$D/back"
 	wait_for 60 nobody
 	paths "$name" nc
@@ -60,7 +60,9 @@ nobody() {
 	PORT=$(free_port)
 	client tmux tmux -S "$D/socket" -f /dev/null new-session -d "exec socat -u TCP-LISTEN:$PORT,bind=127.0.0.1 CREATE:$D/back"
 	wait_for 60 listening "$PORT"
-	client tmux tmux -S "$D/socket" -f /dev/null new-window -d "exec nc -N 127.0.0.1 $PORT <$T/data"
+	mkfifo "$D/pipe"
+	client tmux tmux -S "$D/socket" -f /dev/null new-window -d "exec nc -N 127.0.0.1 $PORT <$D/pipe"
+	trickles "$T/data" "$PORT" >"$D/pipe"
 	wait_for 60 cmp -s "$T/data" "$D/back"
 	wait_for 60 nobody # the last window takes the server with it
 	[ "$(jq -s 'map(select(.comm == "socat" and .rx.shm_bytes > 0)) | length' "$D/tmux.stats")" -eq 1 ]

@@ -61,7 +61,7 @@ ssh_server() {
 carries() {
 	server "nc$1" nc -l 127.0.0.1 "$TO"
 	wait_for 60 listening "$TO"
-	client nc nc -N 127.0.0.1 "$PORT" <"$T/data"
+	client nc nc -N 127.0.0.1 "$PORT" < <(trickles "$T/data" "$PORT" "$TO")
 	done_by 60 "nc$1"
 	[ "$CODE" -eq 0 ]
 	cmp "$T/data" "$D/nc$1.out"

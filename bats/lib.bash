@@ -259,6 +259,21 @@ warm() {
 	touch "$D/go"
 }
 
+# trickles FILE PORT...: its octets, a few at a time until the connections to all these ports send through memory, if they shall; then the rest at once. For programs that
+# send what they are given: forty MB may be over before the upgrade is.
+trickles() {
+	exec 8<"$1"
+	shift
+	[ "$SIDES" != both ] || [ -n "${SHUNT_NONE:-}" ] || wait_for 60 trickle "$@" || :
+	cat <&8
+}
+
+trickle() {
+	head -c 61 <&8
+	"$SHUNT" ps --json | jq -e '[.[].sockets[] | select(.tx.path == "shm").peer] as $up |
+		all($ARGS.positional[]; (":" + .) as $at | any($up[]; endswith($at)))' --args "$@" >/dev/null
+}
+
 # upgraded_or_talks NAME: both directions of a pyhold.py have carried something through memory, and do so still; else it talks once more
 upgraded_or_talks() {
 	local n
