@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * brief.c - clients that do a few calls and end at once, each in a process of its own, in any of the ways in which a process ends.
+ * brief.c - clients that do a few calls and end at once, or go on calling until they end, each in a process of its own, in any of the ways in which a process ends.
  *
  *   brief serve PORT                  echoes; SIGTERM ends it
  *   brief clients PORT TIMES HOW SEED TIMES clients, one after the other; status 1 when one ended otherwise than it should
@@ -24,7 +24,8 @@
 
 #define N_CONN 32
 #define N_CALLS 6
-#define LATEST_NS 2000000 /* a rendezvous begins with the third call, or so, and takes less than that */
+#define LATEST_NS 2000000 /* a rendezvous begins with the third call, or so, and takes less than that; or than TIMES_AS_LONG as these calls have, on a busy machine */
+#define TIMES_AS_LONG 4
 
 static const char *const ways[] = {"exit", "_exit", "quick_exit", "term", "exec", "noexec", "thread", "fork"};
 #define N_WAYS (sizeof(ways) / sizeof(*ways))
@@ -102,7 +103,8 @@ static void talk(int fd)
 	}
 }
 
-static int64_t moment;
+static int64_t moment; /* in thousandths of the time that it may take; then in ns */
+static int talks;      /* until then, or computes */
 
 static void *ends_all(void *arg)
 {
@@ -120,7 +122,11 @@ static _Noreturn void end(const char *how, int fd)
 	if (!strcmp(how, "thread") && !pthread_create(&t, NULL, ends_all, NULL))
 		for (;;)
 			recv(fd, &b, 1, 0);
-	spend(moment);
+	if (talks)
+		for (int64_t until = now_ns() + moment; now_ns() < until;)
+			talk(fd);
+	else
+		spend(moment);
 	if (!strcmp(how, "_exit"))
 		_exit(0);
 	if (!strcmp(how, "quick_exit"))
@@ -151,7 +157,10 @@ static _Noreturn void client(const char *port, const char *how)
 
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
 		fail("connect");
+	int64_t begin = now_ns();
 	talk(fd);
+	int64_t latest = TIMES_AS_LONG * (now_ns() - begin);
+	moment = moment * (latest > LATEST_NS ? latest : LATEST_NS) / 1000;
 	end(how, fd);
 }
 
@@ -172,7 +181,8 @@ static int clients(const char *port, int times, const char *how, unsigned seed)
 		int status;
 		pid_t pid;
 
-		moment = random() % LATEST_NS;
+		moment = random() % 1000;
+		talks = i % 2;
 		pid = fork();
 		if (pid < 0)
 			fail("fork");

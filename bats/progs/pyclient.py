@@ -100,15 +100,34 @@ async def all_async():
     await asyncio.wait_for(asyncio.gather(*(converse_async(seed) for seed in range(N))), 60)
 
 
+def talk_on(sel, sock):
+    """sock alone is in the set."""
+
+    def wait(event):
+        sel.modify(sock, event)
+        if not sel.select(30):
+            sys.exit("nothing happened for 30 s")
+
+    for pause in pauses(sock):
+        time.sleep(pause)
+        wait(selectors.EVENT_WRITE)
+        sock.sendall(b"go on")
+        wait(selectors.EVENT_READ)
+        check(sock.recv(5), b"go on", "more")
+    sel.modify(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+
 def selector_client(sel):
     """N connections, one thread: each sends BURST as the server takes it, and reads what comes."""
     state = {}
-    for _ in range(N):
+    for i in range(N):
         sock = socket.socket()
         sock.setblocking(False)
         sock.connect_ex(ADDR)  # in progress
         state[sock] = [0, bytearray()]
         sel.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        if i == 0:
+            talk_on(sel, sock)
     while state:
         ready = sel.select(30)
         if not ready:
