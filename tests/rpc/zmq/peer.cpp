@@ -60,6 +60,10 @@ static void serve()
 {
 	void *rep = make(ZMQ_REP), *pull = make(ZMQ_PULL), *pub = make(ZMQ_PUB);
 	int port = bind_to(rep);
+	const int none = 0;
+
+	/* No limit: the publisher drops what is beyond, and learns late of what has been read. */
+	zmq_setsockopt(pub, ZMQ_SNDHWM, &none, sizeof(none));
 	std::string ports = std::to_string(bind_to(pull)) + " " + std::to_string(bind_to(pub));
 	zmq_pollitem_t items[] = {{rep, 0, ZMQ_POLLIN, 0}, {pull, 0, ZMQ_POLLIN, 0}};
 
@@ -81,7 +85,7 @@ static std::string ask(void *req, const std::string &data)
 	return get(req);
 }
 
-/* What we push comes back published; at most WINDOW messages are under way, for a publisher drops what nobody reads. */
+/* What we push comes back published; at most WINDOW messages are under way. */
 static void published(void *req, int n)
 {
 	const int window = 500;
@@ -89,6 +93,9 @@ static void published(void *req, int n)
 	int to = 0, from = 0, soon = 10;
 	char byte;
 
+	const int none = 0;
+
+	zmq_setsockopt(sub, ZMQ_RCVHWM, &none, sizeof(none));
 	sscanf(ask(req, "ports?").c_str(), "%d %d", &to, &from);
 	connect_to(push, to);
 	connect_to(sub, from);
@@ -125,7 +132,7 @@ int main(int argc, char **argv)
 	connect_to(req, o.port);
 	if (o.n) {
 		echoes("echo", o.n, [&](const std::string &d) { return ask(req, d); });
-		published(req, 20 * o.n);
+		published(req, 1000);
 	} else {
 		rate(o.ms, [&] { ask(req, data); });
 	}
