@@ -24,7 +24,8 @@
 
 #define N_CONN 32
 #define N_CALLS 6
-#define LATEST_NS 2000000 /* a rendezvous begins with the third call, or so, and takes less than that; or than TIMES_AS_LONG as these calls have, on a busy machine */
+/* A rendezvous begins with the third call, or so, and takes less than that; or than so many times as long as the calls have, on a busy machine. */
+#define LATEST_NS 2000000
 #define TIMES_AS_LONG 4
 
 static const char *const ways[] = {"exit", "_exit", "quick_exit", "term", "exec", "noexec", "thread", "fork"};
