@@ -80,6 +80,10 @@ void guard_enter(struct guard *g)
 
 void guard_leave(struct guard *g)
 {
+	bool starts = svc_comes(g);
+	uint64_t mask = 0;
+	if (starts)
+		svc_begins(&mask);
 	int fatal = g->outer ? lock_fatal : 0;
 	if (fatal)
 		lock_fatal = 0;
@@ -87,6 +91,8 @@ void guard_leave(struct guard *g)
 		lock_blocked = false;
 	if (g->outer && xchg_acqrel(&lock_word, 0u) & LOCK_WAIT)
 		futex_wake(&lock_word, 1);
+	if (starts)
+		svc_create(mask);
 	if (g->blocked)
 		sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &g->mask, 0, 8);
 	if (__builtin_expect(fatal != 0, 0))

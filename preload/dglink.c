@@ -66,16 +66,11 @@ static bool may_link(struct sock *s)
 		set_why(s, WHY_REUSE);
 		return false;
 	}
-	svc_start();
-	if (svc_ring_fd() < 0) {
-		set_why(s, WHY_FDS);
-		return false;
-	}
-	if (svc_failed()) {
-		set_why(s, WHY_THREAD);
-		return false;
-	}
-	return true;
+	enum why why;
+	bool ok = svc_can(&why);
+	if (why != WHY_NONE)
+		set_why(s, why);
+	return ok;
 }
 
 static bool bound_to(const struct sock *s, struct diag_addr *own)
@@ -183,18 +178,22 @@ void dg_sent(struct sock *s, const struct diag_addr *to)
 	if (is_off(s))
 		return;
 	struct dg_cand *c = candidate(s->dg, to);
-	struct guard g;
+	bool again;
 	/* A guess that threads may spoil: an address is asked for a little sooner or later. */
 	if (__builtin_expect(++c->n < c->next_try, 1))
 		return;
 	c->next_try = c->n < TRY_EVERY ? 2 * c->n : c->n + TRY_EVERY;
-	guard_enter(&g);
-	if (load_acquire(&s->open) && !dg_find(s->dg, to)) {
-		offer_to(s, to);
-		if (!dg_find(s->dg, to) && load_relaxed(&s->f->tx_why) == WHY_NEW)
-			c->next_try = c->n + 1; /* the association is being made */
-	}
-	guard_leave(&g);
+	do {
+		struct guard g;
+		guard_enter(&g);
+		if (load_acquire(&s->open) && !dg_find(s->dg, to)) {
+			offer_to(s, to);
+			if (!dg_find(s->dg, to) && (load_relaxed(&s->f->tx_why) == WHY_NEW || svc_starts()))
+				c->next_try = c->n + 1; /* the association is being made, or the thread that makes it */
+		}
+		again = svc_comes(&g);
+		guard_leave(&g);
+	} while (again);
 	dg_consent(s);
 }
 
@@ -332,11 +331,13 @@ static int take_offer(struct assoc *a, uint32_t i, void *arg)
 	return 0;
 }
 
-static void accept_offers(struct sock *s)
+/* false: it must be looked at once more, when there is a service thread. */
+static bool accept_offers(struct sock *s)
 {
 	struct taker t = {.s = s};
 	if (may_link(s) && bound_to(s, &t.own))
 		server_offers(take_offer, &t);
+	return !svc_starts();
 }
 
 static void publish(struct sock *s)
@@ -364,10 +365,21 @@ static bool is_from_here(struct dg *d, const struct diag_addr *from)
 	return d->n_asked < MAX_ASKED && ++d->n_asked && endpoint_source(from, &own);
 }
 
+static void look_for_offers(struct sock *s)
+{
+	if (!s->server)
+		publish(s);
+	if (!s->server)
+		return;
+	uint32_t seq = load_acquire(&s->server->ept.area->offer_seq);
+	if (accept_offers(s))
+		s->dg->seen_offer = seq;
+}
+
 void dg_came(struct sock *s, const struct diag_addr *from)
 {
 	struct dg *d = s->dg;
-	struct guard g;
+	bool again;
 	if (is_off(s))
 		return;
 	if (!s->server) {
@@ -378,16 +390,14 @@ void dg_came(struct sock *s, const struct diag_addr *from)
 	}
 	if (hold_is_shared(s)) /* what is offered waits until it is not */
 		return;
-	guard_enter(&g);
-	if (sock_is_dgram(s) && load_acquire(&s->open)) {
-		if (!s->server)
-			publish(s);
-		if (s->server) {
-			d->seen_offer = load_acquire(&s->server->ept.area->offer_seq);
-			accept_offers(s);
-		}
-	}
-	guard_leave(&g);
+	do {
+		struct guard g;
+		guard_enter(&g);
+		if (sock_is_dgram(s) && load_acquire(&s->open))
+			look_for_offers(s);
+		again = svc_comes(&g);
+		guard_leave(&g);
+	} while (again);
 	dg_consent(s);
 }
 

@@ -38,7 +38,7 @@ static bool must_leave(int flags)
 /* A child of vfork's, or a process without anything of ours? */
 static bool is_of_no_concern(void)
 {
-	return (leave_over() && !svc_runs()) || !wrap_own_process();
+	return (leave_over() && !svc_may_run()) || !wrap_own_process();
 }
 
 /* false: just make the call. */

@@ -240,13 +240,10 @@ static bool try_locked(struct sock *s)
 		set_why(s, WHY_OFF);
 		return false;
 	}
-	svc_start();
-	if (svc_ring_fd() < 0) { /* without descriptors of our own we could neither ring nor hear of the end */
-		set_why(s, WHY_FDS);
-		return false;
-	}
-	if (svc_failed()) {
-		set_why(s, WHY_THREAD);
+	enum why why;
+	if (!svc_can(&why)) {
+		if (why != WHY_NONE)
+			set_why(s, why);
 		return false;
 	}
 	/* One process of the family makes the link; the others resolve it. */
@@ -280,10 +277,14 @@ bool link_try(struct sock *s, size_t bytes)
 		return false;
 	if ((s->arrived && !adopt_due(s)) || is_shared(s))
 		return false;
-	struct guard g;
-	guard_enter(&g);
-	bool ok = try_locked(s);
-	guard_leave(&g);
+	bool ok, again;
+	do {
+		struct guard g;
+		guard_enter(&g);
+		ok = try_locked(s);
+		again = svc_comes(&g);
+		guard_leave(&g);
+	} while (again);
 	return ok;
 }
 

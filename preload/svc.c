@@ -149,7 +149,7 @@ _Atomic uint32_t svc_stirred; /* somebody has slept since a trim found all quiet
 
 void svc_stir_slow(void)
 {
-	if (load_acquire(&svc.running) && !xchg_acqrel(&svc_stirred, 1u))
+	if (svc_may_run() && !xchg_acqrel(&svc_stirred, 1u))
 		bell_ring(svc.ring_fd, svc.bell_name);
 }
 

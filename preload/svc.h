@@ -21,12 +21,26 @@ struct park {
 	bool restart;
 };
 
-/* Start it if it does not run. Under g_lock. */
+/* Start it if it does not run: at the end of the outermost guard (svc_int.h), not before. What it is wanted for waits in its epoll and on its bells. Under g_lock. */
 void svc_start(void);
+/* The kernel counts it among the process's threads. */
 bool svc_runs(void);
-/* The kernel has refused a thread (RLIMIT_NPROC, a cgroup's limit). Tried again after a second. Under g_lock. */
-bool svc_failed(void);
-/* svc_start(), not under g_lock. */
+/* It is just being started. */
+bool svc_starts(void);
+/* It may be there, or come up at any moment. */
+bool svc_may_run(void);
+/*
+ * What cannot do without it is not to be begun now: WHY_FDS, WHY_THREAD (the kernel has refused a thread: RLIMIT_NPROC, a cgroup's limit; tried again after a second); WHY_NONE: there is nothing to say, it is just being
+ * started. true: it can. Starts it, if need be. Under g_lock.
+ */
+bool svc_can(enum why *why);
+/* This thread starts it when it leaves g: then, what was refused for want of it is to be tried once more. Under g_lock. */
+struct guard;
+bool svc_comes(const struct guard *g);
+/* For guard_leave(), where svc_comes(): the first before the lock is let go, the other behind. */
+void svc_begins(uint64_t *mask);
+void svc_create(uint64_t mask);
+/* svc_start(), not under g_lock: it is there when this returns, if nobody else is just starting it. */
 void svc_ensure(void);
 /* When another thread is starting it: it is up, or could not be started; after 2 s neither. Any program thread, not under g_lock. */
 void svc_await(void);

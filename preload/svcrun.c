@@ -2,6 +2,7 @@
 /* svcrun.c - when the service thread is there: it starts with the first need, stands aside while the program does what a second thread would change, and is another one in a child of fork. */
 #include "svc_int.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "assoc.h"
+#include "fault.h"
 #include "leave.h"
 #include "log.h"
 #include "sig.h"
@@ -53,69 +55,113 @@ bool svc_open(void)
 
 static bool may_start(void)
 {
-	return !leave_done() && !load_acquire(&svc.running) && svc_open() &&
-	       !(svc.failed_ns && now_ns() < svc.failed_ns + AGAIN_NS);
+	if (leave_done() || load_acquire(&svc.running) != NONE || !svc_open())
+		return false;
+	int64_t failed = load_relaxed(&svc.failed_ns);
+	return !failed || now_ns() >= failed + AGAIN_NS;
 }
 
-static void start(void)
+static bool due; /* svc_int.h; under g_lock */
+
+/* Under g_lock, which nobody else has taken meanwhile when svc_begins() is called. */
+static void reserve(void)
 {
-	pthread_attr_t at;
-	pthread_t t;
-	uint64_t all = SIG_HOLDABLE, was;
 	store_relaxed(&svc.tid, 0u);
-	store_release(&svc.running, 1);
-	store_relaxed(&token_keeps, true);
+	store_release(&svc.running, STARTS);
+	due = true;
 	switch_has_bell(svc.ring_fd, svc.bell_name);
 	for (uint32_t i = 0; i < load_acquire(&n_assoc); i++)
 		if (load_acquire(&assoc_tab[i]->live) && !assoc_tab[i]->svc_bell)
 			svc_add_assoc(assoc_tab[i]);
-	/* The thread inherits the mask: all signals but the C library's own two. */
-	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &was, 8);
+}
+
+/* A handler of the program's would wait for what it has interrupted. The thread inherits the mask: all signals but the C library's own two. */
+void svc_begins(uint64_t *mask)
+{
+	uint64_t all = SIG_HOLDABLE;
+	due = false;
+	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, mask, 8);
+}
+
+/* The end of STARTS. */
+static void started(uint32_t state)
+{
+	store_release(&svc.running, state);
+	futex_wake(&svc.running, INT_MAX);
+}
+
+void svc_create(uint64_t mask)
+{
+	pthread_attr_t at;
+	pthread_t t;
+	FAULT_POINT("svc: lock let go, before thread");
 	pthread_attr_init(&at);
 	pthread_attr_setstacksize(&at, STACK_LEN);
 	int e = pthread_create(&t, &at, svc_main, NULL);
 	pthread_attr_destroy(&at);
 	if (e) /* a program with much thread-local storage needs more */
 		e = pthread_create(&t, NULL, svc_main, NULL);
-	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &was, 0, 8);
-	if (!e) {
-		pthread_detach(t);
-		svc.failed_ns = 0;
-	}
 	if (e) {
 		log_line("no service thread: error %d", e);
-		svc.failed_ns = now_ns();
-		store_release(&svc.running, 0);
-		store_relaxed(&token_keeps, false);
 		switch_has_none();
+		store_relaxed(&svc.failed_ns, now_ns());
+		started(NONE);
+	} else {
+		pthread_detach(t);
+		store_relaxed(&token_keeps, true);
+		store_relaxed(&svc.failed_ns, 0);
+		started(RUNS);
 	}
+	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, 8);
 }
 
 void svc_start(void)
 {
 	if (!may_start())
 		return;
-	if (load_acquire(&svc.parker)) /* what it is wanted for waits in its epoll and on its bells */
+	if (load_acquire(&svc.parker))
 		svc.wanted = true;
 	else
-		start();
+		reserve();
 }
 
 bool svc_runs(void)
 {
-	return load_acquire(&svc.running);
+	return load_acquire(&svc.running) == RUNS;
 }
 
-bool svc_failed(void)
+bool svc_starts(void)
 {
-	return svc.failed_ns && !load_acquire(&svc.running);
+	return load_acquire(&svc.running) == STARTS;
+}
+
+bool svc_may_run(void)
+{
+	return load_acquire(&svc.running) != NONE;
+}
+
+bool svc_can(enum why *why)
+{
+	svc_start();
+	*why = WHY_NONE;
+	uint32_t now = load_acquire(&svc.running);
+	if (svc.ring_fd < 0) /* without descriptors of our own we could neither ring nor hear of the end */
+		*why = WHY_FDS;
+	else if (now == NONE && load_relaxed(&svc.failed_ns))
+		*why = WHY_THREAD;
+	return *why == WHY_NONE && now != STARTS;
+}
+
+bool svc_comes(const struct guard *g)
+{
+	return g->outer && due;
 }
 
 void svc_ensure(void)
 {
 	struct guard g;
 	store_relaxed(&token_refused, false);
-	if (load_acquire(&svc.running))
+	if (svc_may_run())
 		return;
 	guard_enter(&g);
 	svc_start();
@@ -125,13 +171,13 @@ void svc_ensure(void)
 void svc_await(void)
 {
 	int64_t end = now_ns() + PARK_NS, left;
-	while (load_acquire(&svc.running) && !load_acquire(&svc.tid) && (left = end - now_ns()) > 0)
+	while (svc_may_run() && !load_acquire(&svc.tid) && (left = end - now_ns()) > 0)
 		futex_wait(&svc.tid, 0, left < AWAIT_NS ? left : AWAIT_NS); /* nobody wakes us if it could not be started */
 }
 
 void svc_nudge(void)
 {
-	if (load_acquire(&svc.running))
+	if (svc_may_run())
 		bell_ring(svc.ring_fd, svc.bell_name);
 }
 
@@ -179,17 +225,31 @@ static void park_lock(void)
 	}
 }
 
-/* Nobody else tells it anything, or starts it. */
-static void hold(struct park *p)
+/* false: whoever starts it has not come to an end with that. */
+static bool await_started(void)
+{
+	int64_t end = now_ns() + PARK_NS, left;
+	while (svc_starts()) {
+		if ((left = end - now_ns()) <= 0)
+			return false;
+		futex_wait(&svc.running, STARTS, left);
+	}
+	return true;
+}
+
+/* Nobody else tells it anything, or starts it. false: it is just being started, and has been for so long that it must be taken for busy. */
+static bool hold(struct park *p)
 {
 	uint64_t all = ~(UINT64_C(3) << 31); /* but the C library's own two */
 	struct guard g;
 	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &p->mask, 8);
 	park_lock();
-	guard_enter(&g); /* nobody is in the middle of starting it */
-	p->restart = load_acquire(&svc.running);
+	guard_enter(&g); /* who comes to svc_start() from here on sees the parker */
 	svc.wanted = false;
 	guard_leave(&g);
+	bool ok = await_started();
+	p->restart = svc_runs();
+	return ok;
 }
 
 /* false: it is busy, perhaps for what this very thread was doing when a signal took it here, and has been told nothing. */
@@ -217,13 +277,12 @@ static void await_end(void)
 	while (sys3(SYS_tgkill, sys0(SYS_getpid), load_relaxed(&svc.tid), 0) == 0)
 		sys2(SYS_nanosleep, &nap, 0);
 	store_release(&svc.told, NOTHING);
-	store_release(&svc.running, 0);
+	store_release(&svc.running, NONE);
 }
 
 void svc_park(struct park *p)
 {
-	hold(p);
-	if (p->restart && tell(GO_ASKED, GO_DONE))
+	if (hold(p) && p->restart && tell(GO_ASKED, GO_DONE))
 		await_end();
 }
 
@@ -232,8 +291,9 @@ void svc_unpark(struct park *p)
 	struct guard g;
 	guard_enter(&g);
 	if ((p->restart || svc.wanted) && may_start())
-		start();
-	if (xchg_acqrel(&svc.parker, 0u) & PARK_WAIT) /* now, not before: the next one must find it running */
+		reserve();
+	if (xchg_acqrel(&svc.parker, 0u) &
+		PARK_WAIT) /* now, not before: the next one must find that it starts, and wait for it */
 		futex_wake(&svc.parker, 1);
 	guard_leave(&g);
 	sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &p->mask, 0, 8);
@@ -251,8 +311,7 @@ void svc_bring_up(void)
 bool svc_makes(long nr, const long arg[5])
 {
 	struct park p;
-	bool ok = true;
-	hold(&p);
+	bool ok = hold(&p);
 	if (p.restart) {
 		call.nr = nr;
 		memcpy(call.arg, arg, sizeof(call.arg));
@@ -269,9 +328,10 @@ bool svc_makes(long nr, const long arg[5])
 void svc_fork_child(void)
 {
 	int ep = svc.ep, bell = svc.bell_fd;
-	store_release(&svc.running, 0);
+	store_release(&svc.running, NONE);
+	due = false;
 	store_relaxed(&token_keeps, false); /* nor is there a bias: fork has ended them */
-	svc.failed_ns = 0;
+	store_relaxed(&svc.failed_ns, 0);
 	switch_fork_child();
 	store_release(&svc.parker, 0);
 	store_release(&svc.told, NOTHING);
