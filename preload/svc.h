@@ -95,6 +95,8 @@ void svc_unpark(struct park *p);
  * from who starts it. false: it could not (another thread's doing may have taken its right to), or is busy. Any program thread, not under g_lock.
  */
 bool svc_makes(long nr, const long arg[5]);
+/* Service thread, in the middle of something long: makes that system call, if it is told to. true: it is told to go, and had better not begin anything long. */
+bool svc_is_told(void);
 void svc_fork_child(void);
 
 #endif

@@ -205,11 +205,16 @@ static void make_call(void)
 	futex_wake(&svc.told, 1);
 }
 
-bool svc_goes(void)
+bool svc_is_told(void)
 {
 	if (load_relaxed(&svc.told) == CALL_ASKED)
 		make_call();
-	if (load_relaxed(&svc.told) != GO_ASKED || !cas_acqrel(&svc.told, (uint32_t)GO_ASKED, (uint32_t)GO_DONE))
+	return load_relaxed(&svc.told) == GO_ASKED;
+}
+
+bool svc_goes(void)
+{
+	if (!svc_is_told() || !cas_acqrel(&svc.told, (uint32_t)GO_ASKED, (uint32_t)GO_DONE))
 		return false;
 	futex_wake(&svc.told, 1);
 	return true;

@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int capset(struct __user_cap_header_struct *hdr, const struct __user_cap_data_struct *data);
@@ -201,6 +202,54 @@ static void caps_server(void)
 	HOLDS(differing("CapBnd:") == 1);
 	TRY(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	HOLDS(differing("NoNewPrivs:") == 1);
+	talk_again();
+	talk_end();
+}
+
+/* A server, which stops when it has taken a connection from us: fd. */
+static pid_t stopped_server(int *fd)
+{
+	int port, to_us[2], status;
+
+	MUST(pipe(to_us));
+	pid_t pid = fork_part();
+	if (pid == 0) {
+		int l = listen_on("127.0.0.1", 1, &port);
+		MUST(write(to_us[1], &port, sizeof port));
+		MUST(accept(l, NULL, NULL));
+		raise(SIGSTOP);
+		exit(0);
+	}
+	MUST(read(to_us[0], &port, sizeof port));
+	*fd = (int)MUST(connect_to("127.0.0.1", port));
+	MUST(waitpid(pid, &status, WUNTRACED));
+	close(to_us[0]);
+	close(to_us[1]);
+	return pid;
+}
+
+/* What a thread changes of itself need not wait for other processes. */
+static void caps_meanwhile_server(void)
+{
+	struct __user_cap_header_struct hdr = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2];
+	int64_t longest = 0, until;
+	int fd;
+
+	start();
+	pid_t pid = stopped_server(&fd);
+	for (int i = 0; i < 4; i++)
+		MUST(send(fd, "x", 1, 0));
+	MUST(syscall(SYS_capget, &hdr, data));
+	until = now_ms() + rare_ms(300);
+	for (int64_t now = now_ms(), was = now; was < until; was = now) {
+		MUST(capset(&hdr, data));
+		now = now_ms();
+		longest = now - was > longest ? now - was : longest;
+	}
+	HOLDS(longest < 200);
+	kill(pid, SIGCONT);
+	join_child(pid);
 	talk_again();
 	talk_end();
 }
@@ -388,6 +437,7 @@ const struct oracle_case oracle_cases[] = {
 	{"setns_user", setns_user_server, talking_client, 0, NULL},
 	{"uid", uid_server, talking_client, 0, NULL},
 	{"caps", caps_server, talking_client, 0, NULL},
+	{"caps_meanwhile", caps_meanwhile_server, talking_client, CASE_ALONE, NULL},
 	{"strict", strict_server, strict_client, 0, NULL},
 	{"filter", filter_server, talking_client, 0, NULL},
 	{"filter_raw", filter_server, talking_client, 0, ""},
