@@ -96,12 +96,19 @@ static void wait_for_owner(struct sock *s, struct token *t)
 	}
 }
 
-/* A bias that we have marked becomes `to`: waiters keep their mark. */
-static void end_bias(struct token *t, uint64_t to)
+/* A bias that we have marked becomes `to`: waiters keep their mark. false: it is none any more (unbias_own). */
+static bool end_bias(struct token *t, uint64_t to)
 {
 	uint64_t w = load_relaxed(&t->word);
-	while (!cas_acqrel(&t->word, w, to ? to | (w & TOKEN_WAIT) : 0))
+	while (w & TOKEN_REVOKE && !cas_acqrel(&t->word, w, to ? to | (w & TOKEN_WAIT) : 0))
 		w = load_relaxed(&t->word);
+	return w & TOKEN_REVOKE;
+}
+
+/* A bias of ours, whoever takes it away meanwhile. */
+static bool is_own_bias(uint64_t w, uint64_t me)
+{
+	return (w & ~(TOKEN_WAIT | TOKEN_REVOKE | TOKEN_FORK)) == (me | TOKEN_BIAS);
 }
 
 /*
@@ -121,12 +128,17 @@ int token_take_slow(struct sock *s, struct token *t, uint64_t me)
 				return how;
 			continue;
 		}
+		if (is_own_bias(cur, me) &&
+			load_relaxed(
+				&t->busy)) /* a handler has interrupted us inside, and who has marked it waits for the end of that */
+			return TOKEN_NESTED;
 		if ((cur & (TOKEN_BIAS | TOKEN_REVOKE)) == TOKEN_BIAS) {
 			if (!cas_acqrel(&t->word, cur, cur | TOKEN_REVOKE))
 				continue;
 			barrier_everywhere();
 			wait_for_owner(s, t);
-			end_bias(t, me);
+			if (!end_bias(t, me))
+				continue;
 			t->run = 0;
 			return TOKEN_HELD;
 		}
@@ -153,10 +165,21 @@ int token_take_slow(struct sock *s, struct token *t, uint64_t me)
 	}
 }
 
-/* Our own bias needs no barrier. In the middle of a call that a handler has interrupted (and forks): it becomes an ordinary token, which that call drops. */
+/*
+ * Our own bias needs no barrier. In the middle of a call that a handler has interrupted (and forks): it becomes an ordinary token, which that call drops; also if somebody takes it away, who waits for
+ * the end of that call, and then finds the mark gone.
+ */
 static bool unbias_own(struct token *t, uint64_t me)
 {
-	return cas_acqrel(&t->word, me | TOKEN_BIAS, load_relaxed(&t->busy) ? me : 0);
+	uint64_t w = load_relaxed(&t->word);
+	if (!load_relaxed(&t->busy))
+		return cas_acqrel(&t->word, me | TOKEN_BIAS, UINT64_C(0));
+	while (is_own_bias(w, me)) {
+		if (cas_acqrel(&t->word, w, me | (w & TOKEN_WAIT)))
+			return true;
+		w = load_relaxed(&t->word);
+	}
+	return false;
 }
 
 static bool unbias_begin(struct sock *s, struct token *t)

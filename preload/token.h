@@ -7,7 +7,7 @@
  *
  * Bias. A thread that has taken it BIAS_AFTER times in a row, in the only process that holds the socket, keeps it: the word stays its own, with the mark BIAS, and taking
  * and dropping are plain stores to `busy`. Whoever else wants it sets REVOKE in the word and has everybody fenced (barrier.h); then either the owner sees the mark when it
- * looks at the word after setting `busy`, or the other sees `busy`, and waits for it to end. Only who set the mark changes the word then. fork takes all biases away before
+ * looks at the word after setting `busy`, or the other sees `busy`, and waits for it to end. Only who set the mark changes the word then (or the owner, if he forks in a handler that has interrupted him inside: unbias_own). fork takes all biases away before
  * there is a child.
  *
  * Only in a process that has a service thread: that tells who keeps a token, and looks at nothing else, that the process is switched off (switch.h). A child of fork has none at first, and gets it

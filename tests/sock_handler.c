@@ -3,6 +3,7 @@
 #include "oracle.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -110,7 +111,92 @@ static void idle_client(void)
 	TRY(close(fd));
 }
 
+/* ---- strikes in the middle of a send, and sends there, too, while another thread wants to ---- */
+
+#define ROUNDS 60
+#define LONG_LEN 32768
+#define HANDLER_MS 2 /* for the other thread to come and wait */
+
+static int conn;
+static atomic_int struck, over;
+static atomic_ulong n_sent, n_sends; /* octets; long ones */
+
+static void send_some(size_t len)
+{
+	static const char buf[LONG_LEN];
+
+	atomic_fetch_add(&n_sent, (unsigned long)MUST(send(conn, buf, len, 0)));
+}
+
+static void on_send(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	atomic_fetch_add(&struck, 1);
+	for (int64_t until = now_ms() + HANDLER_MS; now_ms() < until;)
+		;
+	send_some(1);
+	atomic_fetch_add(&struck, 1);
+	errno = saved;
+}
+
+static void *sends(void *arg)
+{
+	while (!atomic_load(&over)) {
+		send_some(LONG_LEN);
+		atomic_fetch_add(&n_sends, 1);
+	}
+	return arg;
+}
+
+static int has_struck(void *n)
+{
+	return atomic_load(&struck) >= *(int *)n;
+}
+
+static int has_sent(void *n)
+{
+	return atomic_load(&n_sends) >= *(unsigned long *)n;
+}
+
+static void strike_server(void)
+{
+	conn = serve_warm();
+	HOLDS(signal(SIGUSR1, on_send) == SIG_DFL);
+	pthread_t t = start_thread(sends, NULL);
+	int n = 0;
+	for (int i = 0; i < ROUNDS; i++) {
+		unsigned long many = atomic_load(&n_sends) + (is_patient() ? 400 : 10); /* it has come to be alone with it */
+		if (!wait_until(has_sent, &many) || pthread_kill(t, SIGUSR1) || (n++, !wait_until(has_struck, &n)))
+			break;
+		send_some(10);
+		n++;
+		if (!wait_until(has_struck, &n))
+			break;
+	}
+	HOLDS(n == 2 * ROUNDS);
+	atomic_store(&over, 1);
+	pthread_join(t, NULL);
+	tell_number((long)atomic_load(&n_sent));
+	TRY(close(conn));
+}
+
+static void strike_client(void)
+{
+	static char buf[1 << 18];
+	long n, all = 0;
+	int fd = connect_warm();
+
+	while ((n = (long)MUST(recv(fd, buf, sizeof buf, 0))) >
+		0) /* no slower than who sends: his sends shall not wait for room */
+		all += n;
+	HOLDS(all == await_number());
+	TRY(close(fd));
+}
+
 const struct oracle_case oracle_cases[] = {
 	{"reports", report_server, idle_client, 0, NULL},
+	{"strikes_in_send", strike_server, strike_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
