@@ -296,19 +296,28 @@ static void share(struct sock *s, void *arg)
 
 static void unbias(struct sock *s, void *arg)
 {
+	*(bool *)arg |= token_unbias_end(s);
+}
+
+static void settle(struct sock *s, void *arg)
+{
 	(void)arg;
-	token_unbias_end(s);
+	token_unbias_settle(s);
 }
 
 /* With g_lock held by the caller: the child's hold exists before the child does. */
 void sock_fork_prepare(void)
 {
-	bool marked = false;
+	bool marked = false, inside = false;
 	sock_each(share, &marked);
 	if (!marked)
 		return;
 	barrier_everywhere();
-	sock_each(unbias, NULL);
+	sock_each(unbias, &inside);
+	if (!inside)
+		return;
+	barrier_everywhere();
+	sock_each(settle, NULL);
 }
 
 static void unshare(struct sock *s, void *arg)

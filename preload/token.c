@@ -60,16 +60,21 @@ int token_bias(struct sock *s, struct token *t, uint64_t me)
 	return TOKEN_HELD;
 }
 
-/* The owner of a bias has left and finds marks in the word (s: it held the token; NULL: it only tried to). */
-void token_left(const struct sock *s, struct token *t)
+/* The owner of a bias has left, or turned back at the door, and finds marks in the word. One that a fork has made an ordinary token is dropped by him, or by that fork: by one of them. */
+void token_left(struct token *t, uint64_t me)
 {
 	store_release(&t->busy, 0);
 	uint64_t w = load_relaxed(&t->word);
 	if (w & TOKEN_REVOKE)
 		token_wake(t, INT_MAX);
-	/* A fork in a handler that had interrupted us made an ordinary token of it (unbias_own). */
-	else if (s && (w & ~TOKEN_WAIT) == token_self(s->arena) && xchg_acqrel(&t->word, UINT64_C(0)) & TOKEN_WAIT)
-		token_wake(t, 1);
+	while ((w & ~(TOKEN_WAIT | TOKEN_FORK)) == me) {
+		if (cas_acqrel(&t->word, w, UINT64_C(0))) {
+			if (w & TOKEN_WAIT)
+				token_wake(t, 1);
+			break;
+		}
+		w = load_relaxed(&t->word);
+	}
 }
 
 /* The holder is dead. By his successor; should that die before this, the next one finds a dead holder, too. */
@@ -78,16 +83,24 @@ static void note_death(struct sock *s, const struct token *t)
 	or_acqrel(&s->f->flags, t == &s->f->tx_token ? FAM_TX_HEIR : FAM_RX_HEIR);
 }
 
-/* REVOKE is set, and everybody has been fenced since: wait until the owner is out. It wakes us if it sees the mark, and it does, unless it is out already. */
-static void wait_for_owner(struct sock *s, struct token *t)
+/* The owner is inside for some hundred nanoseconds, if he runs. */
+static bool is_out(struct token *t)
 {
 	for (int i = 0; i < SPINS; i++) {
 		if (!load_acquire(&t->busy))
-			return;
+			return true;
 		cpu_relax();
 	}
-	for (int naps = 0; load_acquire(&t->busy); naps++) {
-		uint64_t w = load_relaxed(&t->word);
+	return false;
+}
+
+/* REVOKE is set, and everybody has been fenced since: wait until the owner is out, or a fork has made another token of it. It wakes us if it sees the mark, and it does, unless it is out already. */
+static void wait_for_owner(struct sock *s, struct token *t)
+{
+	if (is_out(t))
+		return;
+	uint64_t w;
+	for (int naps = 0; load_acquire(&t->busy) && (w = load_relaxed(&t->word)) & TOKEN_REVOKE; naps++) {
 		futex_wait(low_half(t), (uint32_t)w, NAP_NS);
 		if (naps >= TOKEN_DEAD_MS && !fam_proc_alive(s->arena, (uint32_t)(w >> 32))) {
 			note_death(s, t);
@@ -96,7 +109,7 @@ static void wait_for_owner(struct sock *s, struct token *t)
 	}
 }
 
-/* A bias that we have marked becomes `to`: waiters keep their mark. false: it is none any more (unbias_own). */
+/* A bias that we have marked becomes `to`: waiters keep their mark. false: it is none any more: a fork. */
 static bool end_bias(struct token *t, uint64_t to)
 {
 	uint64_t w = load_relaxed(&t->word);
@@ -108,7 +121,7 @@ static bool end_bias(struct token *t, uint64_t to)
 /* A bias of ours, whoever takes it away meanwhile. */
 static bool is_own_bias(uint64_t w, uint64_t me)
 {
-	return (w & ~(TOKEN_WAIT | TOKEN_REVOKE | TOKEN_FORK)) == (me | TOKEN_BIAS);
+	return (w & ~(TOKEN_WAIT | TOKEN_REVOKE)) == (me | TOKEN_BIAS);
 }
 
 /*
@@ -120,7 +133,13 @@ int token_take_slow(struct sock *s, struct token *t, uint64_t me)
 {
 	for (int i = 0;; i++) {
 		uint64_t cur = load_relaxed(&t->word);
-		if ((cur & ~TOKEN_WAIT) == me)
+		if (cur & TOKEN_FORK && (cur & ~(TOKEN_WAIT | TOKEN_FORK)) == me &&
+			!load_relaxed(&t->busy)) { /* we have left without having seen it */
+			if (cas_acquire(&t->word, cur, cur & ~TOKEN_FORK))
+				return TOKEN_HELD;
+			continue;
+		}
+		if ((cur & ~(TOKEN_WAIT | TOKEN_FORK)) == me)
 			return TOKEN_NESTED;
 		if (cur == (me | TOKEN_BIAS)) { /* a handler has been here since we looked */
 			int how = token_enter(t, me);
@@ -166,7 +185,7 @@ int token_take_slow(struct sock *s, struct token *t, uint64_t me)
 }
 
 /*
- * Our own bias needs no barrier. In the middle of a call that a handler has interrupted (and forks): it becomes an ordinary token, which that call drops; also if somebody takes it away, who waits for
+ * Our own bias needs no barrier. In the middle of a call that a handler has interrupted (and forks): it becomes an ordinary token, which that call drops (without the mark FORK: the child comes out of a copy of that call, and clears `busy`); also if somebody takes it away, who waits for
  * the end of that call, and then finds the mark gone.
  */
 static bool unbias_own(struct token *t, uint64_t me)
@@ -188,22 +207,31 @@ static bool unbias_begin(struct sock *s, struct token *t)
 	if (!(cur & TOKEN_BIAS) || unbias_own(t, me))
 		return false;
 	if (!(cur & TOKEN_REVOKE))
-		cas_acqrel(&t->word, cur, cur | TOKEN_REVOKE | TOKEN_FORK);
+		cas_acqrel(&t->word, cur, cur | TOKEN_REVOKE);
 	return true;
 }
 
-static void unbias_end(struct sock *s, struct token *t)
+/* Also for who has set the mark before us: he may be waiting for us, in a handler. There is no new bias, since the child is counted. true: the owner is inside. */
+static bool unbias_end(struct token *t)
 {
 	uint64_t w;
 	while ((w = load_acquire(&t->word)) & TOKEN_REVOKE) {
-		if (w & TOKEN_FORK) {
-			wait_for_owner(s, t);
-			end_bias(t, 0);
+		bool inside = !is_out(t);
+		if (!cas_acqrel(&t->word, w, inside ? (w & ~(TOKEN_BIAS | TOKEN_REVOKE)) | TOKEN_FORK : UINT64_C(0)))
+			continue;
+		if (!inside)
 			token_wake(t, INT_MAX);
-		} else { /* another thread is taking it, and will drop it as an ordinary one */
-			futex_wait(low_half(t), (uint32_t)w, NAP_NS);
-		}
+		return inside;
 	}
+	return false;
+}
+
+static void unbias_settle(struct token *t)
+{
+	uint64_t w;
+	while ((w = load_acquire(&t->word)) & TOKEN_FORK && !load_acquire(&t->busy))
+		if (cas_acqrel(&t->word, w, UINT64_C(0)))
+			token_wake(t, INT_MAX);
 }
 
 bool token_unbias_begin(struct sock *s)
@@ -212,8 +240,14 @@ bool token_unbias_begin(struct sock *s)
 	return tx || rx;
 }
 
-void token_unbias_end(struct sock *s)
+bool token_unbias_end(struct sock *s)
 {
-	unbias_end(s, &s->f->tx_token);
-	unbias_end(s, &s->f->rx_token);
+	bool tx = unbias_end(&s->f->tx_token), rx = unbias_end(&s->f->rx_token);
+	return tx || rx;
+}
+
+void token_unbias_settle(struct sock *s)
+{
+	unbias_settle(&s->f->tx_token);
+	unbias_settle(&s->f->rx_token);
 }

@@ -7,8 +7,10 @@
  *
  * Bias. A thread that has taken it BIAS_AFTER times in a row, in the only process that holds the socket, keeps it: the word stays its own, with the mark BIAS, and taking
  * and dropping are plain stores to `busy`. Whoever else wants it sets REVOKE in the word and has everybody fenced (barrier.h); then either the owner sees the mark when it
- * looks at the word after setting `busy`, or the other sees `busy`, and waits for it to end. Only who set the mark changes the word then (or the owner, if he forks in a handler that has interrupted him inside: unbias_own). fork takes all biases away before
- * there is a child.
+ * looks at the word after setting `busy`, or the other sees `busy`, and waits for it to end. Only who set the mark changes the word then (or a fork). fork takes all biases away before
+ * there is a child, and waits for nobody: the owner may have been interrupted inside by a handler that waits for g_lock, which fork holds. It makes an ordinary token of the bias (FORK), which the owner
+ * drops: everybody has been fenced once more by the time fork looks at `busy` again; if that is still set, the owner has not looked at the word yet, and will see what it is. If not, he may not have seen
+ * it, and fork drops it for him, unless the mark is gone. The mark tells this token from one that the owner has taken since.
  *
  * Only in a process that has a service thread: that tells who keeps a token, and looks at nothing else, that the process is switched off (switch.h). A child of fork has none at first, and gets it
  * when somebody would have kept one.
@@ -30,7 +32,7 @@
 #define TOKEN_WAIT UINT64_C(0x80000000)	  /* somebody sleeps until it is dropped */
 #define TOKEN_BIAS UINT64_C(0x40000000)	  /* the owner keeps it */
 #define TOKEN_REVOKE UINT64_C(0x20000000) /* somebody takes the bias away */
-#define TOKEN_FORK UINT64_C(0x10000000)	  /* with REVOKE: fork does */
+#define TOKEN_FORK UINT64_C(0x10000000)	  /* an ordinary token that a fork has made of a bias, whose owner is or was inside */
 #define TOKEN_TID UINT64_C(0x003fffff)	  /* the kernel's limit of tids is 2^22 */
 #define TOKEN_DEAD_MS 20
 #define BIAS_AFTER 256 /* taking a bias away costs microseconds: not for a socket that threads hand to each other */
@@ -71,7 +73,7 @@ extern _Atomic bool token_keeps, token_refused;
 int token_take_slow(struct sock *s, struct token *t, uint64_t me);
 /* The token has been taken BIAS_AFTER times in a row: how it is held now. */
 int token_bias(struct sock *s, struct token *t, uint64_t me);
-void token_left(const struct sock *s, struct token *t);
+void token_left(struct token *t, uint64_t me);
 void token_wake(struct token *t, int n);
 
 /* As the owner of the bias: TOKEN_BIASED or TOKEN_NESTED; else TOKEN_NONE. */
@@ -85,7 +87,7 @@ static inline int token_enter(struct token *t, uint64_t me)
 	atomic_signal_fence(memory_order_seq_cst); /* faces token_revoke: REVOKE, barrier_everywhere, busy */
 	if (__builtin_expect(load_relaxed(&t->word) == (me | TOKEN_BIAS), 1))
 		return TOKEN_BIASED;
-	token_left(NULL, t);
+	token_left(t, me);
 	return TOKEN_NONE;
 }
 
@@ -130,7 +132,7 @@ static inline void token_drop(const struct sock *s, struct token *t, int how)
 		store_release(&t->busy, 0);
 		atomic_signal_fence(memory_order_seq_cst); /* faces token_revoke, as above */
 		if (__builtin_expect((load_relaxed(&t->word) & (TOKEN_BIAS | TOKEN_REVOKE)) != TOKEN_BIAS, 0))
-			token_left(s, t);
+			token_left(t, token_self(s->arena));
 	} else if (how == TOKEN_HELD) {
 		if (__builtin_expect(xchg_acqrel(&t->word, UINT64_C(0)) & TOKEN_WAIT, 0))
 			token_wake(t, 1);
@@ -151,8 +153,9 @@ static inline void fence_after_drop(int how)
 #endif
 }
 
-/* fork: the biases of both tokens of s are taken away, in two steps with one barrier_everywhere() for all sockets between. false: there is nothing to end. */
+/* fork: the biases of both tokens of s are taken away, in three steps with one barrier_everywhere() for all sockets between each two. false: no more is needed. */
 bool token_unbias_begin(struct sock *s);
-void token_unbias_end(struct sock *s);
+bool token_unbias_end(struct sock *s);
+void token_unbias_settle(struct sock *s);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* The older names are meant. */
@@ -111,7 +112,7 @@ static void idle_client(void)
 	TRY(close(fd));
 }
 
-/* ---- strikes in the middle of a send, and sends there, too, while another thread wants to ---- */
+/* ---- strikes in the middle of a send, and sends there, too, while another thread wants to; or makes a socket while another thread forks ---- */
 
 #define ROUNDS 60
 #define LONG_LEN 32768
@@ -160,17 +161,51 @@ static int has_sent(void *n)
 	return atomic_load(&n_sends) >= *(unsigned long *)n;
 }
 
+static void on_socket(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	atomic_fetch_add(&struck, 1);
+	for (int64_t until = now_ms() + HANDLER_MS; now_ms() < until;)
+		;
+	MUST(close((int)MUST(socket(AF_INET, SOCK_STREAM, 0))));
+	atomic_fetch_add(&struck, 1);
+	errno = saved;
+}
+
+static void by_sending(void)
+{
+	send_some(10);
+}
+
+static void by_forking(void)
+{
+	pid_t pid = fork_part();
+
+	if (pid == 0)
+		_exit(0);
+	MUST(waitpid(pid, NULL, 0));
+}
+
+static const struct strike {
+	void (*handler)(int);
+	void (*meanwhile)(void);
+} send_strike = {on_send, by_sending}, fork_strike = {on_socket, by_forking};
+
 static void strike_server(void)
 {
+	const struct strike *now = the_case->arg;
+
 	conn = serve_warm();
-	HOLDS(signal(SIGUSR1, on_send) == SIG_DFL);
+	HOLDS(signal(SIGUSR1, now->handler) == SIG_DFL);
 	pthread_t t = start_thread(sends, NULL);
 	int n = 0;
 	for (int i = 0; i < ROUNDS; i++) {
 		unsigned long many = atomic_load(&n_sends) + (is_patient() ? 400 : 10); /* it has come to be alone with it */
 		if (!wait_until(has_sent, &many) || pthread_kill(t, SIGUSR1) || (n++, !wait_until(has_struck, &n)))
 			break;
-		send_some(10);
+		now->meanwhile();
 		n++;
 		if (!wait_until(has_struck, &n))
 			break;
@@ -197,6 +232,7 @@ static void strike_client(void)
 
 const struct oracle_case oracle_cases[] = {
 	{"reports", report_server, idle_client, 0, NULL},
-	{"strikes_in_send", strike_server, strike_client, 0, NULL},
+	{"strikes_in_send", strike_server, strike_client, 0, &send_strike},
+	{"strikes_in_send_fork", strike_server, strike_client, 0, &fork_strike},
 	{NULL, NULL, NULL, 0, NULL},
 };

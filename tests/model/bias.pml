@@ -5,7 +5,7 @@
  * Two threads of one process take a token, add one to a counter in plain memory, and drop it; the first keeps it by a bias, the second takes the bias away. Wanted: no
  * count is lost, and nobody waits for ever. Not modelled: handlers that interrupt the owner, dead owners, waiting (naps are bounded).
  *
- *   FORK   instead of a second thread a fork, and then the child: it must not find a bias
+ *   FORK   instead of a second thread a fork, and then the child: it must not find a bias. The fork does not wait for the owner.
  */
 #ifndef N
 #define N 2
@@ -23,6 +23,7 @@
 #define B 2
 #define BIAS 4
 #define REVOKE 8
+#define FORKED 16
 
 bool forked; /* the child exists: there must be no bias from here on */
 byte n_done;
@@ -44,6 +45,15 @@ inline count()
 	x = SEE(DATA);
 	ST(DATA, x + 1);
 	atomic { x = 0; n_done++ }
+}
+
+/* token_left: a fork has made an ordinary token of it. */
+inline left()
+{
+	if
+	:: SEE(WORD) == (A | FORKED) -> cas(A | FORKED, 0)
+	:: else
+	fi
 }
 
 /* membarrier: every thread of a registered process is fenced. (The caller marks the word with a locked operation.) */
@@ -71,9 +81,12 @@ proctype owner(byte me)
 #else
 			if
 			:: SEE(WORD) == (A | BIAS) -> in = true; biased = true
-			:: else -> ST(BUSY, 0)
+			:: else -> ST(BUSY, 0); left()
 			fi
 #endif
+		:: !in && SEE(WORD) == (A | FORKED) -> /* it has left without having seen the mark */
+			cas(A | FORKED, A);
+			in = ok
 		:: !in && SEE(WORD) == 0 ->
 			cas(0, A);
 			in = ok;
@@ -109,7 +122,8 @@ proctype owner(byte me)
 #ifdef LEFT_BEFORE_DONE
 			skip
 #else
-			ST(BUSY, 0)
+			ST(BUSY, 0);
+			left()
 #endif
 		:: else -> atomic { sb[me].n == 0 -> mem[WORD] = 0 }
 		fi
@@ -171,7 +185,22 @@ proctype other(byte me)
 		LATE;
 		cas(A | BIAS, A | BIAS | REVOKE);
 		if
-		:: ok -> take_away(); atomic { sb[me].n == 0 -> mem[WORD] = 0 }
+		:: ok ->
+			BARRIER;
+			if
+			:: SEE(BUSY) == 0 -> cas(A | BIAS | REVOKE, 0)
+			:: else ->
+				cas(A | BIAS | REVOKE, A | FORKED);
+#ifndef NO_SECOND_BARRIER
+				BARRIER;
+#endif
+#ifndef NO_SECOND_LOOK
+				if
+				:: SEE(BUSY) == 0 -> cas(A | FORKED, 0)
+				:: else
+				fi
+#endif
+			fi
 		:: else
 		fi
 	:: else -> LATE
