@@ -332,10 +332,9 @@ void link_stop(struct sock *s)
 		sys2(SYS_shutdown, s->fd, SHUT_RDWR);
 }
 
-/* The peer may have to leave the ring after we are gone. What waits for a FIN to share its segment goes out now: should this end be a reset, it throws away what has not. */
+/* The peer may have to leave the ring after we are gone. What waits for a FIN to share its segment goes out now: should this end be a reset, it throws away what has not. tx token held. */
 static void go_down(struct sock *s)
 {
-	int how = token_take(s, &s->f->tx_token);
 	move_look_back(s);
 	if (s->f->tx_epoch & 1)
 		move_down(s, WHY_CLOSED);
@@ -343,7 +342,6 @@ static void go_down(struct sock *s)
 		FAULT_POINT("end: down, before pushed");
 		dup_push(s->fd);
 	}
-	token_drop(s, &s->f->tx_token, how);
 }
 
 void link_before_end(struct sock *s)
@@ -354,8 +352,10 @@ void link_before_end(struct sock *s)
 	}
 	if (!link_ready(s))
 		return;
+	int how = token_take(s, &s->f->tx_token);
 	go_down(s);
-	int how = token_take(s, &s->f->rx_token);
+	token_drop(s, &s->f->tx_token, how);
+	how = token_take(s, &s->f->rx_token);
 	move_ask_unread(s);
 	FAULT_POINT("exec: down, before duplicate dropped");
 	dup_drop(s);
@@ -377,6 +377,9 @@ static bool end_by_reset(struct sock *s)
 /*
  * The marks are stored before the last look at the ring, and a sender publishes before it looks at the marks: either we see its octets (and reset), or it sees CLOSED and sends them by the
  * kernel, which resets. What is unread before makes a reset of it before the marks: should we be killed behind them, the end looks meant.
+ *
+ * Both tokens are held, and by who holds them until the socket is unlinked: behind CLOSED nobody reads here. Another thread that did would read what the sender, having seen CLOSED, gives to the kernel once more: in the ring,
+ * and again in the kernel's socket, without a mark that tells the two apart. Nor does one send: it would go up again, and no duplicate be there of what it puts into the ring.
  */
 static void end_marks(struct sock *s)
 {
@@ -387,13 +390,8 @@ static void end_marks(struct sock *s)
 	or_acqrel(&c->my->flags, SM_END_FIN | SM_END_CLOSED);
 	fence_for_sender(c);
 	FAULT_POINT("end: marks, before look for unread");
-	if (!reset && !end_by_reset(s) && dup_marked(s)) {
-		int how = token_take(s, &s->f->rx_token);
+	if (!reset && !end_by_reset(s) && dup_marked(s))
 		dup_close(s);
-		token_drop(s, &s->f->rx_token, how);
-	}
-	FAULT_POINT("end: marks, before bell");
-	notify_peer(c);
 }
 
 /* A connection that never left the kernel: the log says why, once. */
@@ -411,17 +409,24 @@ static void log_kernel(struct sock *s)
 		why_text(load_relaxed(&s->f->tx_why)));
 }
 
-static void unlink_chan(struct sock *s)
+/* ends: for the other side, too; else for us alone. */
+static void unlink_chan(struct sock *s, bool ends)
 {
 	struct chan *c = &s->chan;
 	struct assoc *a = c->assoc;
 	trial_forget(s);
 	/* Nobody is in the middle of a copy when the channel changes hands. */
 	int tx = token_take(s, &s->f->tx_token), rx = token_take(s, &s->f->rx_token);
+	if (ends)
+		end_marks(s);
 	FAULT_POINT("end: tokens, before unlinked");
 	store_release(&s->linked, 0);
 	token_drop(s, &s->f->rx_token, rx);
 	token_drop(s, &s->f->tx_token, tx);
+	if (ends) {
+		FAULT_POINT("end: marks, before bell");
+		notify_peer(c);
+	}
 	svc_unwatch(s);
 	if (load_relaxed(&a->chan_sock[c->idx]) == s)
 		store_release(&a->chan_sock[c->idx], NULL);
@@ -435,7 +440,7 @@ static void unlink_chan(struct sock *s)
 void link_leave(struct sock *s)
 {
 	if (load_acquire(&s->linked))
-		unlink_chan(s);
+		unlink_chan(s, false);
 }
 
 bool link_end(struct sock *s)
@@ -456,11 +461,9 @@ bool link_end(struct sock *s)
 	}
 	struct chan *c = &s->chan;
 	struct assoc *a = c->assoc;
-	if (last)
-		end_marks(s);
-	else
+	if (!last)
 		move_stop_serving(s);
-	unlink_chan(s);
+	unlink_chan(s, last);
 	if (!last)
 		return false;
 	FAULT_POINT("end: unlinked, before gone");

@@ -279,7 +279,7 @@ void tx_unsend(struct sock *s)
 	struct fam_sock *f = s->f;
 	int how = token_take(s, &f->tx_token);
 	move_look_back(s);
-	uint32_t its = load_relaxed(&s->chan.peer->flags);
+	uint32_t its = load_acquire(&s->chan.peer->flags); /* and behind CLOSED what has been read: all that ever will be */
 	bool ends = its & (SM_END_CLOSED | SM_END_DEAF), off = !ends && its & SM_END_OFF;
 	bool left = !ends && its & SM_END_LEFT, nested = how == TOKEN_NESTED;
 	if (off) {
