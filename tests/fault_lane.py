@@ -23,10 +23,11 @@ from lanes import names, own_network, processes, wait_for
 QUIET = 0.03  # s: who has not moved for so long waits for somebody
 GC = 4.0  # s: garbage collection must have removed everything by then
 FAMILY = set("fFmMkKgGxXvVlLiI")  # letters with several processes on one side, which may finish without the victim
-LOSSY = set("bBscCjJuUn")  # resets that overtake octets, as the kernel's do
-DUPLICATES = set("bBscCjJhtTfFmMkKgGxXvVlLiIon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
+LOSSY = set("AbBscCjJuUn")  # resets that overtake octets, as the kernel's do
+DUPLICATES = set("AbBscCjJhtTfFmMkKgGxXvVlLiIon")  # a direction leaves the ring with octets unread: a reader that dies then may look as if it had not read (docs/COMPATIBILITY.md)
 RESETS = set("uUcCjJ")
-ENDS = {"client": set("E"), "server": set("e")}  # exits in the middle of it
+ENDS = {"client": set("E"), "server": set("eA")}  # exits in the middle of it
+AMID = set("A")  # while the client sends and receives: it may find either end
 LOSES = {f"dg {p}, before sent again" for p in ("down: undone", "back: down")} | {"dg back: request seen, before down", "svc: request taken, before served"}  # of datagrams, and only there: docs/COMPATIBILITY.md
 HANDED_ON = set("tTxXgGlL")  # a reader asks the writer for what is unread, before stdio, another program or another process has the connection
 AFTER_DEATHS = "z"  # in front of the letters
@@ -354,9 +355,10 @@ class Lane:
         for side in ended:
             if not wait_for(lambda side=side: not self.sides[side].alive(), LIMIT):
                 self.say(f"the {side} does not end: {self.sides[side].heard}")
+            wait_for(lambda side=side: self.sides[side].look(0) or self.sides[side].ended, LIMIT)  # its last words
         for side in SIDES:
             for line in self.sides[side].heard:
-                if line.startswith("conn ") and not (line.endswith("ok") or line.endswith("reset") and set(letters) & RESETS):
+                if line.startswith("conn ") and not (line.endswith("ok") or line.endswith("reset") and set(letters) & RESETS or side == "client" and line.endswith(("reset", "eof")) and set(letters) & AMID):
                     self.say(f"the {side}: {line}")
         if any(s.process.stdin.closed for s in self.sides.values()):
             return

@@ -25,13 +25,16 @@ BUILD = os.environ.get("FAULTS_BUILD", "build-faults")
 TRIES = 8  # of a case that does not come to its point
 
 # Letters of tests/mortal/talk.c: what a client and a server do. The cheapest first: that is where a point is tried.
-CONVERSATIONS = ["p", "q", "w", "h", "u", "U", "r", "n", "e", "E", "y", "Y", "t", "T", "k", "K", "f", "F", "m", "M", "v", "V", "l", "L", "i", "I", "g", "G", "x", "X", "pp", "c", "C", "j", "J", "s", "b", "B", "o", "d", "do", "zp"]
+CONVERSATIONS = ["p", "q", "w", "h", "u", "U", "r", "n", "e", "E", "y", "Y", "t", "T", "k", "K", "f", "F", "m", "M", "v", "V", "l", "L", "i", "I", "g", "G", "x", "X", "pp", "c", "C", "j", "J", "A", "s", "b", "B", "o", "d", "do", "zp"]
 
 # Another process of the victim's side goes on where it was: at whatever point, and whichever the point's first conversation is.
 HEIRS = set("vVlLiI")
 
 # One process has several threads.
-THREADED = {"j", "J"}
+THREADED = {"j", "J", "A"}
+
+# And the others are in the middle of calls when it ends: whatever thread that does is slow, at whatever point.
+ENDS_AMID = {"A"}
 
 # Points where one comes only by an accident of a moment: why.
 RARE = {
@@ -106,6 +109,7 @@ def plan(found, soak, rnd):
             cases += [{"letters": letters, "victim": side, "point": point, "nth": nth, "action": action} for nth, action in ways]
         if not soak:
             cases += [{"letters": letters, "victim": side, "point": point, "nth": nth, "action": "kill"} for letters in CONVERSATIONS if letters in HEIRS and goes_down(point) for nth in range(1, min(by.get(letters, 0), 3) + 1)]
+            cases += [{"letters": letters, "victim": side, "point": point, "nth": 1, "action": "nap"} for letters in CONVERSATIONS if letters in ENDS_AMID & by.keys() and point.startswith("end:")]
     return cases
 
 

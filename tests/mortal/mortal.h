@@ -70,6 +70,8 @@ bool resume(int fd, char letter);
 
 /* A part: one thread of `who` reads, another one shuts both directions down, and the other side sends on and on. */
 void shut_meanwhile(int who);
+/* A part: one thread of `who` exchanges messages with the other side, on and on, until another one ends the process. */
+void exit_meanwhile(int who);
 /* A part: a process of `who` sends, and leaves memory, and its child goes on; the other side reads, and leaves memory, too. false: it is not ours any more. */
 bool left_to_heir(int who, bool reader_leaves);
 /* A part: the same of who receives. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* shut.c - a connection that one thread shuts down while another one reads. */
+/* shut.c - a connection that one thread shuts down, or ends with the process, while another one is in the middle of it. */
 #include "mortal.h"
 
 #include <pthread.h>
@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 
 #include "stream.h"
+
+#define PING_LEN 100
 
 static struct {
 	uint64_t at;	   /* when so much has been got */
@@ -46,4 +48,38 @@ void shut_meanwhile(int who)
 	memcpy(stream_over, outer, sizeof(outer));
 	if (has_ended)
 		longjmp(stream_over, 1);
+}
+
+static void *pings_on(void *arg)
+{
+	if (setjmp(stream_over) == 0)
+		for (;;) {
+			await_unread(PING_LEN); /* awake: while the process ends there may be nobody to wake it */
+			ping(PING_LEN);
+		}
+	shutting.over = true;
+	return arg;
+}
+
+void exit_meanwhile(int who)
+{
+	jmp_buf outer;
+	pthread_t thread;
+	if (role != who)
+		for (;;)
+			ping(PING_LEN);
+	shutting.at = mine->got + 600 * PING_LEN; /* the threads that talk have the tokens for themselves by then */
+	shutting.over = false;
+	memcpy(outer, stream_over, sizeof(outer)); /* from here on it is the thread's */
+	if (pthread_create(&thread, NULL, pings_on, NULL))
+		exit(8);
+	while (mine->got < shutting.at && !shutting.over)
+		nap(100);
+	if (!shutting.over) {
+		report("ok");
+		exit(0);
+	}
+	pthread_join(thread, NULL);
+	memcpy(stream_over, outer, sizeof(outer));
+	longjmp(stream_over, 1);
 }

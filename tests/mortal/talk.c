@@ -423,6 +423,9 @@ static bool part(char letter)
 	case 'J':
 		shut_meanwhile(CLIENT);
 		break;
+	case 'A':
+		exit_meanwhile(SERVER);
+		break;
 	case 'B':
 		talk_behind();
 		break;
