@@ -245,7 +245,7 @@ static bool await_started(void)
 /* Nobody else tells it anything, or starts it. false: it is just being started, and has been for so long that it must be taken for busy. */
 static bool hold(struct park *p)
 {
-	uint64_t all = ~(UINT64_C(3) << 31); /* but the C library's own two */
+	uint64_t all = SIG_HOLDABLE; /* a thread that is started before svc_unpark() has ended inherits it */
 	struct guard g;
 	sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &p->mask, 8);
 	park_lock();

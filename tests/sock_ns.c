@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +204,38 @@ static void caps_server(void)
 	TRY(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	HOLDS(differing("NoNewPrivs:") == 1);
 	talk_again();
+	talk_end();
+}
+
+/* In no thread of ours is a fault's signal blocked (all are, for some microseconds, in one that is just coming up). */
+static int faults_come(void *arg)
+{
+	uint64_t faults = UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1), held = 0;
+	char line[128], path[300];
+	DIR *d = opendir("/proc/self/task");
+
+	(void)arg;
+	for (struct dirent *e; d && (e = readdir(d));) {
+		snprintf(path, sizeof path, "/proc/self/task/%s/status", e->d_name);
+		FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "re");
+		while (f && fgets(line, sizeof line, f))
+			if (!strncmp(line, "SigBlk:", 7))
+				held |= strtoull(line + 7, NULL, 16);
+		if (f)
+			fclose(f);
+	}
+	if (d)
+		closedir(d);
+	return !(held & faults);
+}
+
+static void faults_server(void)
+{
+	start();
+	HOLDS(wait_until(faults_come, NULL));
+	TRY(unshare(CLONE_FS));
+	talk_again();
+	HOLDS(wait_until(faults_come, NULL));
 	talk_end();
 }
 
@@ -437,6 +470,7 @@ const struct oracle_case oracle_cases[] = {
 	{"setns_user", setns_user_server, talking_client, 0, NULL},
 	{"uid", uid_server, talking_client, 0, NULL},
 	{"caps", caps_server, talking_client, 0, NULL},
+	{"faults", faults_server, talking_client, 0, NULL},
 	{"caps_meanwhile", caps_meanwhile_server, talking_client, CASE_ALONE, NULL},
 	{"strict", strict_server, strict_client, 0, NULL},
 	{"filter", filter_server, talking_client, 0, NULL},
