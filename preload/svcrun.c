@@ -104,6 +104,7 @@ void svc_create(uint64_t mask)
 	if (e) {
 		log_line("no service thread: error %d", e);
 		switch_has_none();
+		store_relaxed(&token_keeps, false); /* there may have been one, until it was parked */
 		store_relaxed(&svc.failed_ns, now_ns());
 		started(NONE);
 	} else {
