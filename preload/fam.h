@@ -25,7 +25,7 @@
 #include "diag.h"
 
 #define FAM_MAGIC UINT64_C(0x6d61665f746e6873)
-#define FAM_VERSION 8u
+#define FAM_VERSION 9u
 #define FAM_N_SOCK 65536u
 #define FAM_MEMFD_NAME "shunt-fam"
 
