@@ -296,9 +296,9 @@ torrent() {
 MIB=100 SECS=3
 [ "${SOAK:-0}" = 0 ] || MIB=1024 SECS=20 LIMIT=600
 
-# moved_often: the statistics agree that the connections of a test have moved again and again. A hundred MiB may be over between two words: only where it is a GiB.
+# moved_often: the statistics agree that the connections of a test have moved again and again. A hundred MiB may be over between two words, and a GiB takes half a second on some machines.
 moved_often() {
-	[ "${SOAK:-0}" = 0 ] || [ "$(sum connect .downgrades)" -ge 100 ] || fail "moved only $(sum connect .downgrades) times" || return
+	[ "${SOAK:-0}" = 0 ] || [ "$(sum connect .downgrades)" -ge 40 ] || fail "moved only $(sum connect .downgrades) times" || return
 }
 
 @test "as much as goes, both ways at once, while it is switched every millisecond: blocking" {

@@ -86,6 +86,15 @@ static int flip_all(int off)
 	return n;
 }
 
+/* One that is just being started, or becomes another program, cannot be switched for a moment, and is there. */
+static int any_lives(void)
+{
+	for (int i = 0; i < n_pids; i++)
+		if (!kill((pid_t)pids[i], 0))
+			return 1;
+	return 0;
+}
+
 static int64_t now_us(void)
 {
 	struct timespec ts;
@@ -162,9 +171,9 @@ int main(int argc, char **argv)
 			look_around();
 		off = !off;
 		if (!chance)
-			left = flip_all(off);
+			left = flip_all(off) || any_lives();
 		else if (n_pids)
-			left = flip(pids[random() % n_pids], random() & 1) || !kill((pid_t)pids[0], 0);
+			left = flip(pids[random() % n_pids], random() & 1) || any_lives();
 		n++;
 		nanosleep(&nap, NULL);
 	}
