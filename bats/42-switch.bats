@@ -296,28 +296,36 @@ torrent() {
 MIB=100 SECS=3
 [ "${SOAK:-0}" = 0 ] || MIB=1024 SECS=20 LIMIT=600
 
-# moved_often: the statistics agree that the connections of a test have moved again and again. A hundred MiB may be over between two words, and a GiB takes half a second on some machines.
+# moved_often TORRENT...: the statistics agree that the connections of a test have moved again and again. A hundred MiB may be over between two words: only where it is a GiB; and that takes
+# half a second on some machines, so that another one may have to follow.
 moved_often() {
-	[ "${SOAK:-0}" = 0 ] || [ "$(sum connect .downgrades)" -ge 40 ] || fail "moved only $(sum connect .downgrades) times" || return
+	local try
+	[ "${SOAK:-0}" = 0 ] && return
+	for try in 1 2 3; do
+		[ "$(sum connect .downgrades)" -lt 100 ] || return 0
+		echo "moved $(sum connect .downgrades) times: once more ($try)"
+		"$@"
+	done
+	[ "$(sum connect .downgrades)" -ge 100 ] || fail "moved only $(sum connect .downgrades) times" || return
 }
 
 @test "as much as goes, both ways at once, while it is switched every millisecond: blocking" {
 	torrent blocking $MIB 1000 together serve connect
 	torrent blocking $MIB 3000 random serve connect
 	paths serve connect
-	moved_often
+	moved_often torrent blocking $MIB 1000 together serve connect
 }
 @test "as much as goes, both ways at once, while it is switched every millisecond: epoll" {
 	torrent level $MIB 1000 together serve
 	torrent edge $MIB 2000 random connect serve
 	paths serve connect
-	moved_often
+	moved_often torrent level $MIB 1000 together serve
 }
 @test "as much as goes, both ways at once, while it is switched every millisecond: threads that take turns" {
 	torrent turns $MIB 1000 together connect
 	torrent turns $MIB 5000 random connect serve
 	paths serve connect
-	moved_often
+	moved_often torrent turns $MIB 1000 together connect
 }
 @test "request and response while either side is switched at random" {
 	torrent rr $SECS 1000 random serve connect
