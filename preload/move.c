@@ -107,13 +107,19 @@ int64_t move_kernel_got(int fd)
 	return r < 0 ? r : (int64_t)ti.tcpi_bytes_received;
 }
 
+/* From one position in the kernel's stream to another. Unsigned in between: a peer may have written anything where positions stand. */
+static int64_t distance(uint64_t from, int64_t to)
+{
+	return (int64_t)((uint64_t)to - from);
+}
+
 /* Octets that the kernel has been given since we went up: of a duplicate, and nothing else. Negative: the connection is at its end. */
 static int64_t given_since_up(struct sock *s)
 {
 	int out;
 	uint8_t state;
 	int64_t written = kernel_written(s, &out, &state);
-	return written < 0 ? written : written - (int64_t)load_relaxed(&s->chan.my->up_kpos);
+	return written < 0 ? written : distance(load_relaxed(&s->chan.my->up_kpos), written);
 }
 
 /*
@@ -226,11 +232,11 @@ void move_recount(struct sock *s)
 {
 	struct fam_sock *f = s->f;
 	uint32_t epoch = load_relaxed(&f->rx_epoch);
-	int64_t read = move_kernel_read(s->fd), since = read - (int64_t)load_relaxed(&f->rx_up_kpos);
+	int64_t read = move_kernel_read(s->fd), since = distance(load_relaxed(&f->rx_up_kpos), read);
 	if (read >= 0 && epoch & 1 && since >= 0)
 		store_relaxed(&f->rx_dropped, (uint32_t)since);
 	else if (read >= 0 && !(epoch & 1) && load_relaxed(&f->rx_kepoch) == epoch + 1)
-		store_relaxed(&f->rx_kleft, since < 0 ? (uint64_t)-since : 0);
+		store_relaxed(&f->rx_kleft, since < 0 ? -(uint64_t)since : 0);
 	and_acqrel(&f->flags, ~FAM_RX_HEIR);
 }
 
@@ -345,10 +351,10 @@ enum move_where move_follow(struct sock *s, uint64_t *kleft)
 			if (load_relaxed(&f->rx_kepoch) != mine + 1) {
 				FAULT_POINT("follow: up seen, before position asked");
 				int64_t read = move_kernel_read(s->fd);
-				int64_t left = (int64_t)(load_relaxed(&c->peer->up_kpos) - (uint64_t)read);
+				int64_t since = distance(load_relaxed(&c->peer->up_kpos), read);
 				if (read < 0)
 					return IN_KERNEL;
-				store_relaxed(&f->rx_kleft, left > 0 ? (uint64_t)left : 0);
+				store_relaxed(&f->rx_kleft, since < 0 ? -(uint64_t)since : 0);
 				store_relaxed(&f->rx_up_kpos, (uint64_t)read + load_relaxed(&f->rx_kleft));
 				FAULT_POINT("follow: rest counted, before told");
 				store_release(&f->rx_kepoch, mine + 1);

@@ -163,6 +163,17 @@ static void demand_back(struct evil *e)
 	close(fd);
 }
 
+/* A duplicate that the victim never made, behind a position where it never was: what it goes by when it leaves the ring, or closes. */
+static void forge_duplicate(struct evil *e)
+{
+	for (int i = 0; i < 1000; i++) {
+		store_relaxed(&e->its->up_kpos, edge64(e));
+		store_relaxed(&e->its->dup_rpos, edge64(e));
+		store_relaxed(&e->its->dup_len, edge32(e));
+		store_release(&e->its->dup_epoch, load_relaxed(&e->its->tx_epoch));
+	}
+}
+
 void evil_play_along(struct evil *e)
 {
 	uint32_t n = evil_rnd() % 5000;
@@ -179,7 +190,8 @@ void evil_play_along(struct evil *e)
 }
 
 static void (*const attacks[])(struct evil *) = {scribble_ends, scribble_channel, scribble_header, scribble_bells,
-	scribble_words, chase_reader, chase_writer, tease_reader, demand_back, evil_play_along, evil_play_along, scribble_ends};
+	scribble_words, chase_reader, chase_writer, tease_reader, demand_back, forge_duplicate, evil_play_along,
+	evil_play_along, scribble_ends};
 
 int evil_talk(const struct evil *e)
 {
