@@ -16,6 +16,7 @@
 
 #define PINGS 60
 #define GIVEN 5		   /* and then it is somebody else's */
+#define WATCHED_US 1000	   /* for a service thread to do what it is asked meanwhile */
 #define LARGE (600 * 1024) /* more than a ring; the kernel takes it without a reader */
 
 /* Number `from` up to `to`, of several lengths. */
@@ -305,24 +306,29 @@ static bool left_by_exec(int who)
 	execute("-1");
 }
 
-/* Somebody outside does something to both of us meanwhile, four times. */
+/* Somebody outside does something to the client meanwhile, twice, and then to the server. The other one waits for it in between: what it is asked for comes while it does nothing itself. */
 static void talk_watched(void)
 {
 	for (uint32_t stage = 1; stage <= 4; stage++) {
-		if (role == SERVER) {
-			warm();
-			pings(0, 20);
-			continue;
+		bool slow = role == (stage <= 2 ? CLIENT : SERVER);
+		if (role == CLIENT) {
+			w->last_ping = 0;
+			w->stage = stage;
 		}
-		w->last_ping = 0;
-		w->stage = stage;
-		for (uint64_t n = 1, last = 0; n != last; n++) {
-			if (w->reached >= stage && !last) {
-				last = n + 1;
+		bool last = false;
+		for (uint64_t n = 1; !last; n++) {
+			if (role == SERVER) {
+				get(64);
+				last = w->last_ping == n; /* told before it was sent */
+			} else if (w->reached >= stage) {
 				w->last_ping = n;
+				last = true;
 			}
-			ping(64);
-			nap(100);
+			if (slow)
+				nap(WATCHED_US);
+			put(64);
+			if (role == CLIENT)
+				get(64);
 		}
 		pings(0, 20);
 	}
