@@ -47,6 +47,27 @@ socat_sends() {
 @test "socat sends 64 MB to socat: server only" { socat_sends server; }
 @test "socat sends 64 MB to socat: client only" { socat_sends client; }
 
+# A line now and then: the listener is closed long before there have been enough calls for a rendezvous.
+slowly() {
+	for i in $(seq 8); do
+		echo "line $i"
+		sleep 0.4
+	done
+}
+
+@test "a slow client of a server that takes one connection and listens no more: through shared memory, too" {
+	need socat
+	sides both
+	PORT=$(free_port)
+	server socatd socat -u "TCP-LISTEN:$PORT,bind=127.0.0.1" "CREATE:$D/back"
+	up socatd
+	client socat socat -u STDIN "TCP:127.0.0.1:$PORT" < <(slowly)
+	done_by 60 socatd
+	[ "$CODE" -eq 0 ]
+	[ "$(wc -l <"$D/back")" -eq 8 ]
+	paths socatd socat
+}
+
 # The socket's other end is a pipe or a socketpair within socat; each connection is short.
 words() {
 	need socat

@@ -90,7 +90,7 @@ bool endpoint_source(const struct diag_addr *to, struct diag_addr *own);
 void endpoint_ended(struct assoc *a);
 /*
  * A connection (fd) is about to be offered to an association there. The server may have been killed, or have become another program, since it was last asked for: then it is forgotten, with
- * its association, and looked up anew, for what is published now belongs to whom this connection leads to. true: it is as it was. Under g_lock.
+ * its association, and looked up anew, for what is published now belongs to whom this connection leads to. true: it is as it was, or only listens no more. Under g_lock.
  */
 bool endpoint_renew(struct endpoint *e, int fd);
 /* Ask the service thread for an association, once the connection own-peer (fd) has shown that it is worth it. */

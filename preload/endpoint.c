@@ -133,9 +133,16 @@ static struct endpoint *find(const struct diag_addr *to, int fd, bool udp)
 	return found ? e : NULL;
 }
 
+/* Off the map: its server has closed the listener, and may live on with what it has accepted. While nobody else listens there, the association with it is as good as before. */
+static bool is_left(const struct endpoint *e)
+{
+	struct diag_sock listener;
+	return !e->udp && load_acquire(&e->assoc) && diag_listener(&e->to, &listener) == -ENOENT;
+}
+
 bool endpoint_renew(struct endpoint *e, int fd)
 {
-	if (load_relaxed(&e->state) == EP_FOUND && (load_acquire(&e->want) || ept_ref_is_current(&e->ref)))
+	if (load_relaxed(&e->state) == EP_FOUND && (load_acquire(&e->want) || ept_ref_is_current(&e->ref) || is_left(e)))
 		return true;
 	forget(e);
 	look_up(e, fd);

@@ -21,8 +21,9 @@
 #include "sys.h"
 
 #define N_SERVER 64
-#define SHARE_NS INT64_C(500000000)   /* between two looks whether the process that published what we share is still there */
-#define LINGER_NS INT64_C(1000000000) /* how long an endpoint outlives its listener for the sake of a rendezvous */
+#define SHARE_NS INT64_C(500000000) /* between two looks whether the process that published what we share is still there */
+#define LINGER_NS                                                                                                              \
+	INT64_C(10000000000) /* an endpoint outlives its listener so long: a client may be slow to come to a rendezvous */
 
 static struct server servers[N_SERVER];
 static _Atomic uint32_t n_servers; /* only grows */

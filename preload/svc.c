@@ -15,8 +15,8 @@
 #include "sys.h"
 #include "trim.h"
 
-#define IDLE_MS 5000  /* an association without channels is let go after this */
-#define LINGER_MS 250 /* while an endpoint waits to be taken off the map */
+#define IDLE_MS 5000   /* an association without channels is let go after this */
+#define LINGER_MS 1000 /* while an endpoint waits to be taken off the map */
 #define N_EVENT 64
 
 void svc_watch_raw(int op, int fd, uint32_t events, uint64_t data)
