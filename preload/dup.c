@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "end.h"
 #include "fault.h"
 #include "move.h"
 #include "notify.h"
@@ -42,8 +43,10 @@ uint64_t dup_send(struct sock *s, uint64_t from, uint64_t to, int flags, int roo
 			SYS_sendto, s->fd, s->chan.tx_ring + off, n, (size_t)flags | more | MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
 		if (r == -EAGAIN && room_ms && poll_says(s->fd, POLLOUT, room_ms))
 			continue;
-		if (r < 0)
+		if (r < 0) {
+			end_keep_reset(s, r); /* it has come since the caller asked whether an error is pending */
 			break;
+		}
 		FAULT_POINT("dup: sent in part");
 		at += (uint64_t)r;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "end.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -88,8 +89,15 @@ bool end_kernel_says(struct sock *s, uint32_t events)
 
 bool end_take_reset(struct sock *s)
 {
-	return (sock_flags(s) & (FAM_RESET | FAM_RESET_SAID)) == FAM_RESET &&
-	       !(or_acqrel(&s->f->flags, FAM_RESET_SAID) & FAM_RESET_SAID);
+	return end_has_reset(s) && !(or_acqrel(&s->f->flags, FAM_RESET_SAID) & FAM_RESET_SAID);
+}
+
+void end_keep_reset(struct sock *s, long r)
+{
+	if (r != -ECONNRESET)
+		return;
+	or_acqrel(&s->f->flags, FAM_RESET);
+	store_release(&s->hup, 1); /* or the next call, if it is a send, would not ask */
 }
 
 uint32_t end_events(const struct sock *s)

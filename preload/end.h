@@ -21,6 +21,15 @@
 bool end_kernel_says(struct sock *s, uint32_t events);
 /* A reset is to be reported, and has been by this call: the caller returns ECONNRESET. */
 bool end_take_reset(struct sock *s);
+/* It is still to be reported: a call that has octets to return leaves it to the next one. */
+static inline bool end_has_reset(const struct sock *s)
+{
+	return (sock_flags(s) & (FAM_RESET | FAM_RESET_SAID)) == FAM_RESET;
+}
+/*
+ * r: what the kernel has said (-errno) to a call of ours, or to one of the program's that returns octets all the same. It says a reset once; then the program's next call does. Linked; no token needed.
+ */
+void end_keep_reset(struct sock *s, long r);
 /* What poll adds for it. */
 uint32_t end_events(const struct sock *s);
 

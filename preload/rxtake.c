@@ -131,8 +131,7 @@ long rx_after_kernel(struct sock *s, struct take *t, long r)
 		t->ended = true;
 	/* The kernel says it once; a call that returns octets, or has waited for none, leaves it to the next one. */
 	if (r == -ECONNRESET && (t->done || (!t->len && t->slept))) {
-		or_acqrel(&s->f->flags, FAM_RESET);
-		store_release(&s->hup, 1); /* or the next one, if it is a send, would not ask */
+		end_keep_reset(s, r);
 		return 0;
 	}
 	return r;

@@ -115,9 +115,13 @@ static long send_by_kernel(struct sock *s, int how, struct put *p)
 	if (r != (long)(p->len - p->done) || !(p->flags & MSG_DONTWAIT || sock_flags(s) & FAM_NONBLOCK) || s->arrived)
 		store_relaxed(&f->tx_met_ns, now_ns());
 	hold_leave_kernel(inside);
-	if (r < 0)
-		return p->done ? (long)p->done : r;
-	return (long)p->done + r;
+	if (r >= 0)
+		return (long)p->done + r;
+	if (!p->done)
+		return r;
+	if (fd_sock(p->fd) == s)
+		end_keep_reset(s, r);
+	return (long)p->done;
 }
 
 void tx_kernel_enter(struct sock *s)
@@ -384,7 +388,7 @@ static long send_linked(struct sock *s, struct put *p)
 			return p->done ? (long)p->done : kernel_rest(s, p);
 		}
 		move_look_back(s);
-		if (__builtin_expect(load_relaxed(&s->hup), 0) && end_take_reset(s)) {
+		if (__builtin_expect(load_relaxed(&s->hup), 0) && (p->done ? end_has_reset(s) : end_take_reset(s))) {
 			token_drop(s, &f->tx_token, how);
 			return so_far(p, -ECONNRESET);
 		}

@@ -247,6 +247,43 @@ static void reset_asleep_client(void)
 	TRY(close(fd));
 }
 
+/* ---- reset in the middle of a long send: that returns what has gone, and the next call hears of the reset ---- */
+
+#define LONG_LEN (64 << 20)
+
+static void midsend_server(void)
+{
+	struct linger now = {.l_onoff = 1};
+	int fd = serve_warm();
+
+	await("sends");
+	get(fd, 1000000, 1, 0);
+	TRY(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now));
+	TRY(close(fd));
+	await("asked");
+}
+
+static void midsend_client(void)
+{
+	char *buf = calloc(1, LONG_LEN), c;
+	int reads = *(const int *)the_case->arg;
+	int fd = connect_warm();
+
+	fill(buf, 1000000, 1, 0);
+	tell("sends");
+	long n = send(fd, buf, LONG_LEN, 0);
+	HOLDS(n >= 1000000 && n < LONG_LEN);
+	if (reads)
+		TRY(recv(fd, &c, 1, 0));
+	TRY(send(fd, "x", 1, MSG_NOSIGNAL));
+	TRY(send(fd, "x", 1, MSG_NOSIGNAL));
+	TRY(recv(fd, &c, 1, 0));
+	say_error(fd);
+	tell("asked");
+	TRY(close(fd));
+	free(buf);
+}
+
 /* ---- close with unread data: the peer is reset, and loses what it had not read? The kernel says. ---- */
 
 static void unread_server(void)
@@ -455,6 +492,8 @@ const struct oracle_case oracle_cases[] = {
 	{"reset", reset_server, reset_client, 0, &zero},
 	{"reset_unread", reset_server, reset_client, 0, &some},
 	{"reset_asleep", reset_server, reset_asleep_client, 0, NULL},
+	{"reset_sending", midsend_server, midsend_client, 0, &zero},
+	{"reset_sending_read", midsend_server, midsend_client, 0, &one},
 	{"close_unread", unread_server, unread_client, 0, &zero},
 	{"close_unread_both", unread_server, unread_client, 0, &many},
 	{"last_words_close", last_words_server, last_words_client, 0, &zero},
