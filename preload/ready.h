@@ -27,7 +27,7 @@ static inline bool ready_follow(struct sock *s)
 	uint64_t kleft;
 	if (load_relaxed(&s->chan.peer->tx_epoch) == load_relaxed(&s->f->rx_epoch))
 		return true;
-	int how = token_try(s, &s->f->rx_token);
+	int how = token_try_nesting(s, &s->f->rx_token);
 	if (how == TOKEN_NONE)
 		return false;
 	if (load_acquire(&s->linked))
@@ -87,7 +87,7 @@ static inline bool ready_drop(struct sock *s)
 {
 	if (!dup_marked(s))
 		return false;
-	int how = token_try(s, &s->f->rx_token);
+	int how = token_try_nesting(s, &s->f->rx_token);
 	if (how == TOKEN_NONE)
 		return false;
 	if (load_acquire(&s->linked))

@@ -125,6 +125,21 @@ static inline int token_try(struct sock *s, struct token *t)
 	return how == TOKEN_NESTED ? TOKEN_NONE : how;
 }
 
+/*
+ * The same for who only wants to know what is there, and would look in vain for ever if it were he himself who has it: a handler on the holder's thread is let in, as by token_take(); and so is a thread that has kept the token
+ * because a handler of its has left by siglongjmp.
+ */
+static inline int token_try_nesting(struct sock *s, struct token *t)
+{
+	int how = token_try(s, t);
+	if (__builtin_expect(how != TOKEN_NONE, 1))
+		return how;
+	uint64_t w = load_relaxed(&t->word);
+	bool own = (w & ~(TOKEN_WAIT | TOKEN_BIAS | TOKEN_REVOKE | TOKEN_FORK)) == token_self(s->arena);
+	/* The marks are of a token that is, or was, a bias: inside of it or not, only `busy` says. */
+	return own && (!(w & (TOKEN_BIAS | TOKEN_FORK)) || load_relaxed(&t->busy)) ? TOKEN_NESTED : TOKEN_NONE;
+}
+
 /* `how` is what token_take() returned. From TOKEN_HELD a full fence on x86 (see fence_after_drop). */
 static inline void token_drop(const struct sock *s, struct token *t, int how)
 {

@@ -441,6 +441,58 @@ static void jump_server(void)
 	finish();
 }
 
+/* ---- out of the handler in the middle of a long look; then the other part's octets go one way and another, and each must be heard of */
+
+#define LOOK_LEN 100000
+
+static void look_server(void)
+{
+	static char buf[LOOK_LEN];
+	volatile int i, wrong = 0;
+	char c;
+
+	begin(serve_warm());
+	handle(SA_NODEFER);
+	unread_is(the_fd, LOOK_LEN);
+	pthread_t t = start_sender(150);
+	for (i = 0; i < 400; i++) {
+		if (sigsetjmp(back, 1) == 0) {
+			jump = 1;
+			announce();
+			while (recv(the_fd, buf, sizeof buf, MSG_PEEK) == LOOK_LEN)
+				;
+			wrong++;
+		}
+		sem_post(&sender.end);
+	}
+	jump = 0;
+	stop_sender(t);
+	HOLDS(wrong == 0);
+	get(the_fd, LOOK_LEN, 1, 0);
+	for (i = 0; i < 40; i++) {
+		tell("read");
+		wrong += (i % 2 ? do_poll() : do_epoll()) != 1;
+		wrong += read(the_fd, &c, 1) != 1 || c != 'p';
+	}
+	HOLDS(wrong == 0);
+	TRY(read(the_fd, &c, 1));
+	TRY(close(the_fd));
+	close(the_set);
+}
+
+static void look_client(void)
+{
+	the_fd = connect_warm();
+	put(the_fd, LOOK_LEN, 1, 0);
+	for (int i = 0; i < 40; i++) {
+		await("read");
+		if (i % 8 < 4) /* the kernel's buffer is another one from now on */
+			MUST(setsockopt(the_fd, SOL_SOCKET, SO_SNDBUF, &(int){1 << 20}, sizeof(int)));
+		MUST(write(the_fd, "p", 1));
+	}
+	TRY(close(the_fd));
+}
+
 /* ---- a send that finds no room */
 
 static void send_server(void)
@@ -501,6 +553,7 @@ const struct oracle_case oracle_cases[] = {
 	{"masks", mask_server, echo_client, CASE_SLOW, NULL},
 	{"masks_and_data", mask_data_server, echo_client, 0, NULL},
 	{"jump", jump_server, echo_client, CASE_SLOW, NULL},
+	{"jump_looking", look_server, look_client, CASE_SLOW, NULL},
 	{"send", send_server, drain_client, CASE_SLOW, &no_restart},
 	{"send_restart", send_server, drain_client, CASE_SLOW, &restart},
 	{NULL, NULL, NULL, 0, NULL},
