@@ -55,6 +55,15 @@ static void publish(struct sock *s, int fd)
 		s->server = server_share(fd);
 }
 
+/* It has come from elsewhere, listening or bound. Before somebody waits for a client, or says that one may come: the first shall find the endpoint. */
+static void before_accept(int listener)
+{
+	int e = errno;
+	if (!fd_get(listener))
+		adopt_listener(listener);
+	errno = e;
+}
+
 EXPORT int listen(int fd, int backlog)
 {
 	struct sock *s = fd_sock(fd);
@@ -66,6 +75,8 @@ EXPORT int listen(int fd, int backlog)
 		sock_inode(s);
 		sock_names(s); /* has no peer: fails, and leaves what it could find */
 		errno = e;
+	} else if (r == 0) {
+		before_accept(fd);
 	}
 	return r;
 }
@@ -120,15 +131,6 @@ static void note_accepted(struct sock *l, int fd, uint32_t fam_flags)
 static bool is_noted(const struct sock *l)
 {
 	return load_acquire(&l->open) && ((l->server && l->server->ept.area) || load_relaxed(&l->f->tx_why) == WHY_RULE);
-}
-
-/* Before it waits: the first client shall find the endpoint. */
-static void before_accept(int listener)
-{
-	int e = errno;
-	if (!fd_get(listener))
-		adopt_listener(listener);
-	errno = e;
 }
 
 static int accepted(int fd, int listener, int flags)

@@ -111,6 +111,33 @@ static void pass_listener_server(void)
 		TRY(close(lfd));
 }
 
+/* It is passed bound, and listens where it arrives. The first client has connected before anybody accepts. */
+static void pass_bound_server(void)
+{
+	struct sockaddr_in me = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof me;
+	int sv[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	pid_t pid = fork_part();
+	if (!pid) {
+		close(sv[0]);
+		int lfd = take_fd(sv[1]);
+		TRY(listen(lfd, 16));
+		MUST(getsockname(lfd, (struct sockaddr *)&me, &len));
+		tell_number(ntohs(me.sin_port));
+		await("connected");
+		accept_and_go_on(lfd);
+		exit(0);
+	}
+	close(sv[1]);
+	int lfd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+	MUST(bind(lfd, (struct sockaddr *)&me, sizeof me));
+	pass_fd(sv[0], lfd);
+	MUST(close(lfd));
+	join_child(pid);
+}
+
 /* As listen_on(); others may listen there too. port 0: any. */
 static int listen_beside(int *port)
 {
@@ -191,6 +218,14 @@ static void child_listener_server(void)
 	MUST(read(up[0], &c, 1));
 	if (!ends)
 		join_child(parent);
+}
+
+static void pass_bound_client(void)
+{
+	int fd = connect_one();
+
+	tell("connected");
+	rest_of_client(fd);
 }
 
 /* Tells when both processes are there. */
@@ -417,6 +452,7 @@ const struct oracle_case oracle_cases[] = {
 	{"listener", exec_listener_server, adopt_fresh_client, 0, NULL},
 	{"passed_listener", pass_listener_server, pass_listener_client, 0, &no},
 	{"shared_listener", pass_listener_server, pass_listener_client, 0, &yes},
+	{"bound_listener", pass_bound_server, pass_bound_client, 0, NULL},
 	{"second_listener", second_listener_server, adopt_fresh_client, 0, &no},
 	{"first_listener_killed", second_listener_server, adopt_fresh_client, 0, &yes},
 	{"child_listener", child_listener_server, adopt_fresh_client, 0, &no},
