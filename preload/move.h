@@ -83,7 +83,7 @@ bool move_unread_to_kernel(struct sock *s, uint64_t head);
 /* The peer's reader asked for its unread octets back: service thread. */
 void move_give_back(struct sock *s);
 /*
- * This process lets go of a linked socket, and others go on with it, by fork, which may have no service thread: if ours is the one that the peer would ask to leave the ring, nobody would
+ * This process lets go of a linked socket, and others go on with it, by fork, which may have no service thread: if ours is the one that the peer would ask to leave the ring, or was before one that has been killed, nobody would
  * answer from now on. So the direction goes down; who has a service thread goes up again.
  */
 void move_stop_serving(struct sock *s);

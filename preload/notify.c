@@ -83,6 +83,15 @@ void notify_own_service(struct chan *c)
 		ring_bell(c, c->side, bell - 1);
 }
 
+bool notify_has_service(const struct chan *c)
+{
+	uint32_t bell = load_relaxed(&c->my->svc_bell);
+	if (bell - 1 >= SM_N_BELL)
+		return false;
+	stats_bells();
+	return bell_ring(svc_ring_fd(), seg_bell(&c->assoc->seg, c->side, bell - 1)->name) != -ECONNREFUSED;
+}
+
 void notify_peer(struct chan *c)
 {
 	fence_storeload();

@@ -40,6 +40,8 @@ void notify_peer(struct chan *c);
 void notify_own(struct chan *c);
 /* Our own side's service thread shall look after the channel. */
 void notify_own_service(struct chan *c);
+/* Whose bell the peer rings for that: does he live? (He may have been killed.) It wakes him; who has let go of the connection in order is not found there (move_stop_serving). */
+bool notify_has_service(const struct chan *c);
 /* Wake the futex sleepers of an end of our own side. */
 void notify_futex(struct sm_end *e);
 /* Set the channel's bit in bell `slot` of the peer's side and ring it. If its process is dead: all that there are. */

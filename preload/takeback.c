@@ -342,14 +342,14 @@ void move_give_back(struct sock *s)
 void move_stop_serving(struct sock *s)
 {
 	struct chan *c = &s->chan;
-	uint32_t bell = c->assoc->svc_bell;
-	if (!bell || load_relaxed(&c->my->svc_bell) != bell)
+	uint32_t bell = c->assoc->svc_bell, told = load_relaxed(&c->my->svc_bell);
+	if (!bell || (told != bell && (!told || notify_has_service(c))))
 		return;
 	int how = token_take(s, &s->f->tx_token);
 	move_look_back(s);
 	if (s->f->tx_epoch & 1)
 		move_down(s, WHY_FORK);
+	cas_acqrel(&c->my->svc_bell, told, 0u); /* before another holder can go up in our name (move_up) */
 	token_drop(s, &s->f->tx_token, how);
-	cas_acqrel(&c->my->svc_bell, bell, 0u);
 	notify_peer(c);
 }

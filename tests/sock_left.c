@@ -3,12 +3,14 @@
 #include "oracle.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define ALL (POLLIN | POLLOUT | POLLRDHUP)
+#define LEN 9000
 
 /* ---- octets, and behind them a reset: the call that gets the former does not take the latter ---- */
 
@@ -80,6 +82,57 @@ static void idle_client(void)
 	close(turn[1]);
 }
 
+/* ---- the same, but another child, which had taken care of the connection, has been killed; and what the parent has sent is unread when it closes ---- */
+
+static void unread_server(void)
+{
+	int sv[2], fd = serve_warm();
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	await("closed");
+	unread_is(fd, LEN);
+	pass_fd(sv[0], fd);
+	TRY(close(fd));
+	fd = take_fd(sv[1]);
+	get(fd, LEN, 1, 0);
+	tell("got");
+	TRY(read(fd, (char[1]){0}, 1));
+	TRY(close(fd));
+	close(sv[0]);
+	close(sv[1]);
+}
+
+static void unread_client(void)
+{
+	int fd = connect_warm(), turn[2];
+	char c;
+
+	MUST(pipe(turn));
+	pid_t pid = fork_part();
+	if (pid == 0) {
+		TRY(recv(fd, &c, 1, MSG_DONTWAIT));
+		MUST(write(turn[1], "t", 1));
+		for (;;)
+			pause();
+	}
+	MUST(read(turn[0], &c, 1));
+	MUST(kill(pid, SIGKILL));
+	join_child(pid);
+	pid = fork_part();
+	if (pid == 0) {
+		MUST(read(turn[0], &c, 1));
+		exit(0);
+	}
+	put(fd, LEN, 1, 0);
+	TRY(close(fd));
+	tell("closed");
+	await("got");
+	MUST(write(turn[1], "t", 1));
+	join_child(pid);
+	close(turn[0]);
+	close(turn[1]);
+}
+
 /* ---- a set goes on with a member whose number is closed, as long as a message on its way, or another number, holds it ---- */
 
 static void member_server(void)
@@ -106,8 +159,6 @@ static void member_server(void)
 }
 
 /* ---- a reset whose error a send has taken: all that came before it is there, and no more. The client has sent by the kernel, and then the other way */
-
-#define LEN 9000
 
 static void taken_server(void)
 {
@@ -139,6 +190,7 @@ const struct oracle_case oracle_cases[] = {
 	{"reset", reset_server, reset_client, 0, NULL},
 	{"taken", taken_server, taken_client, 0, NULL},
 	{"idle_child", idle_server, idle_client, 0, NULL},
+	{"idle_child_unread", unread_server, unread_client, CASE_KILLED, NULL},
 	{"member", member_server, sender_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
