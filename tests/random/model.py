@@ -81,6 +81,8 @@ class Actor:
     def __init__(self):
         self.slots = [None] * N_SLOT
         self.cloexec = [False] * N_SLOT
+        self.came = [0] * N_SLOT  # the step by which its number came in a message and became a socket of its own; 0: it is one more for the first
+        self.noted = {}  # of sockets that it has passed, or got so: what one more number that comes in a message is one more for
         self.threads = 1
         self.children = []
 
@@ -144,9 +146,9 @@ class Model:
 
     # ---- holding ----
 
-    def put(self, a, s, d, cloexec=False):
+    def put(self, a, s, d, cloexec=False, came=0):
         old = self.actors[a].slots[s]
-        self.actors[a].slots[s], self.actors[a].cloexec[s] = d, cloexec
+        self.actors[a].slots[s], self.actors[a].cloexec[s], self.actors[a].came[s] = d, cloexec, came
         d.refs += 1
         if old:
             self.drop(old)

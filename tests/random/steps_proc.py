@@ -13,10 +13,13 @@ def no_waiter(*descs):
 
 
 def keeps_edges(m, a, *slots):
-    """docs/COMPATIBILITY.md: a member whose last number here is closed, while others hold the socket, is told of once more"""
-    sets = [e for _, _, e in m.all("epoll")]
-    for d in {id(d): d for d in (m.actors[a].slots[s] for s in slots) if d}.values():
-        mine = [s for s, x in enumerate(m.actors[a].slots) if x is d]
+    """
+    docs/COMPATIBILITY.md: a member whose last number here is closed, while others hold the socket, is told of once more. So do numbers here that have come in a message from
+    another process which has it by fork.
+    """
+    sets, actor = [e for _, _, e in m.all("epoll")], m.actors[a]
+    for d, came in {(id(actor.slots[s]), actor.came[s]): (actor.slots[s], actor.came[s]) for s in slots if actor.slots[s]}.values():
+        mine = [s for s, x in enumerate(actor.slots) if x is d and actor.came[s] == came]
         edges = any(x is d and events & (EDGE | ONESHOT) for e in sets for x, events in e.members.values())
         if edges and set(mine) <= set(slots) and d.refs > len(mine):
             raise Cannot("an edge would be told of again")
@@ -63,7 +66,7 @@ def dup(m, i, a, s, to, how):
         no_waiter(m.actors[a].slots[to])
         keeps_edges(m, a, to)
     m.tell(i, a, 0, f"dup {s} {to} {how} {number}")
-    m.put(a, to, d, how in (2, 4))
+    m.put(a, to, d, how in (2, 4), m.actors[a].came[s])
 
 
 def nonblock(m, i, a, s, on, how):
@@ -255,6 +258,11 @@ def no_sets(m, a, becomes):
                 raise Cannot("a set is inherited")
 
 
+def inherited(actor):
+    """Of one socket a new program knows all numbers"""
+    return {d: 0 for d in actor.slots if d and d.kind == "tcp"}
+
+
 def new_actor(m, i, a, who, line, cloexec):
     m.free(a)
     if m.used[who]:
@@ -270,7 +278,8 @@ def new_actor(m, i, a, who, line, cloexec):
     m.parent[who] = a
     for s, d in enumerate(m.actors[a].slots):
         if d and not (cloexec and m.actors[a].cloexec[s]):
-            m.put(who, s, d, m.actors[a].cloexec[s])
+            m.put(who, s, d, m.actors[a].cloexec[s], 0 if cloexec else m.actors[a].came[s])
+    m.actors[who].noted = inherited(m.actors[who]) if cloexec else dict(m.actors[a].noted)
     m.tell(i, a, 0, line, "t", ("child", who))
 
 
@@ -300,6 +309,7 @@ def exec_(m, i, a, how):
     for s in range(N_SLOT):
         if m.actors[a].slots[s] and m.actors[a].cloexec[s]:
             m.take(a, s)
+    m.actors[a].came, m.actors[a].noted = [0] * N_SLOT, inherited(m.actors[a])
 
 
 def thread(m, i, a):
@@ -361,6 +371,8 @@ def give(m, i, a, s, who):
         raise Cannot("datagrams wait")
     keeps_output(d)
     d.refs += 1
+    if d.kind == "tcp":
+        m.actors[a].noted.setdefault(d, m.actors[a].came[s])
     m.box[who].append(d)
     m.tell(i, a, 0, f"give {s} {who}")
 
@@ -371,7 +383,13 @@ def take(m, i, a, s, cloexec_):
     m.tell(i, a, 0, f"take {s} {cloexec_}")
     if m.box[a]:
         d = m.box[a].pop(0)
-        m.put(a, s, d, bool(cloexec_))
+        actor = m.actors[a]
+        came = actor.noted.get(d)
+        if all(x is not d or actor.came[z] != came for z, x in enumerate(actor.slots)):
+            came = i
+        m.put(a, s, d, bool(cloexec_), came)
+        if d.kind == "tcp":
+            actor.noted[d] = came
         d.refs -= 1
 
 
