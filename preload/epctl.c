@@ -100,15 +100,27 @@ static int ctl_add(struct epset *e, struct sock *s, int fd, struct epoll_event *
 	return 0;
 }
 
+/* The process that has made the set may have closed its last number of a member that we have still: then that is in P, and stays there (epset_number_closes). */
+static long ctl_kernel(struct epset *e, struct member *m, int op, struct epoll_event *ev)
+{
+	struct epoll_event kev = {.events = ev ? ev->events : 0, .data.u64 = epset_data(m)};
+	long r = sys4(SYS_epoll_ctl, m->side ? epset_side(e) : e->fd, op, m->fd, m->side ? &kev : ev);
+	if (r != -ENOENT || !m->side || !e->foreign)
+		return r;
+	r = sys4(SYS_epoll_ctl, e->fd, op, m->fd, ev);
+	if (r == 0)
+		epset_is_programs(e, m);
+	return r;
+}
+
 static int ctl_mod(struct epset *e, struct member *m, struct epoll_event *ev)
 {
-	struct epoll_event kev = {.events = ev->events, .data.u64 = epset_data(m)};
 	int op = m->in_kernel ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 	if (m->ghost)
 		return -ENOENT;
 	if (!m->in_kernel && ev->events & EPOLLEXCLUSIVE)
 		return -EINVAL;
-	long r = sys4(SYS_epoll_ctl, m->side ? epset_side(e) : e->fd, op, m->fd, m->side ? &kev : ev);
+	long r = ctl_kernel(e, m, op, ev);
 	if (r == -ENOENT && e->shared)
 		epset_unlink_member(e, m);
 	if (r < 0)
@@ -130,7 +142,7 @@ static int ctl_del(struct epset *e, struct member *m)
 {
 	if (m->ghost)
 		return -ENOENT;
-	long r = !m->in_kernel ? 0 : sys4(SYS_epoll_ctl, m->side ? epset_side(e) : e->fd, EPOLL_CTL_DEL, m->fd, 0);
+	long r = !m->in_kernel ? 0 : ctl_kernel(e, m, EPOLL_CTL_DEL, NULL);
 	if (r == 0 || (r == -ENOENT && e->shared))
 		epset_unlink_member(e, m);
 	return (int)r;

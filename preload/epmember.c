@@ -297,6 +297,11 @@ static bool move_to_side(struct epset *e, struct member *m)
 void epset_move_to_program(struct epset *e, struct member *m)
 {
 	epset_to_program(e, m);
+	epset_is_programs(e, m);
+}
+
+void epset_is_programs(struct epset *e, struct member *m)
+{
 	if (m->hot)
 		cool(e, m);
 	m->side = m->dirty = false;

@@ -155,6 +155,8 @@ bool epset_grow_hot(struct epset *e);
 void epset_heat(struct epset *e, struct member *m);
 /* From S to P, and the set goes on without it being ours. */
 void epset_move_to_program(struct epset *e, struct member *m);
+/* It is there. */
+void epset_is_programs(struct epset *e, struct member *m);
 /* All members of the set that are this socket. */
 void epset_heat_all(struct epset *e, const struct sock *s);
 /* Has the set such a member? Not under any lock. */

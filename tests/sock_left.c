@@ -158,6 +158,53 @@ static void member_server(void)
 	close(sv[1]);
 }
 
+/* ---- the same with a child, which has the socket and the set by fork, and goes on changing the member ---- */
+
+static void changed_in_child(int ep, int fd, int also)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT, .data.u64 = 3};
+
+	set_says(ep, 0);
+	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, also, NULL));
+	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, also, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_MOD, fd, &ev));
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	set_says(ep, 0);
+	send_me(5);
+	set_says(ep, SOON);
+	get(fd, 5, 1, 0);
+	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL));
+	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL));
+	set_says(ep, 0);
+	TRY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	set_says(ep, 0);
+	TRY(epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL));
+	close_yours();
+}
+
+static void changed_server(void)
+{
+	int turn[2], fd = serve_warm(), also = MUST(dup(fd)), ep = new_set();
+
+	MUST(pipe(turn));
+	set_add(ep, fd, EPOLLIN, 1);
+	set_add(ep, also, EPOLLIN, 2);
+	pid_t pid = fork_part();
+	if (pid == 0) {
+		MUST(read(turn[0], (char[1]){0}, 1));
+		changed_in_child(ep, fd, also);
+		exit(0);
+	}
+	TRY(close(also));
+	TRY(close(fd));
+	MUST(write(turn[1], "t", 1));
+	join_child(pid);
+	set_says(ep, 0);
+	close(ep);
+	close(turn[0]);
+	close(turn[1]);
+}
+
 /* ---- a reset whose error a send has taken: all that came before it is there, and no more. The client has sent by the kernel, and then the other way */
 
 static void taken_server(void)
@@ -192,5 +239,6 @@ const struct oracle_case oracle_cases[] = {
 	{"idle_child", idle_server, idle_client, 0, NULL},
 	{"idle_child_unread", unread_server, unread_client, CASE_KILLED, NULL},
 	{"member", member_server, sender_client, 0, NULL},
+	{"changed", changed_server, sender_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
 };
