@@ -303,6 +303,19 @@ static bool switch_ahead(struct sock *s)
 	return load_relaxed(&s->chan.peer->tx_epoch) != load_relaxed(&s->f->rx_epoch);
 }
 
+/*
+ * Has the wait of who wants to read nothing come to its end? He does not ask the kernel by a call that takes an error: the next one is told of that, also of a copy that was passed and is not of our family.
+ */
+static bool nothing_is_got(struct sock *s, const struct take *t)
+{
+	struct pollfd p = {.fd = t->fd, .events = POLLIN | POLLRDHUP};
+	struct timespec zero = {0, 0};
+	if (!load_acquire(&s->linked) || fd_sock(t->fd) != s)
+		return false;
+	return ready_in(s) || (sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 &&
+				      ready_really(s, t->fd, POLLIN | POLLRDHUP, (unsigned short)p.revents));
+}
+
 static long recv_linked(struct sock *s, struct take *t)
 {
 	size_t target = target_of(s, t);
@@ -317,6 +330,8 @@ static long recv_linked(struct sock *s, struct take *t)
 			return r;
 		if (__builtin_expect(stays_in_kernel(s) && !t->done, 0))
 			return kernel_wait(s, t);
+		if (__builtin_expect(t->slept && !t->len, 0) && nothing_is_got(s, t))
+			return 0;
 		if (t->flags & MSG_PEEK)
 			t->done = 0;
 		r = turn(s, t, &tail);
@@ -351,6 +366,7 @@ static long recv_linked(struct sock *s, struct take *t)
 		if (over) /* who waits to read nothing gets it, however the wait ends */
 			return t->done || !t->len ? (long)t->done : over;
 		sock_publish_cpu(&s->chan);
+		t->slept = true;
 		if (!(t->flags & MSG_PEEK && t->done) && spin_for_news(s)) {
 			/* What an awake reader has waited for is nearly always one message, in the ring: no detour now. */
 			if (t->niov == 1 && !t->done && !t->flags && t->len >= target &&
@@ -359,7 +375,6 @@ static long recv_linked(struct sock *s, struct take *t)
 			continue;
 		}
 		over = sleep_for_news(s, &deadline, tail, t);
-		t->slept = true;
 		woken(s);
 	}
 	return (long)t->done;

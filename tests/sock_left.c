@@ -133,6 +133,63 @@ static void unread_client(void)
 	close(turn[1]);
 }
 
+/* ---- a reset ends a recv() of nothing, which does not take it: it is there for the next call, of another copy of the connection ---- */
+
+static _Atomic int reader;
+
+static void *reads_nothing(void *fd)
+{
+	char c;
+
+	reader = gettid();
+	TRY(recv(*(int *)fd, &c, 0, 0));
+	return NULL;
+}
+
+static int sleeps(void *tid)
+{
+	int n = *(_Atomic int *)tid;
+
+	return n && task_state(n) == 'S';
+}
+
+static void nothing_server(void)
+{
+	int sv[2];
+	char c;
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	pid_t pid = fork_part();
+	if (pid == 0) {
+		int other = take_fd(sv[1]);
+		MUST(read(sv[1], &c, 1));
+		TRY(recv(other, &c, 1, 0));
+		exit(0);
+	}
+	int fd = serve_warm();
+	pass_fd(sv[0], fd);
+	put(fd, LEN, 2, 0);
+	pthread_t t = start_thread(reads_nothing, &fd);
+	HOLDS(wait_until(sleeps, &reader));
+	tell("sleeps");
+	MUST(pthread_join(t, NULL));
+	MUST(write(sv[0], "t", 1));
+	join_child(pid);
+	TRY(recv(fd, &c, 1, 0));
+	TRY(close(fd));
+	close(sv[0]);
+	close(sv[1]);
+}
+
+static void nothing_client(void)
+{
+	int fd = connect_warm();
+
+	await("sleeps");
+	unread_is(fd, LEN);
+	TRY(close(fd));
+}
+
 /* ---- a set goes on with a member whose number is closed, as long as a message on its way, or another number, holds it ---- */
 
 static void member_server(void)
@@ -238,6 +295,7 @@ const struct oracle_case oracle_cases[] = {
 	{"taken", taken_server, taken_client, 0, NULL},
 	{"idle_child", idle_server, idle_client, 0, NULL},
 	{"idle_child_unread", unread_server, unread_client, CASE_KILLED, NULL},
+	{"nothing", nothing_server, nothing_client, 0, NULL},
 	{"member", member_server, sender_client, 0, NULL},
 	{"changed", changed_server, sender_client, 0, NULL},
 	{NULL, NULL, NULL, 0, NULL},
