@@ -47,6 +47,8 @@ class Desc:
         self.edges = False  # edges alone: a change of the connection's state is one
         self.output = False  # ... of output
         self.filled = False  # a send may have met a full socket: an edge of output may come at any time since
+        self.met = False  # a call that may wait for room has sent since there is a set that reports edges of output
+        self.twice = False  # octets were unread when somebody was switched off: they may have come a second time, by the kernel
         self.size = self.at = 0  # of a file
         self.waiter = None
 
@@ -224,6 +226,7 @@ class Model:
 
     def sent(self, d, n):
         p = d.peer
+        d.met |= d.output and not d.nonblock
         if not p or d.wr_shut or d.reset or not n:
             return
         if p.closed:

@@ -232,6 +232,8 @@ def epwait(m, i, a, t, s, how, waits):
         raise Cannot("input of a member that is closed here comes through memory")  # docs/COMPATIBILITY.md
     if e.owner != a and any(ev & EDGE and d.unread for d, ev in e.members.values()):
         raise Cannot("edges in a shared set")
+    if any(ev & EDGE and ev & select.POLLOUT and d.met and d.twice for d, ev in e.members.values()):
+        raise Cannot("an edge of output may be owed")  # docs/COMPATIBILITY.md: whose send may have waited for room is told of it with what comes twice
     quiet = all(events == select.POLLIN and not d.readable() for d, events in e.members.values())
     if waits and descs and quiet and not any(d.waiter for d in descs) and all(m.holders(d) for d in descs):
         again = f"epwait {s} {how} 0" if len(descs) > 1 else None
@@ -395,4 +397,6 @@ def take(m, i, a, s, cloexec_):
 
 def switch(m, i, a, off, waits):
     m.actor(a)
+    for _, _, d in m.all("tcp"):
+        d.twice |= bool(off and d.unread)
     m.plan.append(Switch(i, a, off, waits))
