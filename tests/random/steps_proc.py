@@ -234,6 +234,8 @@ def epwait(m, i, a, t, s, how, waits):
         raise Cannot("edges in a shared set")
     if any(ev & EDGE and ev & select.POLLOUT and d.met and d.twice for d, ev in e.members.values()):
         raise Cannot("an edge of output may be owed")  # docs/COMPATIBILITY.md: whose send may have waited for room is told of it with what comes twice
+    if any(ev & EDGE and d.rd_shut and d.twice for d, ev in e.members.values()):
+        raise Cannot("its own hang-up hides that it has come twice")  # docs/COMPATIBILITY.md: whose input has been shut down here is told of that once more
     quiet = all(events == select.POLLIN and not d.readable() for d, events in e.members.values())
     if waits and descs and quiet and not any(d.waiter for d in descs) and all(m.holders(d) for d in descs):
         again = f"epwait {s} {how} 0" if len(descs) > 1 else None
