@@ -306,14 +306,14 @@ static bool switch_ahead(struct sock *s)
 /*
  * Has the wait of who wants to read nothing come to its end? He does not ask the kernel by a call that takes an error: the next one is told of that, also of a copy that was passed and is not of our family.
  */
-static bool nothing_is_got(struct sock *s, const struct take *t)
+static bool nothing_is_got(struct sock *s)
 {
-	struct pollfd p = {.fd = t->fd, .events = POLLIN | POLLRDHUP};
+	struct pollfd p = {.fd = s->fd, .events = POLLIN | POLLRDHUP};
 	struct timespec zero = {0, 0};
-	if (!load_acquire(&s->linked) || fd_sock(t->fd) != s)
+	if (!load_acquire(&s->linked))
 		return false;
 	return ready_in(s) || (sys5(SYS_ppoll, &p, 1, &zero, 0, 8) == 1 &&
-				      ready_really(s, t->fd, POLLIN | POLLRDHUP, (unsigned short)p.revents));
+				      ready_really(s, p.fd, POLLIN | POLLRDHUP, (unsigned short)p.revents));
 }
 
 static long recv_linked(struct sock *s, struct take *t)
@@ -330,7 +330,7 @@ static long recv_linked(struct sock *s, struct take *t)
 			return r;
 		if (__builtin_expect(stays_in_kernel(s) && !t->done, 0))
 			return kernel_wait(s, t);
-		if (__builtin_expect(t->slept && !t->len, 0) && nothing_is_got(s, t))
+		if (__builtin_expect(t->slept && !t->len, 0) && nothing_is_got(s))
 			return 0;
 		if (t->flags & MSG_PEEK)
 			t->done = 0;
