@@ -4,7 +4,7 @@
  * (one a connection, blocking). It knows nothing of shunt; what is done to one of its connections must not be felt on another.
  *
  *   echo_many serve MANNER                prints its port; ends by SIGTERM
- *   echo_many ping MANNER HONEST [PORT]   plays with HONEST, and with PORT (which may be hung up on, and is connected to again); at SIGTERM prints the rounds with
+ *   echo_many ping MANNER HONEST [-PORT]  plays with HONEST, and with PORT (which may be hung up on, and is connected to again); at SIGTERM prints the rounds with
  *                                         HONEST and the longest of them in ms; status 1 if HONEST ended or answered wrongly
  */
 #include <arpa/inet.h>
@@ -335,8 +335,8 @@ int main(int argc, char **argv)
 		sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_term}, NULL);
 	for (int i = 3; i < argc; i++) {
 		struct conn *c = &conns[i - 3];
-		c->port = atoi(argv[i]);
-		c->honest = i == 3;
+		c->port = abs(atoi(argv[i]));
+		c->honest = *argv[i] != '-';
 		join(c);
 		if (c->fd >= 0 && !threads)
 			begin(c);

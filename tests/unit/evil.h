@@ -22,8 +22,17 @@ struct evil {
 };
 
 uint32_t evil_rnd(void);
+/* At the edges of what a field of that width means. */
+uint64_t evil_edge64(const struct evil *e);
+uint32_t evil_edge32(const struct evil *e);
 /* Sides and pointers; consent, as honest as can be. */
 void evil_link(struct evil *e, int fd, struct seg *seg, uint32_t idx, int side);
+/* Whatever stands in the segment: ends, channels, header, bells, words. */
+void evil_scribble(struct evil *e);
+/* The victim's service thread is to look after the channel. */
+void evil_ring_service(const struct evil *e);
+
+/* ---- a connection: the rings hold octets */
 /* As an honest peer would: up, with octets in the ring. The victim gets to its usual paths, where the next attack finds it. */
 void evil_play_along(struct evil *e);
 /* One attack of all of them. */
