@@ -109,8 +109,9 @@ ab_unit := $(if $(HAVE_AB),$(B)/preload/cmd/ab_math.o $(B)/preload/cmd/ab_metric
 $(B)/tests/unit/test_ab: $(B)/tests/unit/test_ab.o $(ab_unit)
 	$(CC) $(ALL_C) -o $@ $^ -lcmocka -lgsl -lgslcblas -lm
 
-# It starts a program under the interposer.
+# They start a program under the interposer.
 $(B)/tests/unit/test_hostile: | $(B)/libshunt.so $(B)/shunt $(B)/tests/progs/echo_many
+$(B)/tests/unit/test_hostile_dg: | $(B)/libshunt.so $(B)/shunt $(B)/tests/progs/echo_dgram
 
 # Fuzz targets, with the driver that needs no libFuzzer; tests/fuzz/run builds them with it too.
 $(B)/tests/fuzz/%.o: tests/fuzz/%.c $(B)/flags
