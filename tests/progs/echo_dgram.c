@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * echo_dgram.c - a plain server that echoes datagrams, and a plain client that plays ping-pong with several of them, in one of three manners: poll, epoll, threads (blocking; the server's share its
- * socket, a client's have one each). It knows nothing of shunt; what one of its peers does must not be felt by another.
+ * socket, a client's have one each). In the latter two it makes a child now and then, which has the sockets for a moment. It knows nothing of shunt; what one of its peers does must not be felt by another.
  *
  *   echo_dgram serve MANNER                  prints its port; ends by SIGTERM
  *   echo_dgram ping MANNER HONEST... [-PORT]  plays with HONEST, and with PORT, which may answer what it likes; at SIGTERM prints the rounds with HONEST (the one that
@@ -19,7 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,6 +29,7 @@
 #define N_THREAD 2  /* of a server */
 #define N_FLIGHT 4  /* datagrams of a round, at most */
 #define LEN 9000    /* of one */
+#define FORK_EVERY_MS 300
 #define AGAIN_MS 20 /* what has not been answered by then is sent again */
 
 struct peer {
@@ -89,6 +92,32 @@ static void send_to(int fd, const struct sockaddr_in *to, const uint8_t *b, size
 	sendmsg(fd, &m, MSG_DONTWAIT);
 }
 
+/* A process that has the socket too is made from time to time, and ends at once. */
+static void fork_now_and_then(const char *manner)
+{
+	static int64_t last;
+	int64_t now = now_ms();
+	if (!strcmp(manner, "poll") || now - last < FORK_EVERY_MS)
+		return;
+	last = now;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(0);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* It asks how much there is, too. */
+static ssize_t receive(int fd, void *b, size_t len, int flags, struct sockaddr_in *from)
+{
+	static _Atomic uint32_t count;
+	socklen_t from_len = sizeof(*from);
+	int n;
+	if (count++ % 16 == 0 && ioctl(fd, FIONREAD, &n) < 0)
+		fail("FIONREAD");
+	return recvfrom(fd, b, len, flags, (struct sockaddr *)from, &from_len);
+}
+
 /* ---- the server */
 
 /* 0: nothing was there. */
@@ -97,8 +126,7 @@ static int echo_one(int fd, int flags)
 	static _Atomic uint32_t count;
 	uint8_t b[65536];
 	struct sockaddr_in from;
-	socklen_t len = sizeof(from);
-	ssize_t n = recvfrom(fd, b, sizeof(b), flags, (struct sockaddr *)&from, &len);
+	ssize_t n = receive(fd, b, sizeof(b), flags, &from);
 	if (n >= 0)
 		send_to(fd, &from, b, (size_t)n, count++ % 64 == 0);
 	return n >= 0;
@@ -124,8 +152,10 @@ static _Noreturn void serve(const char *manner)
 	for (int i = 0; !strcmp(manner, "threads") && i < N_THREAD; i++)
 		if (pthread_create(&t, NULL, serve_thread, &fd))
 			fail("pthread_create");
-	while (!strcmp(manner, "threads"))
-		pause();
+	while (!strcmp(manner, "threads")) {
+		fork_now_and_then(manner);
+		poll(NULL, 0, FORK_EVERY_MS);
+	}
 	if (!strcmp(manner, "epoll") && ((ep = epoll_create1(0)) < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0))
 		fail("epoll");
 	for (;;) {
@@ -133,6 +163,7 @@ static _Noreturn void serve(const char *manner)
 		if ((ep >= 0 ? epoll_wait(ep, &ev, 1, -1) : poll(&p, 1, -1)) == 1)
 			for (int i = 0; i < 16 && echo_one(fd, MSG_DONTWAIT); i++)
 				;
+		fork_now_and_then(manner);
 	}
 }
 
@@ -196,8 +227,7 @@ static int hear(int fd, int flags)
 {
 	uint8_t b[65536];
 	struct sockaddr_in from;
-	socklen_t len = sizeof(from);
-	ssize_t n = recvfrom(fd, b, sizeof(b), flags, (struct sockaddr *)&from, &len);
+	ssize_t n = receive(fd, b, sizeof(b), flags, &from);
 	for (int i = 0; n >= 0 && i < n_peer; i++)
 		if (peers[i].port == ntohs(from.sin_port) && peers[i].fd == fd)
 			answered(&peers[i], b, (size_t)n);
@@ -227,6 +257,10 @@ static void play_threads(void)
 	for (int i = 0; i < n_peer; i++)
 		if (pthread_create(&t[i], NULL, play_thread, &peers[i]))
 			fail("pthread_create");
+	while (!stop) {
+		fork_now_and_then("threads");
+		poll(NULL, 0, FORK_EVERY_MS);
+	}
 	for (int i = 0; i < n_peer; i++)
 		pthread_join(t[i], NULL);
 }
@@ -245,6 +279,7 @@ static void play(int fd, int ep)
 				;
 		for (int i = 0; i < n_peer; i++)
 			send_late(&peers[i]);
+		fork_now_and_then(ep >= 0 ? "epoll" : "poll");
 	}
 }
 

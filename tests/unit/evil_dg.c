@@ -90,20 +90,34 @@ static void reads_all(struct evil *e)
 	store_release(&e->my->rx_epoch, load_relaxed(&e->its->tx_epoch));
 }
 
-void evil_dg_play_along(struct evil *e)
+/* Datagrams in our ring, as an honest sender puts them there. */
+static void feed(struct evil *e, uint32_t n, uint32_t max_len)
 {
 	uint64_t at = load_acquire(&e->its->rx_head) & ~UINT64_C(15), used = 0;
 
-	reads_all(e);
 	store_relaxed(&e->my->tx_shift, 0);
-	for (uint32_t n = 1 + evil_rnd() % 16; n; n--) {
-		uint32_t len = evil_rnd() % 8 ? evil_rnd() % 600 : evil_rnd() % 9000;
+	for (; n; n--) {
+		uint32_t len = evil_rnd() % max_len;
 		head_at(own_ring(e), at + used, len, DRING_MARK, dring_now());
 		used += dring_size(len);
 	}
 	store_relaxed(&e->my->tx_epoch, load_relaxed(&e->its->rx_epoch) | 1);
 	store_release(&e->my->tx_tail, at + used);
 	wake(e);
+}
+
+void evil_dg_play_along(struct evil *e)
+{
+	reads_all(e);
+	feed(e, 1 + evil_rnd() % 16, evil_rnd() % 8 ? 600 : 9000);
+}
+
+/* The victim has something to answer, and runs. */
+static void feed_now_and_then(struct evil *e, int i)
+{
+	if (i % 64 == 0)
+		feed(e, 16, 4000);
+	breathe(i);
 }
 
 /* Lengths, marks and stamps, where they are looked for and elsewhere, in either ring. */
@@ -164,8 +178,7 @@ void evil_dg_flood(struct evil *e)
 	}
 }
 
-/* The same behind a switch to the kernel: what is in the ring comes first, and never ends. */
-static void flood_behind_down(struct evil *e)
+void evil_dg_flood_down(struct evil *e)
 {
 	fill_empty(own_ring(e), 0);
 	store_relaxed(&e->my->tx_shift, 0);
@@ -205,7 +218,7 @@ static void tease_reader(struct evil *e)
 static void disarm(struct evil *e)
 {
 	for (int i = 0; i < TURNS; i++) {
-		breathe(i);
+		feed_now_and_then(e, i);
 		store_relaxed(&e->its->armed, i % 2 ? 0 : evil_edge64(e));
 		if (i % 1024 == 0)
 			wake(e);
@@ -219,7 +232,7 @@ static void chase_writer(struct evil *e)
 
 	reads_all(e);
 	for (int i = 0; i < TURNS; i++) {
-		breathe(i);
+		feed_now_and_then(e, i);
 		store_relaxed(&e->my->rx_head, load_relaxed(&e->its->tx_tail) - (i % 2 ? off : 0));
 		store_release(&e->my->rx_epoch, load_relaxed(&e->its->tx_epoch));
 	}
@@ -231,23 +244,43 @@ static void creep(struct evil *e)
 	uint64_t head = load_relaxed(&e->its->tx_tail) - SM_RING_LEN;
 
 	reads_all(e);
+	store_relaxed(&e->my->cpu, load_relaxed(&e->its->cpu));
 	for (int i = 0; i < TURNS; i++) {
-		breathe(i);
+		feed_now_and_then(e, i);
 		store_relaxed(&e->my->rx_limit, i % 8 ? 0 : UINT32_MAX);
 		store_relaxed(&e->my->rx_cost, i % 16 ? 0 : evil_edge64(e));
 		store_release(&e->my->rx_head, head + 16 * (uint64_t)(i % 4));
 	}
 }
 
-/* The receiver's half of an undo, from both sides: nobody has ever followed, or undone. */
+/* The receiver's half of an undo, where the sender has just gone up, or down again. Nobody has ever followed. */
 static void undo(struct evil *e)
 {
-	evil_dg_play_along(e);
-	for (int i = 0; i < TURNS; i++) {
-		breathe(i);
-		store_release(&e->its->rx_epoch, load_relaxed(&e->its->rx_epoch) + 2 * (evil_rnd() % 2));
-		store_release(&e->my->tx_epoch, load_relaxed(&e->its->rx_epoch) + evil_rnd() % 2);
+	for (int i = 0; i < TURNS / 16; i++) {
+		uint32_t seen = load_relaxed(&e->its->rx_epoch);
+		feed(e, 4, 600);
+		store_release(&e->its->rx_epoch, seen + 2);
+		store_release(&e->my->tx_epoch, seen + 1 + evil_rnd() % 2);
 		store_release(&e->my->rx_epoch, load_relaxed(&e->its->tx_epoch) - evil_rnd() % 3);
+		sched_yield();
+	}
+}
+
+/* All sleep, at bells that are nobody's. */
+static void deaf_bells(struct evil *e)
+{
+	reads_all(e);
+	for (uint32_t i = 0; i < SM_N_BELL; i++) {
+		struct sm_bell *b = seg_bell(e->seg, e->side, i);
+		memset(b->name, (int)evil_rnd(), sizeof(b->name));
+		store_relaxed(&b->sleeping, 1);
+	}
+	for (int i = 0; i < 64; i++) {
+		store_release(&e->my->armed, UINT64_MAX);
+		store_relaxed(&e->my->rx_head, load_relaxed(&e->its->tx_tail));
+		store_release(&e->my->rx_epoch, load_relaxed(&e->its->tx_epoch));
+		feed(e, 4, 600);
+		sched_yield();
 	}
 }
 
@@ -282,7 +315,7 @@ static void wear_marks(struct evil *e)
 }
 
 static void (*const attacks[])(struct evil *) = {evil_scribble, scribble_rings, lie_of_length, shift_it, evil_dg_flood,
-	flood_behind_down, chase_reader, tease_reader, disarm, chase_writer, creep, undo, demand_back, wear_marks,
+	evil_dg_flood_down, chase_reader, tease_reader, disarm, chase_writer, creep, undo, deaf_bells, demand_back, wear_marks,
 	evil_dg_play_along, evil_dg_play_along, scribble_rings};
 
 void evil_dg_attack(struct evil *e)

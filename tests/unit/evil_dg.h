@@ -13,6 +13,8 @@ void evil_dg_play_along(struct evil *e);
 void evil_dg_attack(struct evil *e);
 /* The ring is full whenever the victim looks, with what was sent before all else. */
 void evil_dg_flood(struct evil *e);
+/* The same behind a switch to the kernel: what is in the ring is read before what the kernel has, and never ends. */
+void evil_dg_flood_down(struct evil *e);
 /* Datagrams by the kernel both ways, so that the victim has something to do. */
 void evil_dg_talk(const struct evil *e, const struct sockaddr_in *to);
 

@@ -157,6 +157,29 @@ static int client_life(void *arg)
 	return 0;
 }
 
+/* One whose ring is always full of what was sent first, and one that has gone down, but whose ring is never read to its end. For longer than an honest one may wait. */
+static int flood_life(void *arg)
+{
+	struct raid d;
+	uint64_t end = now_ms() + STALL_MS + 500;
+
+	EXPECT(raid_begins(&d, arg) == 0);
+	while (now_ms() < end)
+		for (int i = 0; i < 2; i++) {
+			struct foe *f = &d.foe[i];
+			if (!f->e.seg && storm(&d, f) == 0)
+				count_link(d.w);
+			if (i)
+				evil_dg_flood_down(&f->e);
+			else
+				evil_dg_flood(&f->e);
+			evil_dg_talk(&f->e, &f->to);
+			if (has_left(f))
+				close(f->e.fd), f->e.seg = NULL;
+		}
+	return 0;
+}
+
 /* ---- the hostile server */
 
 struct lair {
@@ -229,7 +252,7 @@ static int server_life(void *arg)
 {
 	const struct world *w = arg;
 	struct lair l[N_LAIR];
-	uint64_t end = now_ms() + attack_ms + 1000; /* the victim has to start first */
+	uint64_t end = now_ms() + attack_ms + 500; /* the victim has to start first */
 	int port[N_LAIR];
 
 	for (int i = 0; i < N_LAIR; i++) {
@@ -249,37 +272,43 @@ static int server_life(void *arg)
 static void a_server_survives_it_with_poll(void **state)
 {
 	(void)state;
-	client_against("echo_dgram", "poll", client_life, 1);
+	client_against("echo_dgram", "poll", client_life, PLAIN_TOO | SWITCHED);
 }
 
 static void a_server_survives_it_with_epoll(void **state)
 {
 	(void)state;
-	client_against("echo_dgram", "epoll", client_life, 1);
+	client_against("echo_dgram", "epoll", client_life, PLAIN_TOO | SWITCHED);
 }
 
 static void a_server_survives_it_with_threads(void **state)
 {
 	(void)state;
-	client_against("echo_dgram", "threads", client_life, 1);
+	client_against("echo_dgram", "threads", client_life, PLAIN_TOO | SWITCHED);
+}
+
+static void a_flood_keeps_nobody_waiting(void **state)
+{
+	(void)state;
+	client_against("echo_dgram", "poll", flood_life, PLAIN_TOO);
 }
 
 static void a_client_survives_it_with_poll(void **state)
 {
 	(void)state;
-	server_against("echo_dgram", "poll", server_life, 1);
+	server_against("echo_dgram", "poll", server_life, PLAIN_TOO | SWITCHED);
 }
 
 static void a_client_survives_it_with_epoll(void **state)
 {
 	(void)state;
-	server_against("echo_dgram", "epoll", server_life, 1);
+	server_against("echo_dgram", "epoll", server_life, PLAIN_TOO | SWITCHED);
 }
 
 static void a_client_survives_it_with_threads(void **state)
 {
 	(void)state;
-	server_against("echo_dgram", "threads", server_life, 1);
+	server_against("echo_dgram", "threads", server_life, PLAIN_TOO | SWITCHED);
 }
 
 int main(void)
@@ -288,6 +317,7 @@ int main(void)
 		HOSTILE_TEST(a_server_survives_it_with_poll),
 		HOSTILE_TEST(a_server_survives_it_with_epoll),
 		HOSTILE_TEST(a_server_survives_it_with_threads),
+		HOSTILE_TEST(a_flood_keeps_nobody_waiting),
 		HOSTILE_TEST(a_client_survives_it_with_poll),
 		HOSTILE_TEST(a_client_survives_it_with_epoll),
 		HOSTILE_TEST(a_client_survives_it_with_threads),

@@ -20,6 +20,7 @@
 #define END_MS 5000	 /* a program ends within */
 #define REST_MS 300	 /* its CPU time is watched for so long when nobody talks to it any more ... */
 #define REST_BUSY_MS 150 /* ... and stays below this: it does not spin */
+#define SWITCH_EVERY_MS 400
 #define N_PROG 4
 
 uint32_t attack_ms = 1200;
@@ -210,6 +211,37 @@ int offer_for(struct seg *seg, const struct ept_ref *r, uint16_t proto, const st
 
 /* ---- the plots */
 
+static void shunt_does(const char *verb, const struct prog *p)
+{
+	char shunt[PATH_MAX + 16], pid[16];
+	pid_t child;
+
+	snprintf(shunt, sizeof(shunt), "%s/shunt", dir);
+	snprintf(pid, sizeof(pid), "%d", (int)p->pid);
+	child = fork();
+	if (child == 0) {
+		close(2);
+		execl(shunt, shunt, verb, pid, NULL);
+		_exit(127);
+	}
+	waitpid(child, NULL, 0);
+}
+
+/* Until that ends. */
+static void switch_until(pid_t evil, const struct prog *victim)
+{
+	siginfo_t si;
+
+	for (;;) {
+		si.si_pid = 0;
+		if (waitid(P_PID, (id_t)evil, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid)
+			break;
+		poll(NULL, 0, SWITCH_EVERY_MS);
+		shunt_does("off", victim);
+		shunt_does("on", victim);
+	}
+}
+
 static long links_made(int fd)
 {
 	char b[256];
@@ -232,7 +264,7 @@ static struct prog serve(const char *prog, const char *manner, int plain, char p
 	return p;
 }
 
-void client_against(const char *prog, const char *manner, int (*life)(void *world), int plain_too)
+void client_against(const char *prog, const char *manner, int (*life)(void *world), int how)
 {
 	char port[16];
 	struct prog victim = serve(prog, manner, 0, port), honest, plain = {0};
@@ -240,30 +272,32 @@ void client_against(const char *prog, const char *manner, int (*life)(void *worl
 	int pipefd[2];
 
 	honest = prog_start(0, (const char *const[]){prog, "ping", "poll", port, NULL});
-	if (plain_too)
+	if (how & PLAIN_TOO)
 		plain = prog_start(1, (const char *const[]){prog, "ping", "poll", port, NULL});
 	assert_int_equal(pipe2(pipefd, O_CLOEXEC), 0);
 	w = (struct world){atoi(port), pipefd[1]};
 	pid_t evil = scratch_fork(0, life, &w);
 	close(pipefd[1]);
+	if (how & SWITCHED)
+		switch_until(evil, &victim);
 	scratch_wait_ok(evil);
 	assert_true(links_made(pipefd[0]) > 0);
 	poll(NULL, 0, 100); /* for the honest one to see what is left */
 	player_ends(&honest, "the honest one");
-	if (plain_too)
+	if (how & PLAIN_TOO)
 		player_ends(&plain, "by the kernel");
 	prog_comes_to_rest(&victim);
 	prog_ends(&victim);
 }
 
-void server_against(const char *prog, const char *manner, int (*life)(void *world), int plain_too)
+void server_against(const char *prog, const char *manner, int (*life)(void *world), int how)
 {
 	char good[16], plain_port[16], bad[N_LAIR][16];
 	struct prog honest = serve(prog, "epoll", 0, good), plain = {0}, victim;
 	struct world w;
 	int pipefd[2], port[N_LAIR];
 
-	if (plain_too)
+	if (how & PLAIN_TOO)
 		plain = serve(prog, "epoll", 1, plain_port);
 	assert_int_equal(pipe2(pipefd, O_CLOEXEC), 0);
 	w = (struct world){0, pipefd[1]};
@@ -273,14 +307,16 @@ void server_against(const char *prog, const char *manner, int (*life)(void *worl
 	for (int i = 0; i < N_LAIR; i++)
 		snprintf(bad[i], sizeof(bad[i]), "-%d", port[i]);
 	victim = prog_start(
-		0, (const char *const[]){prog, "ping", manner, good, bad[0], bad[1], plain_too ? plain_port : NULL, NULL});
+		0, (const char *const[]){prog, "ping", manner, good, bad[0], bad[1], how & PLAIN_TOO ? plain_port : NULL, NULL});
+	if (how & SWITCHED)
+		switch_until(evil, &victim);
 	scratch_wait_ok(evil);
 	assert_true(links_made(pipefd[0]) > 0);
 	poll(NULL, 0, 100);
 	player_ends(&victim, "with the honest ones");
 	prog_comes_to_rest(&honest);
 	prog_ends(&honest);
-	if (plain_too)
+	if (how & PLAIN_TOO)
 		prog_ends(&plain);
 }
 

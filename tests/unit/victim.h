@@ -49,9 +49,14 @@ struct diag_addr name_of(int fd, int peer);
 int offer_for(struct seg *seg, const struct ept_ref *r, uint16_t proto, const struct diag_addr *own,
 	const struct diag_addr *peer, uint64_t cookie);
 
-/* `life` is what a hostile process does. `prog`: victim and honest party. `plain_too`: another honest one, which only the kernel serves. */
-void client_against(const char *prog, const char *manner, int (*life)(void *world), int plain_too);
-void server_against(const char *prog, const char *manner, int (*life)(void *world), int plain_too);
+/*
+ * `life` is what a hostile process does. `prog`: victim and honest party. PLAIN_TOO: there is another honest one, which only the kernel serves. SWITCHED: meanwhile the victim is switched off and
+ * on again.
+ */
+#define PLAIN_TOO 1
+#define SWITCHED 2
+void client_against(const char *prog, const char *manner, int (*life)(void *world), int how);
+void server_against(const char *prog, const char *manner, int (*life)(void *world), int how);
 
 /* ---- for main() */
 int victim_teardown(void **state);
