@@ -26,9 +26,9 @@
 #include <unistd.h>
 
 #define N_PEER 8
-#define N_THREAD 2  /* of a server */
-#define N_FLIGHT 4  /* datagrams of a round, at most */
-#define LEN 9000    /* of one */
+#define N_THREAD 2 /* of a server */
+#define N_FLIGHT 4 /* datagrams of a round, at most */
+#define LEN 9000   /* of one */
 #define FORK_EVERY_MS 300
 #define AGAIN_MS 20 /* what has not been answered by then is sent again */
 

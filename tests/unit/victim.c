@@ -306,8 +306,8 @@ void server_against(const char *prog, const char *manner, int (*life)(void *worl
 	assert_int_equal(read(pipefd[0], port, sizeof(port)), sizeof(port));
 	for (int i = 0; i < N_LAIR; i++)
 		snprintf(bad[i], sizeof(bad[i]), "-%d", port[i]);
-	victim = prog_start(
-		0, (const char *const[]){prog, "ping", manner, good, bad[0], bad[1], how & PLAIN_TOO ? plain_port : NULL, NULL});
+	victim = prog_start(0,
+		(const char *const[]){prog, "ping", manner, good, bad[0], bad[1], how & PLAIN_TOO ? plain_port : NULL, NULL});
 	if (how & SWITCHED)
 		switch_until(evil, &victim);
 	scratch_wait_ok(evil);
