@@ -56,7 +56,12 @@ struct dg_peer {
 	uint64_t seen; /* tail at the last look */
 	uint64_t rx_cost;
 	uint32_t rx_epoch;
-	uint32_t pending; /* the odd epoch that waits until the kernel socket has been empty */
+	uint32_t pending;	 /* the odd epoch that waits until the kernel socket has been empty */
+	uint32_t end_epoch;	 /* the last even epoch that was seen while its ring was unread, */
+	uint64_t end;		 /* and the tail then, behind which nothing was put before the sender went down */
+	uint64_t floor;		 /* no datagram that is in the ring now was sent before (stamp_of) */
+	uint64_t lap, lap_began; /* a value of rx_cost, and when that was the last published */
+	_Atomic uint32_t limit;	 /* the largest rx_limit that was ever published */
 	bool hot;
 	uint32_t name_len;
 	struct sockaddr_in6 name; /* as recvfrom() reports it */

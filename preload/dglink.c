@@ -405,7 +405,10 @@ void dg_came(struct sock *s, const struct diag_addr *from)
 
 static void publish_limit(struct dg_peer *p, void *arg)
 {
-	store_relaxed(&p->c.my->rx_limit, *(uint32_t *)arg);
+	uint32_t limit = *(uint32_t *)arg;
+	if (limit > load_relaxed(&p->limit))
+		store_relaxed(&p->limit, limit);
+	store_release(&p->c.my->rx_limit, limit); /* behind ours: who puts more there has seen it */
 }
 
 void dg_limit(struct sock *s)

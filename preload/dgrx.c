@@ -87,12 +87,18 @@ static uint64_t unread_behind(struct dg_peer *p, uint32_t its, uint32_t *order)
 		store_release(&p->s->dg->reap, 1);
 	if (undone(p))
 		return 0;
-	uint64_t n = load_acquire(&p->c.peer->tx_tail) - load_relaxed(&p->head);
+	uint64_t tail = load_acquire(&p->c.peer->tx_tail), n = tail - load_relaxed(&p->head);
 	if (its & 1 || (ahead == 2 && n)) {
 		p->pending = its & 1 ? its : its - 1;
 		*order |= DG_KERNEL_FIRST;
 		return 0;
 	}
+	if (p->end_epoch !=
+		its) { /* only once: what comes before the kernel's datagrams has an end, whatever the sender does to its tail */
+		p->end_epoch = its;
+		p->end = tail;
+	}
+	n = p->end - load_relaxed(&p->head);
 	if (n)
 		*order |= DG_RING_FIRST;
 	else
@@ -111,9 +117,20 @@ uint64_t dg_unread(struct dg_peer *p, uint32_t *order)
 	return __builtin_expect(its == p->rx_epoch, 1) ? n : unread_behind(p, its, order);
 }
 
+/* As the sender says; but not before the floor: nobody is first for ever. */
 static uint64_t stamp_of(const struct dg_peer *p)
 {
-	return dring_stamp(p->c.rx_ring, load_relaxed(&p->head) + (load_relaxed(&p->c.peer->tx_shift) & SM_RING_MASK));
+	uint64_t stamp = dring_stamp(
+		p->c.rx_ring, load_relaxed(&p->head) + (load_relaxed(&p->c.peer->tx_shift) & SM_RING_MASK));
+	return (int64_t)(stamp - p->floor) < 0 ? p->floor : stamp;
+}
+
+/* Its sender has seen an rx_cost beyond `lap`, or what was unread would have cost more than our buffer takes: so it was put there after that had been read. */
+static void new_lap(struct dg_peer *p)
+{
+	p->floor = p->lap_began;
+	p->lap = p->rx_cost;
+	p->lap_began = dring_now();
 }
 
 /* The earliest of those that come before `than`, if that is set. */
@@ -234,7 +251,8 @@ static long from_ring(struct sock *s, struct dg_peer *p, const struct take *t, u
 		log_line("udp fd %d: the peer wrote nonsense into the channel", s->fd);
 		or_acqrel(&c->my->flags, SM_END_CLOSED); /* it is not listened to any more; and goes at the next dg_reap */
 		store_release(&p->deaf, 1);
-		store_relaxed(&p->head, load_acquire(&c->peer->tx_tail));
+		p->end = load_acquire(&c->peer->tx_tail);
+		store_relaxed(&p->head, p->end);
 		store_release(&s->dg->reap, 1);
 		return -EAGAIN;
 	}
@@ -246,6 +264,8 @@ static long from_ring(struct sock *s, struct dg_peer *p, const struct take *t, u
 			return -EAGAIN;
 		FAULT_POINT("dg rx: committed, before cost");
 		p->rx_cost += dring_cost((size_t)len);
+		if (__builtin_expect(p->rx_cost - p->lap > load_relaxed(&p->limit), 0))
+			new_lap(p);
 		store_relaxed(&c->my->rx_cost, p->rx_cost);
 		FAULT_POINT("dg rx: cost, before published");
 		store_release(&c->my->rx_head, load_relaxed(&p->head));
