@@ -322,5 +322,6 @@ int main(void)
 		HOSTILE_TEST(a_client_survives_it_with_epoll),
 		HOSTILE_TEST(a_client_survives_it_with_threads),
 	};
+	attack_ms = 700;
 	return victim_run("hostile_dg", tests, sizeof(tests) / sizeof(*tests));
 }
