@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
 #include "adopt.h"
 #include "assoc.h"
+#include "end.h"
 #include "epset.h"
 #include "fault.h"
 #include "i_dgram.h"
@@ -360,16 +362,24 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 	return r;
 }
 
+/* SO_ERROR, of which the kernel has said `len` octets. */
+static void add_reset(struct sock *s, void *val, socklen_t len)
+{
+	int err = 0;
+	memcpy(&err, val, len);
+	if (!err && end_take_reset(s)) {
+		err = ECONNRESET;
+		memcpy(val, &err, len);
+	}
+}
+
 EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
 	struct sock *s = fd_sock(fd);
 	if (s && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE && !move_is_pinned(s, FAM_PIN_RX))
 		move_withdraw(s, WHY_OPTION); /* it receives, and maps the kernel's pages */
 	int r = real.getsockopt(fd, level, name, val, len);
-	if (s && r == 0 && level == SOL_SOCKET && name == SO_ERROR && *(int *)val == 0 &&
-		(sock_flags(s) & (FAM_RESET | FAM_RESET_SAID)) == FAM_RESET) {
-		or_acqrel(&s->f->flags, FAM_RESET_SAID);
-		*(int *)val = ECONNRESET;
-	}
+	if (s && r == 0 && level == SOL_SOCKET && name == SO_ERROR && __builtin_expect(end_has_reset(s), 0))
+		add_reset(s, val, *len);
 	return r;
 }

@@ -263,18 +263,30 @@ static void midsend_server(void)
 	await("asked");
 }
 
+/* By less room than it needs, as the kernel allows: no more is written, and it has been said. */
+static void say_error_in_part(int fd)
+{
+	unsigned char room[8] = "........";
+	socklen_t len = 1;
+
+	MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, room, &len));
+	say("SO_ERROR in %u: %u, and behind it %.7s", (unsigned)len, room[0], (char *)room + 1);
+}
+
 static void midsend_client(void)
 {
 	char *buf = calloc(1, LONG_LEN), c;
-	int reads = *(const int *)the_case->arg;
+	int next = *(const int *)the_case->arg;
 	int fd = connect_warm();
 
 	fill(buf, 1000000, 1, 0);
 	tell("sends");
 	long n = send(fd, buf, LONG_LEN, 0);
 	HOLDS(n >= 1000000 && n < LONG_LEN);
-	if (reads)
+	if (next == 1)
 		TRY(recv(fd, &c, 1, 0));
+	else if (next == 2)
+		say_error_in_part(fd);
 	TRY(send(fd, "x", 1, MSG_NOSIGNAL));
 	TRY(send(fd, "x", 1, MSG_NOSIGNAL));
 	TRY(recv(fd, &c, 1, 0));
@@ -494,6 +506,7 @@ const struct oracle_case oracle_cases[] = {
 	{"reset_asleep", reset_server, reset_asleep_client, 0, NULL},
 	{"reset_sending", midsend_server, midsend_client, 0, &zero},
 	{"reset_sending_read", midsend_server, midsend_client, 0, &one},
+	{"reset_sending_asked", midsend_server, midsend_client, 0, &two},
 	{"close_unread", unread_server, unread_client, 0, &zero},
 	{"close_unread_both", unread_server, unread_client, 0, &many},
 	{"last_words_close", last_words_server, last_words_client, 0, &zero},
