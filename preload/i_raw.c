@@ -63,7 +63,7 @@ static bool ours(long fd)
 /* Sockets and descriptors. */
 CALL(socket, true, socket(INT(0), INT(1), INT(2)))
 CALL(bind, ours(a[0]), bind(INT(0), PTR(1), (socklen_t)a[2]))
-CALL(listen, ours(a[0]), listen(INT(0), INT(1)))
+CALL(listen, true, listen(INT(0), INT(1)))
 CALL(accept, true, accept(INT(0), PTR(1), PTR(2)))
 CALL(accept4, true, accept4(INT(0), PTR(1), PTR(2), INT(3)))
 CALL(connect, ours(a[0]), connect(INT(0), PTR(1), (socklen_t)a[2]))
