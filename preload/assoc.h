@@ -98,7 +98,7 @@ void endpoint_want(struct endpoint *e, int fd, const struct diag_addr *own, cons
 /* Service thread: make those that are wanted. */
 void endpoint_serve_wants(void);
 
-/* listen(): publish the endpoint of a bound TCP socket. NULL: it cannot be (logged). */
+/* listen(): publish the endpoint of a bound TCP socket, or of one that is about to listen. NULL: it cannot be (logged), or has no port yet. */
 struct server *server_publish(int fd);
 /* The same for a UDP socket. */
 struct server *server_publish_udp(int fd);
@@ -110,6 +110,8 @@ struct server *server_share(int fd);
 void server_share_again(struct sock *listener);
 /* A listener goes; `last`: no other process holds it. */
 void server_release(struct server *v, bool last);
+/* It was published for a listen() that has failed. */
+void server_withdraw(struct server *v);
 /* The endpoint that others publish, under whose address `own` a connection was accepted that has come to us: to find its associations. NULL: none, or not for us. Under g_lock; to be used at
  * once (server_use). */
 struct server *server_find(const struct diag_addr *own, int fd);

@@ -49,6 +49,13 @@ EXPORT int socket(int domain, int type, int protocol)
 	return fd;
 }
 
+/* On the map before the kernel lets anybody in: a client may come at once, and looks there first. An address that only listen() gives is published behind that. NULL: not yet. */
+static struct server *publish_early(const struct sock *s, int fd)
+{
+	bool may = !(sock_flags(s) & (FAM_LISTEN | FAM_CONNECTED)) && !server_is_forbidden(fd, false);
+	return may ? server_publish(fd) : NULL;
+}
+
 static void publish(struct sock *s, int fd)
 {
 	if (server_is_forbidden(fd, false))
@@ -69,17 +76,25 @@ static void before_accept(int listener)
 EXPORT int listen(int fd, int backlog)
 {
 	struct sock *s = fd_sock(fd);
+	int e = errno;
+	struct server *early = s ? publish_early(s, fd) : NULL;
+	errno = e;
 	int r = real.listen(fd, backlog);
+	e = errno;
 	if (r == 0 && s && !(sock_flags(s) & FAM_LISTEN)) {
-		int e = errno;
 		or_acqrel(&s->f->flags, FAM_LISTEN);
-		publish(s, fd);
+		if (early)
+			s->server = early;
+		else
+			publish(s, fd);
 		sock_inode(s);
 		sock_names(s); /* has no peer: fails, and leaves what it could find */
-		errno = e;
+	} else if (early) {
+		server_withdraw(early);
 	} else if (r == 0) {
 		before_accept(fd);
 	}
+	errno = e;
 	return r;
 }
 

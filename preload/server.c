@@ -101,6 +101,10 @@ static struct server *publish(int fd, bool udp)
 	}
 	v = free_entry();
 	int r = v && fdtab_init() ? key_of(&key, fd) : -ENOMEM;
+	if (r == 0 && !key.at.port) { /* not bound yet */
+		guard_leave(&g);
+		return NULL;
+	}
 	key.udp = udp;
 	if (r == 0) {
 		clear(v);
@@ -264,6 +268,14 @@ void server_release(struct server *v, bool last)
 	} else {
 		retract(v, !v->left);
 	}
+}
+
+void server_withdraw(struct server *v)
+{
+	struct guard g;
+	guard_enter(&g);
+	server_release(v, true);
+	guard_leave(&g);
 }
 
 void server_retract_late(int64_t now)
