@@ -62,7 +62,7 @@ signal.pause()' "$PORT"
 	stop echod
 }
 
-@test "a listener that is closed after a while is off the map a second later, though nothing else happens in its process" {
+@test "a listener that is closed after a while is off the map ten seconds later, though nothing else happens in its process" {
 	PORT=$(free_port)
 	server echod "$PYTHON" -c '
 import signal, socket, sys, time

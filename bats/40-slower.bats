@@ -48,13 +48,17 @@ answered() { [ "$(wc -l <"$D/hold.out")" -eq "$N_ASKED" ]; }
 path() {
 	"$SHUNT" ps --json | jq -r --argjson pid "${PIDS[hold]}" '.[] | select(.pid == $pid) | .sockets[0] | "\(.tx.path) \(.tx.why) \(.rx.path) \(.rx.why)"'
 }
+# is_on PATH [N]: behind N answers
 is_on() {
-	ask "every 3000 100"
+	ask "every 3000 ${2:-100}"
 	[ "$(path)" = "$1" ]
 }
-# rests: judged, and not only in a turn of a trial, which is over behind some fifty answers
+# rests: judged, and not only in a kernel's turn of a trial: that is over behind some fifty answers at most, and until the next one two dozen go through memory
 rests() {
-	is_on "kernel slower kernel slower" && is_on "kernel slower kernel slower"
+	local n
+	for n in 100 12 12 12 12 12 12; do
+		is_on "kernel slower kernel slower" $n || return
+	done
 }
 
 leave() {
