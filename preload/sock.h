@@ -51,6 +51,7 @@ struct trial_of {
 	uint64_t asked_msgs, msgs; /* messages sent with that one; and when `slept` was 0 */
 	uint32_t slept;		   /* answers that were slept for */
 	uint8_t wins, rests;	   /* trials in a row with one end or the other */
+	bool suspected;		   /* slower in the last trial; another is to say so, too */
 };
 
 struct sock {

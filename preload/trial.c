@@ -43,7 +43,7 @@ static void rest_ends(struct sock *s)
 
 static uint32_t due(const struct trial_of *t)
 {
-	return t->rests ? TRIAL_DUE_AGAIN : (uint32_t)TRIAL_DUE << (TRIAL_DUE_MORE * t->wins);
+	return t->rests || t->suspected ? TRIAL_DUE_AGAIN : (uint32_t)TRIAL_DUE << (TRIAL_DUE_MORE * t->wins);
 }
 
 static void count_from_here(struct sock *s)
@@ -103,11 +103,15 @@ static bool kernel_is_faster(void)
 static void judge(struct sock *s, bool slower, int64_t now)
 {
 	struct trial_of *t = &s->trial;
+	bool once_more = slower && !t->rests && !t->suspected;
 	store_release(&trial.who, NULL);
 	count_from_here(s);
+	t->suspected = once_more;
 	if (!slower) {
 		t->rests = 0;
 		t->wins += t->wins < TRIAL_STEPS;
+	}
+	if (!slower || once_more) {
 		rest_ends(s);
 		return;
 	}

@@ -8,8 +8,8 @@
  *
  * The first messages of a connection went through the kernel, but those are the slowest of its life; to be compared with them would be to win always. So when
  * DUE answers had to be slept for, one message in FEW or more, the channel is tried: memory, kernel, memory, kernel, N_SAMPLE answers each, behind N_SKIP that are not counted. If the
- * figure was lower by MARGIN_PC percent in both the kernel's turns than in both of memory's, it rests in the kernel for REST_NS, and twice as long each time
- * that this happens again. Else the next trial is DUE_MORE times further away.
+ * figure was lower by MARGIN_PC percent in both the kernel's turns than in both of memory's, and in a second trial behind DUE_AGAIN answers, too, it rests in the kernel
+ * for REST_NS, and twice as long each time that one more trial says so. Else the next trial is DUE_MORE times further away.
  *
  * The client's side tries, for both directions; one channel of a process at a time. To rest: FAM_RESTS in the family record, and SM_END_RESTS in our end's flags, which the
  * peer sees behind its next send, and then sets its own FAM_RESTS. So each direction goes down in front of a send, when what was sent before is read, and needs no duplicate (dup.h); the
@@ -25,7 +25,7 @@
 #include "sock.h"
 
 #define TRIAL_DUE 256	   /* answers that were slept for, before the first trial */
-#define TRIAL_DUE_AGAIN 64 /* when the channel has rested */
+#define TRIAL_DUE_AGAIN 64 /* when it was slower the last time */
 #define TRIAL_DUE_MORE 3   /* as a power of two; at most TRIAL_STEPS times: a channel that turns slow shall be noticed */
 #define TRIAL_STEPS 1
 #define TRIAL_FEW 4 /* one answer in so many, at least, was slept for */
