@@ -26,12 +26,20 @@ _Atomic uint32_t n_assoc;
 #define LOCK_WAIT 0x80000000u
 static _Atomic uint32_t lock_word;
 static _Atomic uint32_t any_handler;
-static bool lock_blocked;	/* the holder's signals are; under the lock */
-static volatile int lock_fatal; /* a signal that the holder dies of afterwards; under the lock */
+static bool lock_blocked;	      /* the holder's signals are; under the lock */
+static volatile int lock_fatal;	      /* a signal that the holder dies of afterwards; under the lock */
+static uint32_t main_tid;	      /* since there has been a handler */
+static _Atomic uint32_t main_blocked; /* guard_of_main(): written by that thread, outside the time in which it is odd */
 
 void guard_beware(void)
 {
+	main_tid = (uint32_t)sys0(SYS_getpid);
 	store_release(&any_handler, 1);
+}
+
+uint32_t guard_of_main(void)
+{
+	return load_acquire(&main_blocked);
 }
 
 static uint32_t own_tid(void)
@@ -63,6 +71,14 @@ static void lock_take(uint32_t me)
 	}
 }
 
+/* In front of the call that blocks, and behind the one that unblocks; should a handler jump away from there, it says "blocked" until the next guard's end. */
+static void note_main(uint32_t me, bool blocked)
+{
+	uint32_t n = load_relaxed(&main_blocked);
+	if (me == main_tid)
+		store_release(&main_blocked, blocked ? (n | 1) + 2 : (n + 1) & ~1u);
+}
+
 void guard_enter(struct guard *g)
 {
 	uint64_t all = SIG_HOLDABLE;
@@ -73,6 +89,7 @@ void guard_enter(struct guard *g)
 	/* Behind the lock: who installs the first handler sets the mark before he takes it. A handler that comes before the next line finds nothing changed yet. */
 	g->blocked = !lock_blocked && load_acquire(&any_handler);
 	if (g->blocked) {
+		note_main(me, true);
 		sys4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &g->mask, 8);
 		lock_blocked = true;
 	}
@@ -93,8 +110,10 @@ void guard_leave(struct guard *g)
 		futex_wake(&lock_word, 1);
 	if (starts)
 		svc_create(mask);
-	if (g->blocked)
+	if (g->blocked) {
 		sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &g->mask, 0, 8);
+		note_main(own_tid(), false);
+	}
 	if (__builtin_expect(fatal != 0, 0))
 		sys3(SYS_tgkill, sys0(SYS_getpid), sys0(SYS_gettid), fatal);
 }
@@ -104,6 +123,8 @@ static void guard_fork_child(void)
 {
 	store_relaxed(&lock_word, token_ask_tid());
 	lock_fatal = 0; /* the parent's */
+	if (main_tid)
+		main_tid = token_ask_tid();
 }
 
 /* ---- associations */

@@ -25,6 +25,8 @@ void guard_enter(struct guard *g);
 void guard_leave(struct guard *g);
 /* The program is about to install a handler. Before the guard under which that is done. */
 void guard_beware(void);
+/* A count that is odd while the main thread's signals are blocked by a guard, and changes with each. Any thread. */
+uint32_t guard_of_main(void);
 /* In our handler of a fatal signal: true: this thread is inside a guard, and the signal comes again at its end. */
 bool guard_dies_later(int sig);
 

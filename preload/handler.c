@@ -10,6 +10,7 @@
 #include "assoc.h"
 #include "real.h"
 #include "sig.h"
+#include "sigmain.h"
 #include "startup.h"
 #include "sys.h"
 #include "ucopy.h"
@@ -92,6 +93,8 @@ static inline void run(int sig, siginfo_t *info, void *context, int which)
 		by_default(sig, info);
 		return;
 	}
+	if (!is_fault(sig) && sigmain_passes(sig, info, context, flags))
+		return;
 	sig_begins(flags, context);
 	/* The kernel also gives all three to a handler that takes one. */
 	((void (*)(int, siginfo_t *, void *))h)(sig, info, context);

@@ -28,6 +28,17 @@ uintptr_t *sig_pc(void *context)
 	return (uintptr_t *)&m->pc;
 #endif
 }
+
+/* What the system call has returned, at sig_to. */
+static long long *result(void *context)
+{
+	mcontext_t *m = &((ucontext_t *)context)->uc_mcontext;
+#if defined(__x86_64__)
+	return &m->gregs[REG_RAX];
+#else
+	return (long long *)&m->regs[0];
+#endif
+}
 #endif
 
 /* Once in the program: its labels are. */
@@ -91,6 +102,16 @@ void sig_begins(int flags, void *context)
 	uintptr_t *pc = sig_pc(context);
 	if (*pc - (uintptr_t)sig_from < (uintptr_t)sig_to - (uintptr_t)sig_from)
 		*pc = (uintptr_t)sig_out;
+#else
+	(void)context;
+#endif
+}
+
+void sig_passed(void *context)
+{
+#if defined(__x86_64__) || defined(__aarch64__)
+	if (*sig_pc(context) == (uintptr_t)sig_to && *result(context) == -EINTR)
+		*sig_pc(context) = (uintptr_t)sig_out;
 #else
 	(void)context;
 #endif

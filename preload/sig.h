@@ -58,6 +58,8 @@ long sig_futex(struct sig_mark m, _Atomic uint32_t *word, uint32_t val, int64_t 
 
 /* One of the program's handlers begins. */
 void sig_begins(int flags, void *context);
+/* A signal has been left to another thread: a sleep of ours that it has ended goes on, as far as its caller can (SIG_CAME, and no handler has run). */
+void sig_passed(void *context);
 
 #if defined(__x86_64__) || defined(__aarch64__)
 /* Where the interrupted code goes on. */

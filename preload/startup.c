@@ -35,6 +35,7 @@
 #include "nextenv.h"
 #include "policy.h"
 #include "real.h"
+#include "sigmain.h"
 #include "stats.h"
 #include "svc.h"
 #include "switch.h"
@@ -89,6 +90,7 @@ static void fork_child(void)
 	svc_fork_child(); /* it has two descriptors for us, should there be no other */
 	fam_fork_child();
 	assoc_fork_child();
+	sigmain_fork_child();
 	stats_fork_child();
 	diag_fork_child();
 	dg_move_fork_child();
