@@ -92,7 +92,7 @@ absent() {
 
 logs() {
 	local name
-	for name in "$D"/*.out "$D"/*.log; do
+	for name in "$D"/*.out "$D"/*.log "$D"/*.stats; do
 		[ -s "$name" ] && tail -n 20 "$name" | sed "s|^|${name##*/}: |"
 	done
 	return 0
