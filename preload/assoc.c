@@ -28,12 +28,12 @@ static _Atomic uint32_t lock_word;
 static _Atomic uint32_t any_handler;
 static bool lock_blocked;	      /* the holder's signals are; under the lock */
 static volatile int lock_fatal;	      /* a signal that the holder dies of afterwards; under the lock */
-static uint32_t main_tid;	      /* since there has been a handler */
+static _Atomic uint32_t main_tid;     /* since there has been a handler */
 static _Atomic uint32_t main_blocked; /* guard_of_main(): written by that thread, outside the time in which it is odd */
 
 void guard_beware(void)
 {
-	main_tid = (uint32_t)sys0(SYS_getpid);
+	store_relaxed(&main_tid, (uint32_t)sys0(SYS_getpid));
 	store_release(&any_handler, 1);
 }
 
@@ -75,7 +75,7 @@ static void lock_take(uint32_t me)
 static void note_main(uint32_t me, bool blocked)
 {
 	uint32_t n = load_relaxed(&main_blocked);
-	if (me == main_tid)
+	if (me == load_relaxed(&main_tid))
 		store_release(&main_blocked, blocked ? (n | 1) + 2 : (n + 1) & ~1u);
 }
 
@@ -123,8 +123,8 @@ static void guard_fork_child(void)
 {
 	store_relaxed(&lock_word, token_ask_tid());
 	lock_fatal = 0; /* the parent's */
-	if (main_tid)
-		main_tid = token_ask_tid();
+	if (load_relaxed(&main_tid))
+		store_relaxed(&main_tid, token_ask_tid());
 }
 
 /* ---- associations */
